@@ -1,0 +1,30 @@
+"""Incremental anomaly detection on frozen features, gated by SWAG, on Ray.
+
+    from swag_ray import load_config, run_experiment
+
+Names are imported when first used, so that `import swag_ray` is instant and loads neither torch nor Ray.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from swag_ray.config import load_config
+    from swag_ray.run import run_experiment
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load_config", "run_experiment"]
+
+_HOME = {"load_config": "swag_ray.config", "run_experiment": "swag_ray.run"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,201 @@
+"""The command line: parse, call, print. What a command does is in the module it calls; heavy imports happen there."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from swag_ray.errors import InputError
+
+app = typer.Typer(
+    name="swag-ray", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Incremental anomaly detection on medical images: a few trusted normals, a large unlabelled pool, no anomaly labels.",
+)  # fmt: skip
+config_app = typer.Typer(no_args_is_help=True, help="Show what a config resolves to, or every field there is.")
+datasets_app = typer.Typer(no_args_is_help=True, help="Look at a dataset before running on it.")
+store_app = typer.Typer(no_args_is_help=True, help="List or prune what the store keeps.")
+app.add_typer(config_app, name="config")
+app.add_typer(datasets_app, name="datasets")
+app.add_typer(store_app, name="store")
+
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a config field; repeatable.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+
+
+def main() -> NoReturn:
+    """Entry point: exit codes 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    try:
+        app(standalone_mode=False)
+    except InputError as error:
+        print(f"swag-ray: {error}", file=sys.stderr)
+        code = 2
+    except typer.Exit as stop:
+        code = stop.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        print("swag-ray: interrupted; the same command goes on from the last complete stage", file=sys.stderr)
+        code = 130
+    except Exception as error:
+        code = _usage(error)
+    else:
+        code = 0
+    sys.stdout.flush()
+    sys.stderr.flush()
+    sys.exit(code)
+
+
+def _usage(error: Exception) -> int:
+    """Click's own complaints are bad input; anything else is our fault and keeps its traceback."""
+    import click
+
+    if isinstance(error, click.exceptions.Exit):
+        return int(error.exit_code)
+    if isinstance(error, click.ClickException):
+        error.show()
+        return 2
+    raise error
+
+
+@app.command()
+def run(
+    config: Annotated[str | None, typer.Argument(help="YAML config; not needed with --resume.")] = None,
+    set_: Set = None,
+    out: Annotated[Path | None, typer.Option(help="Run directory (default: runs/NAME).")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this directory.")] = None,
+    address: Annotated[str | None, typer.Option(help="Join a running Ray cluster: `auto` or HOST:PORT.")] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run the whole incremental experiment of a config, or go on with one."""
+    from swag_ray import terminal
+    from swag_ray.config import load_config
+
+    if (config is None) == (resume is None):
+        raise InputError("run: give either a CONFIG or --resume DIR")
+    if resume is not None:
+        if out is not None and out != resume:
+            raise InputError("run: --resume DIR already says where; leave --out away")
+        if not (resume / "config.yaml").is_file():
+            raise InputError(f"--resume: '{resume}' holds no run (no config.yaml)")
+        config, out = str(resume / "config.yaml"), resume
+    loaded = load_config(str(config), set_ or [])
+    signal.signal(signal.SIGTERM, _interrupt)  # a scheduler's kill ends as cleanly as Ctrl-C
+    with terminal.shown(quiet=quiet or as_json) as screen:
+        from swag_ray.run import run_experiment
+
+        screen.header(loaded)
+        done = run_experiment(loaded, out, address=address, progress=screen.progress, on_round=screen.round)
+        screen.summary(done)
+    if as_json:
+        print(json.dumps(done.metrics))
+
+
+@app.command()
+def report(run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.")]) -> None:
+    """Write report.html of a run directory again."""
+    from swag_ray.report import write_report
+
+    print(write_report(run_dir))
+
+
+@app.command()
+def score(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, or a copy of its detector/ folder.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    out: Annotated[Path, typer.Option(help="Result file: .csv, .json or .parquet.")],
+    quiet: Quiet = False,
+) -> None:
+    """Score new images with a run's detector, in this process."""
+    from swag_ray.scoring import score_to_file
+
+    counts = score_to_file(run_dir, images, out)
+    for line in counts.unreadable:
+        print(f"swag-ray: skipped {line}", file=sys.stderr)
+    if not quiet:
+        print(f"{counts.scored} images scored, {counts.flagged} flagged (p <= {counts.rate:g}), written to {out}")
+
+
+@datasets_app.command("check")
+def datasets_check(
+    root: Annotated[Path, typer.Argument(help="Folder that holds train and test.")],
+    normal: Annotated[str | None, typer.Option(help="Folder name of the normal class; default: the one called NORMAL.")] = None,
+    anomaly: Annotated[list[str] | None, typer.Option(help="Folder name of an anomalous class; default: all others.")] = None,
+    group: Annotated[str | None, typer.Option(help="Regular expression whose first group names the patient.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a dataset folder holds, and what of it would trip a run."""
+    from dataclasses import asdict
+
+    from swag_ray import terminal
+    from swag_ray.data.check import describe, guess_classes
+    from swag_ray.data.folders import list_folder
+
+    if normal is None or not anomaly:
+        guessed_normal, guessed_anomalies = guess_classes(root)
+        normal, anomaly = normal or guessed_normal, anomaly or guessed_anomalies
+    listing = list_folder(root, normal=normal, anomaly=anomaly, group=group)
+    found = describe(listing, seed_fraction=0.3, folds=5)
+    print(json.dumps(asdict(found), default=str)) if as_json else terminal.show_check(found)
+
+
+@config_app.command("show")
+def config_show(config: Annotated[str, typer.Argument(help="YAML config.")], set_: Set = None, as_json: AsJson = False) -> None:
+    """Print the resolved config: every field that the run would read."""
+    from swag_ray.config import load_config, resolved, to_yaml
+
+    loaded = load_config(config, set_ or [])
+    print(json.dumps(resolved(loaded)) if as_json else to_yaml(loaded), end="" if not as_json else "\n")
+
+
+@config_app.command("schema")
+def config_schema() -> None:
+    """Print the JSON schema of the config: every field with its range, default and meaning."""
+    from swag_ray.config import schema
+
+    print(json.dumps(schema(), indent=2))
+
+
+StoreOption = Annotated[str, typer.Option("--store", help="Path or s3:// address.")]
+
+
+@store_app.command("list")
+def store_list(store: StoreOption = "~/.cache/swag-ray", as_json: AsJson = False) -> None:
+    """List what the store keeps, by kind: entries and size."""
+    from swag_ray import terminal
+    from swag_ray.pruning import contents
+    from swag_ray.stages import Store
+
+    found = contents(Store(store))
+    print(json.dumps(found)) if as_json else terminal.show_store(store, found)
+
+
+@store_app.command("prune")
+def store_prune(
+    store: StoreOption = "~/.cache/swag-ray",
+    older_than: Annotated[float, typer.Option(help="Days since an entry was written.")] = 30.0,
+    features: Annotated[bool, typer.Option("--features", help="Remove feature shards too, not only stages.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove; without it only say what would go.")] = False,
+) -> None:
+    """Remove old stages (and with --features old feature shards). Whatever is needed again is computed again."""
+    from swag_ray.pruning import prune
+    from swag_ray.stages import Store
+
+    removed = prune(Store(store), days=older_than, features=features, remove=yes)
+    verb = "removed" if yes else "would remove (add --yes)"
+    print(f"{verb}: {removed['entries']} entries, {removed['bytes'] / 1e6:.1f} MB")
+
+
+def _interrupt(*_: Any) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    main()

@@ -1,0 +1,1 @@
+"""The only code that imports Ray: session, feature extraction, memory bank actor, sample actors."""

@@ -1,0 +1,179 @@
+"""Ray Data streams shards of images through a pool of backbone actors into the feature store.
+
+A work item is a whole shard, so no pixel ever leaves the actor that decoded it: file names go in, a count comes out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from swag_ray.cluster.session import Session
+from swag_ray.data.features import FeatureSpec, Rows, extract, shard_table, write_shard
+from swag_ray.errors import InputError
+from swag_ray.stages import Result, Store, digest, stage_key
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Where the features of a table of images are.
+
+    Attributes:
+        fingerprint: names the folder of shards.
+        shards: shard file names; `rows.shard_N` counts in this list.
+        rows: one entry an image of the table; shard -1 where the image could not be read.
+        errors: {sha256: reason} of the images that could not be read.
+        key: the stage key: changes with the images or the fingerprint.
+        extracted: images embedded by this call, 0 when all features were in the store.
+    """
+
+    fingerprint: str
+    shards: list[str]
+    rows: Rows
+    errors: dict[str, str]
+    key: str
+    extracted: int
+
+
+def feature_set(
+    store: Store,
+    spec: FeatureSpec,
+    paths: Sequence[str],
+    sha256: Sequence[str],
+    session: Callable[[], Session],
+    advance: Callable[[int], None] = lambda n: None,
+    start: Callable[[int], None] = lambda n: None,
+) -> FeatureSet:
+    """Features of these images: those in the store are reused, the rest are extracted.
+
+    Args:
+        paths, sha256: one entry an image; equal bytes are embedded once.
+        session: gives the Ray to work on; called only when something has to be extracted.
+        start, advance: progress: images to extract, then images done.
+
+    Raises:
+        InputError: weights that cannot be had, or a store that cannot be written.
+    """
+    key = stage_key("features", {"fingerprint": spec.fingerprint, "images": digest(sorted(set(sha256)))})
+    found = store.load("features", key)
+    extracted = 0
+    if found is None or not _all_there(store, spec, found):
+        present = _present(store, spec)
+        missing = {d: p for d, p in zip(sha256, paths, strict=True) if d not in present}
+        if missing:
+            spec.build()  # a model or weights that cannot be had is refused here, before any actor starts
+            start(len(missing))
+            for count in _extract_missing(store, spec, missing, session()):
+                advance(count)
+            extracted = len(missing)
+            present = _present(store, spec)
+        found = _index(sorted(set(sha256)), present)
+        store.save("features", key, found)
+    order = {d: i for i, d in enumerate(found.info["sha256"])}
+    index = np.array([order[d] for d in sha256], dtype=np.int64)
+    rows = Rows(found.arrays["shard"][index], found.arrays["row"][index])
+    return FeatureSet(spec.fingerprint, found.info["shards"], rows, found.info["errors"], key, extracted)
+
+
+class ShardExtractor:
+    """The actor of the pool: holds the frozen backbone, turns a shard's file names into a shard file."""
+
+    def __init__(self, root: str, spec: FeatureSpec) -> None:
+        import torch
+
+        self.store, self.spec = Store(root), spec
+        self.readers = ThreadPoolExecutor(2)
+        torch.set_num_threads(1)
+        self.backbone = spec.build()
+        if torch.cuda.is_available():
+            self.backbone = self.backbone.cuda()
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        counts, errors = [], []
+        for name, paths, sha256 in zip(batch["name"], batch["paths"], batch["sha256"], strict=True):
+            try:
+                images = self.readers.map(_read_image, paths)
+                rows = list(extract(self.backbone, images, self.spec.image_size))
+                table = shard_table(list(sha256), rows, self.spec.strides)
+                write_shard(self.store, self.store.path("features", self.spec.fingerprint, str(name)), table)
+                errors.append("")
+            except OSError as error:  # a full disk is the user's to mend: one line, not Ray's stack
+                errors.append(str(self.store.unusable(error)))
+            counts.append(len(paths))
+        return {"count": np.array(counts), "error": np.array(errors)}
+
+
+def _read_image(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        return b""  # gone since it was listed: decoding reports it by name
+
+
+def _extract_missing(store: Store, spec: FeatureSpec, missing: dict[str, str], session: Session) -> Iterator[int]:
+    import ray.data
+
+    # Small shards keep all actors busy to the end; large pools get larger ones, for fewer files.
+    size = 64 if len(missing) <= 20_000 else 512
+    digests = list(missing)
+    items = []
+    for i in range(0, len(digests), size):
+        chunk = digests[i : i + size]
+        items.append({"name": f"{digest(chunk)}.parquet", "paths": [missing[d] for d in chunk], "sha256": chunk})
+    shards = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+        ShardExtractor,
+        fn_constructor_args=(store.root, spec),
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(size=min(session.actors, len(items))),
+        num_cpus=1,
+        num_gpus=session.gpus_per_actor,
+    )
+    for row in shards.iter_rows():
+        if row["error"]:
+            raise InputError(str(row["error"]))
+        yield int(row["count"])
+
+
+def _shard_files(store: Store, spec: FeatureSpec) -> dict[str, int]:
+    infos = store.files("features", spec.fingerprint)
+    return {os.path.basename(i.path): i.size for i in infos if i.path.endswith(".parquet")}
+
+
+def _present(store: Store, spec: FeatureSpec) -> dict[str, tuple[str, int, int, str | None]]:
+    """{sha256: (shard name, its bytes, row, error)} over all whole shards of this fingerprint."""
+    present: dict[str, tuple[str, int, int, str | None]] = {}
+    for name, size in sorted(_shard_files(store, spec).items()):
+        path = store.path("features", spec.fingerprint, name)
+        try:
+            table = pq.read_table(path, columns=["sha256", "error"], filesystem=store.fs)
+        except (OSError, ValueError):  # damaged: remove it, its images are extracted again
+            store.fs.delete_file(path)
+            continue
+        for row, (d, error) in enumerate(zip(*(table.column(c).to_pylist() for c in ("sha256", "error")), strict=True)):
+            present.setdefault(d, (name, size, row, error))
+    return present
+
+
+def _index(digests: list[str], present: dict[str, tuple[str, int, int, str | None]]) -> Result:
+    shards = sorted({present[d][0] for d in digests})
+    number = {name: i for i, name in enumerate(shards)}
+    errors = {d: e for d in digests if (e := present[d][3]) is not None}
+    shard = np.array([-1 if d in errors else number[present[d][0]] for d in digests], dtype=np.int32)
+    row = np.array([present[d][2] for d in digests], dtype=np.int32)
+    sizes = {present[d][0]: present[d][1] for d in digests}
+    info = {"sha256": digests, "shards": shards, "bytes": [sizes[s] for s in shards], "errors": errors}
+    return Result({"shard": shard, "row": row}, info)
+
+
+def _all_there(store: Store, spec: FeatureSpec, found: Result) -> bool:
+    files = _shard_files(store, spec)
+    return all(
+        files.get(name) == size for name, size in zip(found.info["shards"], found.info["bytes"], strict=True)
+    )

@@ -1,0 +1,99 @@
+"""SWAG sample actors: stateless workers that fit folds and score shards of the pool under every posterior sample.
+
+There are as many as cores (or GPUs), not one per sample: an actor costs seconds to start, a sample costs milliseconds.
+A killed actor is restarted by Ray and its task runs again; a task is a pure function of its arguments, so nothing changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import ray
+
+from swag_ray.cluster.session import Session
+from swag_ray.data.features import FeatureReader
+
+Work = Callable[..., Any]
+
+
+@ray.remote(max_restarts=-1, max_task_retries=-1)
+class SampleActor:
+    """One worker, one thread: figures must not depend on how many cores a machine has."""
+
+    def __init__(self, root: str, fingerprint: str, shards: list[str]) -> None:
+        import faiss
+        import torch
+
+        torch.set_num_threads(1)
+        faiss.omp_set_num_threads(1)
+        self.reader = FeatureReader(root, fingerprint, shards)
+
+    def run(self, work: Work, task: Any, *shared: Any) -> Any:
+        return work(self.reader, task, *shared)
+
+
+class SamplePool:
+    """The sample actors of one run. Use as a context manager: the actors end with it.
+
+    Args:
+        session: the Ray to work on.
+        root, fingerprint, shards: the feature set that the actors read (see FeatureReader).
+    """
+
+    def __init__(self, session: Session, root: str, fingerprint: str, shards: list[str]) -> None:
+        options = {"num_cpus": 1, "num_gpus": session.gpus_per_actor}
+        names = ray.put(shards)
+        self.actors = [SampleActor.options(**options).remote(root, fingerprint, names) for _ in range(session.actors)]
+
+    def __enter__(self) -> SamplePool:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for actor in self.actors:
+            ray.kill(actor)
+
+    def map(
+        self, work: Work, tasks: Sequence[Any], *shared: Any, advance: Callable[[int], None] = lambda n: None
+    ) -> list[Any]:
+        """The results of `work(reader, task, *shared)`, in the order of the tasks.
+
+        Args:
+            work: a pure function, importable on the workers.
+            tasks: small descriptions of what to do.
+            shared: large values or references, sent to the object store once.
+            advance: told of every finished task.
+        """
+        references = [v if isinstance(v, ray.ObjectRef) else ray.put(v) for v in shared]
+        results: list[Any] = [None] * len(tasks)
+        for position, reference in self._submit(work, tasks, references):
+            results[position] = ray.get(reference)
+            advance(1)
+        return results
+
+    def references(self, work: Work, tasks: Sequence[Any], *shared: Any) -> list[Any]:
+        """As `map`, but the results stay in the object store: for another actor to take, never through the driver."""
+        references = [v if isinstance(v, ray.ObjectRef) else ray.put(v) for v in shared]
+        results: list[Any] = [None] * len(tasks)
+        for position, reference in self._submit(work, tasks, references):
+            results[position] = reference
+        return results
+
+    def _submit(self, work: Work, tasks: Sequence[Any], shared: list[Any]) -> Iterator[tuple[int, Any]]:
+        """Whoever is free takes the next task; each actor has at most two, so that none idles between them."""
+        waiting = list(enumerate(tasks))[::-1]
+        running: dict[Any, tuple[int, Any]] = {}
+
+        def give(actor: Any) -> None:
+            position, task = waiting.pop()
+            running[actor.run.remote(work, task, *shared)] = (position, actor)
+
+        for actor in self.actors * 2:
+            if waiting:
+                give(actor)
+        while running:
+            (done,), _ = ray.wait(list(running), num_returns=1)
+            position, actor = running.pop(done)
+            if waiting:
+                give(actor)
+            yield position, done

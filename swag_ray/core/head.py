@@ -1,0 +1,220 @@
+"""The head: a logistic regression that tells the pool's clear rejects from trusted images, with SWAG snapshots.
+
+It learns on frozen features of the whole image (every stride pooled to a small grid), so a fit is a few passes over a
+matrix; the snapshots that stochastic gradient descent leaves after its warm-up make the SWAG posterior (Maddox et al.
+2019, sections 3.2-3.3), from which weights are sampled.
+
+Shapes: N images, P patches of the stored grid (raster order), C channels of one stride, g side of the pooled grid,
+D = g * g * (sum of C) numbers an image, S weight samples. A row is stride-major (ascending), then place (raster), then
+channel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from swag_ray.core import swag
+from swag_ray.errors import InputError
+
+
+def pool_features(features: Mapping[int, NDArray[np.floating]], grid: int = 4) -> NDArray[np.float32]:
+    """Average every stride's grid of patches to `grid` x `grid` places and lay all strides side by side.
+
+    Args:
+        features: {stride: (N, P, C)}, P a square number, the same for all strides or not.
+        grid: side g of the pooled grid; it must divide the stored grid's side.
+
+    Returns:
+        (N, D) float32.
+
+    Raises:
+        InputError: `grid` does not divide the stored grid.
+    """
+    rows = []
+    for _, patches_NPC in sorted(features.items()):
+        count, places, channels = patches_NPC.shape
+        side = math.isqrt(places)
+        if side * side != places:
+            raise ValueError(f"{places} patches are no square grid")
+        if grid < 1 or side % grid:
+            raise InputError(f"head.grid: {grid} does not divide backbone.grid {side}; choose a divisor of {side}")
+        step = side // grid
+        # One row of cells at a time: a float32 copy of the whole table would be the largest array of the run.
+        blocks_NgsgsC = patches_NPC.reshape(count, grid, step, grid, step, channels)
+        pooled_NggC = np.empty((count, grid, grid, channels), np.float32)
+        for row in range(grid):
+            pooled_NggC[:, row] = blocks_NgsgsC[:, row].astype(np.float32).mean(axis=(1, 3))
+        rows.append(pooled_NggC.reshape(count, -1))
+    return np.concatenate(rows, axis=1)
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """Per-column standardisation, clipped: one wild feature of one image must not decide its logit."""
+
+    mean_D: NDArray[np.float32]
+    sd_D: NDArray[np.float32]
+    clip: float = 8.0
+
+    @classmethod
+    def fit(cls, x_ND: NDArray[np.float32], clip: float = 8.0) -> Scaler:
+        """Mean and sd of the trusted images' rows.
+
+        Args:
+            x_ND: pooled features of a fold's seeds, at least 2.
+            clip: largest absolute value after scaling, in sd.
+        """
+        if len(x_ND) < 2:
+            raise ValueError(f"a scaler needs at least 2 images, not {len(x_ND)}")
+        mean_D = x_ND.mean(axis=0, dtype=np.float64)
+        sd_D = x_ND.std(axis=0, dtype=np.float64)
+        # A column the seeds hold nearly constant is noise: without a floor it would sit at the clip for everyone else.
+        typical = float(np.median(sd_D))
+        floor = 1e-2 * typical if typical > 0 else 1.0
+        return cls(mean_D.astype(np.float32), np.maximum(sd_D, floor).astype(np.float32), clip)
+
+    def apply(self, x_ND: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N, D) features -> (N, D) float32 in units of the seeds' sd, within +-clip."""
+        z_ND = (x_ND - self.mean_D).astype(np.float32, copy=False)
+        z_ND /= self.sd_D
+        return np.clip(z_ND, -self.clip, self.clip, out=z_ND)
+
+
+@dataclass(frozen=True)
+class HeadSettings:
+    """How a head is fitted.
+
+    Attributes:
+        learning_rate: constant from the first step to the last (SWAG needs it constant after the warm-up).
+        weight_decay: L2 penalty on the weight (not on the bias), as in SGD.
+        momentum: of SGD.
+        batch_size: images a step; the last batch of an epoch may be smaller.
+        warmup_epochs, swag_epochs: epochs without and with snapshots.
+        max_columns: deviation columns kept for the low-rank part.
+        collect_every: steps between snapshots; None: one at the end of every SWAG epoch.
+    """
+
+    learning_rate: float
+    weight_decay: float = 1e-2
+    momentum: float = 0.9
+    batch_size: int = 64
+    warmup_epochs: int = 15
+    swag_epochs: int = 20
+    max_columns: int = 20
+    collect_every: int | None = None
+
+
+def snapshots(images: int, settings: HeadSettings) -> int:
+    """How many snapshots a fit on `images` images takes.
+
+    Raises:
+        InputError: fewer than 2, naming `swag.collect_every`.
+    """
+    steps = settings.swag_epochs * math.ceil(images / settings.batch_size)
+    count = settings.swag_epochs if settings.collect_every is None else steps // settings.collect_every
+    if count < 2:
+        raise InputError(
+            f"swag.collect_every: {settings.collect_every} leaves {count} snapshots in the {steps} steps of"
+            f" {settings.swag_epochs} SWAG epochs; lower it or raise head.swag_epochs so that there are at least 2"
+        )
+    return count
+
+
+def fit_head(
+    x_ND: NDArray[np.float32], rejected_N: NDArray[np.bool_], settings: HeadSettings, generator: torch.Generator
+) -> swag.State:
+    """Logistic regression of rejects (1) against trusted images (0), both classes weighing the same.
+
+    Stochastic gradient descent with momentum from weight 0; every epoch visits all rows once in an order drawn from
+    `generator`. Written out by hand: autograd and an optimiser object cost more than the products themselves.
+
+    Args:
+        x_ND: standardised features (see `Scaler`).
+        rejected_N: True = reject. Both kinds must occur.
+
+    Returns:
+        SWAG state with the tensors `weight` (D,) and `bias` ().
+
+    Raises:
+        InputError: fewer than 2 snapshots (before any work).
+    """
+    count, rejects = len(x_ND), int(rejected_N.sum())
+    if not 0 < rejects < count:
+        raise ValueError(f"the head needs trusted images and rejects, not {count - rejects} and {rejects}")
+    snapshots(count, settings)
+    rows_ND = torch.from_numpy(np.ascontiguousarray(x_ND, dtype=np.float32))
+    target_N = torch.from_numpy(rejected_N.astype(np.float32))
+    balance_N = torch.where(target_N > 0, count / (2 * rejects), count / (2 * (count - rejects)))
+    weight_D, bias = torch.zeros(rows_ND.shape[1]), torch.zeros(())
+    buffer_BD = torch.empty(min(settings.batch_size, count), rows_ND.shape[1])
+    speed_D, speed = torch.zeros_like(weight_D), torch.zeros(())
+    state = swag.init({"weight": weight_D, "bias": bias}, settings.max_columns)
+    step = 0
+    for epoch in range(settings.warmup_epochs + settings.swag_epochs):
+        collecting = epoch >= settings.warmup_epochs
+        order_N = torch.randperm(count, generator=generator)
+        for start in range(0, count, settings.batch_size):
+            batch_B = order_N[start : start + settings.batch_size]
+            # Gathered once into one buffer: it stays in the cache for both products, and no step maps new memory.
+            rows_BD = torch.index_select(rows_ND, 0, batch_B, out=buffer_BD[: len(batch_B)])
+            error_B = (torch.sigmoid(rows_BD @ weight_D + bias) - target_N[batch_B]) * balance_N[batch_B]
+            error_B /= len(batch_B)
+            speed_D.mul_(settings.momentum).add_(error_B @ rows_BD).add_(weight_D, alpha=settings.weight_decay)
+            speed.mul_(settings.momentum).add_(error_B.sum())
+            weight_D.sub_(speed_D, alpha=settings.learning_rate)
+            bias.sub_(speed, alpha=settings.learning_rate)
+            if collecting and settings.collect_every is not None:
+                step += 1
+                if step % settings.collect_every == 0:
+                    state = swag.update(state, {"weight": weight_D, "bias": bias})
+        if collecting and settings.collect_every is None:
+            state = swag.update(state, {"weight": weight_D, "bias": bias})
+    return state
+
+
+def sample_weights(
+    state: swag.State, generators: Sequence[torch.Generator]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """One draw of a head per generator: weight (S, D) and bias (S,), float32."""
+    draws = swag.sample_many(state, generators)
+    return draws["weight"].numpy(), draws["bias"].numpy()
+
+
+def logits(
+    x_ND: NDArray[np.float32], weight_SD: NDArray[np.float32], bias_S: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Every image's logit under every sample, one product: (N, S) float32; higher = more like a reject."""
+    return (x_ND @ weight_SD.T + bias_S).astype(np.float32, copy=False)
+
+
+def evidence(
+    x_ND: NDArray[np.float32], weight_D: NDArray[np.float32], channels: Sequence[int], grid: int
+) -> NDArray[np.float32]:
+    """How much every place of an image adds to its logit.
+
+    Args:
+        x_ND: standardised features.
+        weight_D: the head's weight (the mean of the samples).
+        channels: channels of each stride, ascending strides, as laid out by `pool_features`.
+        grid: side g of the pooled grid.
+
+    Returns:
+        (N, g, g) float32; its sum over the places is the logit less the bias.
+    """
+    places = grid * grid
+    if x_ND.shape[1] != places * sum(channels) or x_ND.shape[1:] != weight_D.shape:
+        raise ValueError(f"rows of {x_ND.shape[1]} do not fit a weight {weight_D.shape} or {list(channels)} channels")
+    share_NP = np.zeros((len(x_ND), places), np.float32)
+    start = 0
+    for width in channels:
+        stop = start + places * width
+        rows_NPC = x_ND[:, start:stop].reshape(len(x_ND), places, width)
+        share_NP += np.einsum("npc,pc->np", rows_NPC, weight_D[start:stop].reshape(places, width))
+        start = stop
+    return share_NP.reshape(len(x_ND), grid, grid)

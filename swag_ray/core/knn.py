@@ -1,0 +1,77 @@
+"""Exact nearest neighbours in the memory bank: faiss' flat index, on a GPU where faiss sees one.
+
+Shapes: M memory rows, N queries, D dimensions, K neighbours.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swag_ray.errors import InputError
+
+
+class Index:
+    """An exact Euclidean index over fixed rows.
+
+    Args:
+        rows_MD: the memory rows, float32; copied by faiss.
+        threads: CPU threads of a search, None for faiss' own choice (all, or OMP_NUM_THREADS).
+    """
+
+    def __init__(self, rows_MD: NDArray[np.float32], *, threads: int | None = None) -> None:
+        import faiss  # half a second, and only scoring needs it
+
+        if rows_MD.ndim != 2 or not len(rows_MD):
+            raise ValueError(f"rows have shape {rows_MD.shape}, must be (M, D) with M at least 1")
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads is {threads}, must be at least 1")
+        self._faiss: Any = faiss
+        self.rows, self.dim = rows_MD.shape
+        self.threads = threads
+        self._index: Any = faiss.IndexFlatL2(self.dim)
+        if on_gpu():
+            self._resources: Any = faiss.StandardGpuResources()  # must outlive the index
+            self._index = faiss.index_cpu_to_gpu(self._resources, 0, self._index)
+        self._index.add(np.ascontiguousarray(rows_MD, dtype=np.float32))
+
+    def search(self, query_ND: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The k nearest rows of each query.
+
+        Returns:
+            Euclidean distances (N, K), ascending (faiss gives squares; the root is taken here), and row indices (N, K).
+
+        Raises:
+            InputError: k is more than the rows held.
+            ValueError: k below 1, or queries of another dimension.
+        """
+        if k > self.rows:
+            raise InputError(f"memory.neighbours: {k} neighbours asked of a memory bank of {self.rows} rows; lower it")
+        if k < 1:
+            raise ValueError(f"k is {k}, must be at least 1")
+        if query_ND.ndim != 2 or query_ND.shape[1] != self.dim:
+            raise ValueError(f"queries have shape {query_ND.shape}, must be (N, {self.dim})")
+        square_NK, index_NK = self._search(np.ascontiguousarray(query_ND, dtype=np.float32), k)
+        # Rounding can leave a square slightly below zero where query and row are equal.
+        return np.sqrt(np.maximum(square_NK, 0)), index_NK
+
+    def _search(self, query_ND: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        if self.threads is None:
+            square_NK, index_NK = self._index.search(query_ND, k)
+        else:
+            before = self._faiss.omp_get_max_threads()  # the setting is the process's: give it back
+            self._faiss.omp_set_num_threads(self.threads)
+            try:
+                square_NK, index_NK = self._index.search(query_ND, k)
+            finally:
+                self._faiss.omp_set_num_threads(before)
+        return square_NK, index_NK
+
+
+def on_gpu() -> bool:
+    """Whether searches run on a GPU: this faiss was built for one and sees one."""
+    import faiss
+
+    return bool(hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0)

@@ -1,0 +1,260 @@
+"""How well scores separate anomalies from normals, at which threshold, and how sure that is.
+
+Legend: T test images, M score columns, B bootstrap draws, n0 normals, n1 anomalies. Labels are bool, True an anomaly;
+larger scores are more anomalous. What cannot be computed is absent from a result, or None, never zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+
+Mask = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Figures = dict[str, float | int]
+
+CHUNK = 2_000_000  # resampled images held at once: bounds the memory of a bootstrap on large test sets
+
+
+def has_both_classes(label_T: Mask) -> bool:
+    """Whether areas under curves, Youden's threshold and intervals exist."""
+    return bool(label_T.any() and not label_T.all())
+
+
+def roc_auc(label_T: Mask, score_T: NDArray[Any]) -> float:
+    """Area under the ROC curve: the chance that an anomaly scores above a normal, ties counted half.
+
+    Raises:
+        ValueError: shapes that differ, labels not bool or of one class, a score that is not finite.
+    """
+    label, score = _both_classes(label_T), _scores("score_T", score_T, len(label_T))
+    return float(roc_auc_score(label, score))
+
+
+def pr_auc(label_T: Mask, score_T: NDArray[Any]) -> float:
+    """Average precision, the step-wise area under the precision-recall curve.
+
+    Raises:
+        ValueError: as `roc_auc`.
+    """
+    label, score = _both_classes(label_T), _scores("score_T", score_T, len(label_T))
+    return float(average_precision_score(label, score))
+
+
+def confusion(label_T: Mask, flagged_T: Mask) -> Figures:
+    """accuracy, precision, recall, f1, tn, fp, fn, tp of flagged images.
+
+    precision is absent where nothing is flagged, recall without anomalies, f1 where both are undefined.
+
+    Raises:
+        ValueError: no images, shapes that differ, or arrays that are not bool.
+    """
+    label, flagged = _mask("label_T", label_T), _mask("flagged_T", flagged_T)
+    if label.shape != flagged.shape or not len(label):
+        raise ValueError(f"label_T {label.shape} and flagged_T {flagged.shape}: expected the same shape, not empty")
+    tp, fp = int((label & flagged).sum()), int((~label & flagged).sum())
+    fn, tn = int((label & ~flagged).sum()), int((~label & ~flagged).sum())
+    ratios = {
+        "accuracy": (tp + tn, len(label)),
+        "precision": (tp, tp + fp),
+        "recall": (tp, tp + fn),
+        "f1": (2 * tp, 2 * tp + fp + fn),
+    }
+    figures: Figures = {name: above / below for name, (above, below) in ratios.items() if below}
+    return figures | {"tn": tn, "fp": fp, "fn": fn, "tp": tp}
+
+
+def youden(label_T: Mask, score_T: NDArray[Any]) -> Figures:
+    """Figures at the threshold that maximises recall - false-positive rate: picked on the labels it is judged by.
+
+    Flagged = score >= threshold, the highest such threshold.
+
+    Source: Youden (1950), "Index for rating diagnostic tests".
+
+    Returns:
+        threshold and the keys of `confusion`.
+
+    Raises:
+        ValueError: as `roc_auc`.
+    """
+    label, score = _both_classes(label_T), _scores("score_T", score_T, len(label_T))
+    false_rate, true_rate, threshold = roc_curve(label, score)
+    # The first point flags nothing, at a threshold of infinity: the last, which flags all, is as good and finite.
+    best = 1 + int(np.argmax((true_rate - false_rate)[1:]))
+    return {"threshold": float(threshold[best]), **confusion(label, score >= threshold[best])}
+
+
+def at_rate(label_T: Mask, p_T: NDArray[Any], rate: float) -> Figures:
+    """Figures at a chosen false-positive rate: flagged = p <= rate. No label takes part in the threshold.
+
+    Returns:
+        threshold (on p: the rate itself) and the keys of `confusion`.
+
+    Raises:
+        ValueError: a rate outside (0, 1), shapes that differ, a p that is not finite.
+    """
+    if not 0 < rate < 1:
+        raise ValueError(f"rate {rate}: must be between 0 and 1")
+    return {"threshold": float(rate), **confusion(label_T, _scores("p_T", p_T, len(label_T)) <= rate)}
+
+
+def paired_difference(
+    label_T: Mask,
+    score_a_T: NDArray[Any],
+    score_b_T: NDArray[Any],
+    generator: np.random.Generator,
+    draws: int = 2000,
+    level: float = 0.95,
+) -> tuple[float, float, float]:
+    """ROC-AUC of a minus that of b on the same images, with a paired bootstrap interval.
+
+    Test images are resampled by class; both scores see the same resampled images, so what both find hard cancels.
+
+    Returns:
+        (difference, low, high), percentile interval.
+
+    Raises:
+        ValueError: as `roc_auc`, or fewer than 2 draws.
+    """
+    return mean_difference(label_T, [score_a_T], [score_b_T], generator, draws, level)
+
+
+def mean_difference(
+    label_T: Mask,
+    scores_a: Sequence[NDArray[Any]],
+    scores_b: Sequence[NDArray[Any]],
+    generator: np.random.Generator,
+    draws: int = 2000,
+    level: float = 0.95,
+) -> tuple[float, float, float]:
+    """`paired_difference` of ROC-AUCs averaged over random seeds; all scores are of the same images in the same order.
+
+    Shape:
+        scores_a, scores_b: per random seed (T,); the two may differ in their number of seeds.
+
+    Returns:
+        (difference, low, high), percentile interval.
+
+    Raises:
+        ValueError: as `paired_difference`, or no scores.
+    """
+    a_T, b_T = _columns(label_T, scores_a), _columns(label_T, scores_b)
+    weight_M = np.concatenate([np.full(len(a_T), 1 / len(a_T)), np.full(len(b_T), -1 / len(b_T))])
+    return _interval(label_T, a_T + b_T, weight_M, generator, draws, level)
+
+
+def mean_interval(
+    label_T: Mask,
+    scores: Sequence[NDArray[Any]],
+    generator: np.random.Generator,
+    draws: int = 2000,
+    level: float = 0.95,
+) -> tuple[float, float, float]:
+    """ROC-AUC averaged over random seeds, with a bootstrap interval over the test images, resampled by class.
+
+    Shape:
+        scores: per random seed (T,), of the same images in the same order.
+
+    Returns:
+        (mean, low, high), percentile interval.
+
+    Raises:
+        ValueError: as `paired_difference`, or no scores.
+    """
+    columns = _columns(label_T, scores)
+    return _interval(label_T, columns, np.full(len(columns), 1 / len(columns)), generator, draws, level)
+
+
+def purity(label_N: Mask) -> float | None:
+    """Share of normals among admitted images (rejects: pass the labels' inverse for anomalies); None of none."""
+    label = _mask("label_N", label_N)
+    return float(1 - label.mean()) if len(label) else None
+
+
+def two_sided(area: float) -> float:
+    """How far from chance an area is, whichever way it points."""
+    return max(area, 1 - area)
+
+
+def _interval(
+    label_T: Mask,
+    columns: list[Floats],
+    weight_M: Floats,
+    generator: np.random.Generator,
+    draws: int,
+    level: float,
+) -> tuple[float, float, float]:
+    if draws < 2 or not 0 < level < 1:
+        raise ValueError(f"draws {draws} and level {level}: at least 2 draws and a level between 0 and 1")
+    value = float(np.dot(weight_M, [roc_auc(label_T, column_T) for column_T in columns]))
+    drawn_B = _bootstrap(label_T, columns, generator, draws) @ weight_M
+    low, high = np.quantile(drawn_B, [(1 - level) / 2, (1 + level) / 2])
+    return value, float(low), float(high)
+
+
+def _bootstrap(label_T: Mask, columns: list[Floats], generator: np.random.Generator, draws: int) -> Floats:
+    """ROC-AUC of each score column on each resampling of the normals and of the anomalies; (B, M)."""
+    places = [_Places(column_T[~label_T], column_T[label_T]) for column_T in columns]
+    normals, anomalies = int((~label_T).sum()), int(label_T.sum())
+    step = max(1, CHUNK // len(label_T))
+    area_BM = np.empty((draws, len(columns)))
+    for start in range(0, draws, step):
+        count = min(step, draws - start)
+        times_normal, times_anomaly = (_times(n, count, generator) for n in (normals, anomalies))
+        for m, place in enumerate(places):
+            area_BM[start : start + count, m] = place.areas(times_normal, times_anomaly)
+    return area_BM
+
+
+class _Places:
+    """Where each anomaly falls among the sorted normals: all of a score that its ROC-AUC depends on."""
+
+    def __init__(self, normal: Floats, anomaly: Floats) -> None:
+        self.order = np.argsort(normal, kind="stable")
+        self.below = np.searchsorted(normal[self.order], anomaly, side="left")
+        self.up_to = np.searchsorted(normal[self.order], anomaly, side="right")
+
+    def areas(self, times_normal: NDArray[np.int64], times_anomaly: NDArray[np.int64]) -> Floats:
+        """ROC-AUC with each image counted so many times: (B, n0) and (B, n1) to (B,)."""
+        draws, normals = times_normal.shape
+        passed = np.zeros((draws, normals + 1), dtype=np.int64)
+        np.cumsum(times_normal[:, self.order], axis=1, out=passed[:, 1:])
+        wins_twice = ((passed[:, self.below] + passed[:, self.up_to]) * times_anomaly).sum(axis=1)
+        return np.asarray(wins_twice / (2.0 * normals * times_anomaly.shape[1]))
+
+
+def _times(count: int, draws: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """How often each of `count` images comes up in each of the resamplings of that many; (B, count)."""
+    picked = generator.integers(0, count, size=(draws, count)) + count * np.arange(draws)[:, None]
+    return np.bincount(picked.ravel(), minlength=draws * count).reshape(draws, count).astype(np.int64, copy=False)
+
+
+def _columns(label_T: Mask, scores: Sequence[NDArray[Any]]) -> list[Floats]:
+    if not len(scores):
+        raise ValueError("scores: none given")
+    return [_scores(f"scores[{m}]", score_T, len(label_T)) for m, score_T in enumerate(scores)]
+
+
+def _both_classes(label_T: Mask) -> Mask:
+    label = _mask("label_T", label_T)
+    if not has_both_classes(label):
+        raise ValueError(f"label_T: {int(label.sum())} anomalies of {len(label)} images, both classes are needed")
+    return label
+
+
+def _mask(name: str, mask: Mask) -> Mask:
+    array = np.asarray(mask)
+    if array.dtype != np.bool_ or array.ndim != 1:
+        raise ValueError(f"{name}: expected a vector of bool, found {array.shape} {array.dtype}")
+    return array
+
+
+def _scores(name: str, values: NDArray[Any], count: int) -> Floats:
+    array = np.asarray(values, dtype=np.float64)
+    if array.shape != (count,) or not np.isfinite(array).all():
+        raise ValueError(f"{name}: expected ({count},) finite, found {array.shape} or a NaN")
+    return array

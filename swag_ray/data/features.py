@@ -1,0 +1,221 @@
+"""Frozen features: how an image becomes one row of a shard, and how rows are read back.
+
+A shard is one Parquet file of a few dozen images: float16 features as fixed-size binary, one column per stride, beside the
+statistics that the shortcut controls need. A feature depends only on the image's bytes and the fingerprint: every batch has
+the same size (the last is padded), so an image's bits do not depend on its neighbours, its shard or who computed it.
+
+Shapes: N images, P patches, C channels of one stride.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from swag_ray.core.shortcuts import ImageStatistics, image_statistics
+from swag_ray.errors import InputError
+from swag_ray.stages import Store, digest
+
+if TYPE_CHECKING:
+    from swag_ray.core.backbone import Backbone
+
+CODE_VERSION = 1
+BATCH = 32
+Patches = dict[int, NDArray[np.float16]]
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """What a feature depends on besides the image's bytes.
+
+    Attributes:
+        backbone, weights: timm name and where its weights come from; `weights_digest` says which they are.
+        image_size: pixels a side after resizing.
+        strides, grid: the maps taken and the side of their common grid.
+    """
+
+    backbone: str
+    weights: str
+    weights_digest: str
+    image_size: int
+    strides: tuple[int, ...]
+    grid: int
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the folder of shards; the path of the weights is not in it, their content is."""
+        return digest(
+            [CODE_VERSION, self.backbone, self.weights_digest, self.image_size, list(self.strides), self.grid],
+            ["grey", "bilinear antialias", "mean pool 3", "float16", BATCH],
+        )
+
+    def build(self) -> Backbone:
+        from swag_ray.core.backbone import build_backbone
+
+        return build_backbone(self.backbone, self.weights, self.strides, self.grid)
+
+
+def extract(backbone: Backbone, images: Iterable[bytes], image_size: int) -> Iterator[dict[str, Any]]:
+    """Decode and embed images in batches of a fixed size.
+
+    Yields:
+        One dict an image, in order: `error` (None or why it cannot be read), `features` {stride: (P, C) float16} or None,
+        `statistics` or None, `width`, `height`.
+    """
+    import torch
+
+    from swag_ray.data.decode import ImageError, read_grey
+
+    device = next(backbone.parameters()).device
+    pending: list[dict[str, Any]] = []
+    pixels: list[torch.Tensor] = []
+
+    def flush() -> Iterator[dict[str, Any]]:
+        if pixels:
+            filled = pixels + [torch.zeros_like(pixels[0])] * (BATCH - len(pixels))
+            features = {s: f.cpu().numpy() for s, f in backbone(torch.stack(filled).to(device)).items()}
+            good = (row for row in pending if row["error"] is None)
+            for i, row in enumerate(good):
+                row["features"] = {stride: f[i] for stride, f in features.items()}
+        yield from pending
+        pending.clear()
+        pixels.clear()
+
+    for data in images:
+        row: dict[str, Any] = {"error": None, "features": None, "statistics": None, "width": 0, "height": 0}
+        try:
+            decoded = read_grey(data, image_size)
+            row |= {"width": decoded.width, "height": decoded.height}
+            row["statistics"] = image_statistics(decoded.image_1HW[0].numpy())
+            pixels.append(decoded.image_1HW)
+        except ImageError as error:
+            row["error"] = str(error)
+        pending.append(row)
+        if len(pixels) == BATCH:
+            yield from flush()
+    yield from flush()
+
+
+def shard_table(sha256: Sequence[str], rows: Sequence[dict[str, Any]], strides: Sequence[int]) -> pa.Table:
+    """The rows of `extract` as the table that a shard file holds."""
+
+    def binary(values: list[Any]) -> pa.Array:
+        width = next((len(v) for v in values if v is not None), 1)
+        return pa.array(values, pa.binary(width))
+
+    thumbnail, grey, border = zip(*(row["statistics"] or (None, None, None) for row in rows), strict=True)
+    columns: dict[str, pa.Array] = {
+        "sha256": pa.array(sha256, pa.string()),
+        "error": pa.array([row["error"] for row in rows], pa.string()),
+        "width": pa.array([row["width"] for row in rows], pa.int32()),
+        "height": pa.array([row["height"] for row in rows], pa.int32()),
+        "border": pa.array(border, pa.float32()),
+        "grey": binary([None if g is None else g.tobytes() for g in grey]),
+        "thumbnail": binary([None if t is None else t.tobytes() for t in thumbnail]),
+    }
+    shape = {}
+    for stride in strides:
+        values = [row["features"][stride] if row["features"] else None for row in rows]
+        columns[f"stride_{stride}"] = binary([v.tobytes() if v is not None else None for v in values])
+        shape[f"channels_{stride}"] = str(next((v.shape[1] for v in values if v is not None), 0))
+    return pa.table(columns).replace_schema_metadata(shape)
+
+
+def write_shard(store: Store, path: str, table: pa.Table) -> None:
+    """One Parquet file, whole or not at all; page checksums let a reader notice a damaged one."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table, sink, compression="none", use_dictionary=False, write_statistics=False, write_page_checksum=True
+    )
+    store.write_atomically(path, sink.getvalue().to_pybytes())
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Where images' features are: parallel arrays of shard number and row in that shard, one entry an image."""
+
+    shard_N: NDArray[np.int32]
+    row_N: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.shard_N)
+
+    def take(self, index: NDArray[Any]) -> Rows:
+        return Rows(self.shard_N[index], self.row_N[index])
+
+
+class FeatureReader:
+    """Reads rows of one feature set; made anew wherever it is used, it holds no features.
+
+    Args:
+        root: the store's root.
+        fingerprint: the feature set.
+        shards: names of its shard files; `Rows.shard_N` counts in this list.
+    """
+
+    def __init__(self, root: str, fingerprint: str, shards: Sequence[str]) -> None:
+        self.store = Store(root)
+        self.fingerprint = fingerprint
+        self.shards = list(shards)
+
+    def patches(self, rows: Rows, strides: Sequence[int]) -> Patches:
+        """Features of these images, in their order.
+
+        Returns:
+            {stride: (N, P, C) float16}.
+        """
+        out: Patches = {}
+        for shard in np.unique(rows.shard_N):
+            where = np.flatnonzero(rows.shard_N == shard)
+            table = self._table(int(shard), [f"stride_{s}" for s in strides])
+            for stride in strides:
+                channels = int(table.schema.metadata[f"channels_{stride}".encode()])
+                part = _fixed(table.column(f"stride_{stride}"), np.float16)[rows.row_N[where]]
+                part = part.reshape(len(where), -1, channels)
+                if stride not in out:
+                    out[stride] = np.empty((len(rows), *part.shape[1:]), np.float16)
+                out[stride][where] = part
+        return out
+
+    def statistics(self, rows: Rows, file_bytes_N: NDArray[np.int64]) -> ImageStatistics:
+        """What the shortcut controls need of these images."""
+        count = len(rows)
+        thumbnail, grey = np.zeros((count, 32, 32), np.uint8), np.zeros((count, 7), np.float32)
+        border, size = np.zeros(count, np.float32), np.zeros((count, 2), np.int32)
+        for shard in np.unique(rows.shard_N):
+            where = np.flatnonzero(rows.shard_N == shard)
+            table, index = self._table(int(shard), ["width", "height", "border", "grey", "thumbnail"]), rows.row_N[where]
+            thumbnail[where] = _fixed(table.column("thumbnail"), np.uint8)[index].reshape(-1, 32, 32)
+            grey[where] = _fixed(table.column("grey"), np.float32)[index]
+            border[where] = table.column("border").to_numpy()[index]
+            size[where] = np.stack([table.column("width").to_numpy(), table.column("height").to_numpy()], axis=1)[index]
+        return ImageStatistics(thumbnail, grey, border, size, file_bytes_N)
+
+    def _table(self, shard: int, columns: list[str]) -> pa.Table:
+        path = self.store.path("features", self.fingerprint, self.shards[shard])
+        try:
+            return pq.read_table(
+                path, columns=columns, filesystem=self.store.fs, memory_map=True, use_threads=False,
+                page_checksum_verification=True,
+            )  # fmt: skip
+        except (OSError, pa.ArrowInvalid) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"store: feature shard '{path}' is damaged ({reason}); delete that file and run again"
+            ) from error
+
+
+def _fixed(column: pa.ChunkedArray, dtype: Any) -> NDArray[Any]:
+    """A fixed-size binary column as a (rows, values) array, without a copy where it is one chunk."""
+    array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+    if isinstance(array, pa.ChunkedArray):
+        array = array.chunk(0)
+    width = array.type.byte_width
+    data = np.frombuffer(array.buffers()[1], np.uint8)[array.offset * width : (array.offset + len(array)) * width]
+    return data.view(dtype).reshape(len(array), -1)

@@ -1,0 +1,78 @@
+"""Which images belong together: one patient (a pattern on the file name) or identical bytes."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+
+from swag_ray.errors import InputError
+
+_SEPARATOR = re.compile(r"[-_. ]")
+
+
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """Compiles `split.group`.
+
+    Raises:
+        InputError: not a regular expression, or one without a capturing group.
+    """
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise InputError(f"split.group: {pattern!r} is not a regular expression ({error})") from None
+    if compiled.groups == 0:
+        raise InputError(f"split.group: {pattern!r} has no group; put what names the patient in round brackets")
+    return compiled
+
+
+def assign_groups(names: Sequence[str], digests: Sequence[str | None], pattern: re.Pattern[str] | None) -> list[str]:
+    """The group of every file: its patient, joined with those of files of identical bytes.
+
+    A group is called by its smallest patient, else by its digest: so a copy added later renames no group.
+
+    Args:
+        names: file names, (N,). The first group of `pattern` is the patient; no match is a group of its own.
+        digests: hex digests of the bytes, (N,); None joins nothing (an empty file is like every other empty file).
+    """
+    if len(names) != len(digests):
+        raise ValueError(f"{len(names)} names but {len(digests)} digests")
+    parent: dict[tuple[int, str], tuple[int, str]] = {}
+
+    def find(node: tuple[int, str]) -> tuple[int, str]:
+        parent.setdefault(node, node)
+        while parent[node] != node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
+
+    nodes = []
+    for name, digest in zip(names, digests, strict=True):
+        # Kind 0 (patient) sorts before kind 1 (bytes) and 2 (name): the smallest node of a group names it.
+        own = (1, f"bytes:{digest[:16]}") if digest else (2, f"file:{name}")
+        match = pattern.search(name) if pattern else None
+        node = (0, match.group(1)) if match and match.group(1) else own
+        nodes.append(node)
+        first, second = sorted((find(node), find(own)))
+        parent[second] = first
+    return [find(node)[1] for node in nodes]
+
+
+def suggest_patients(names: Sequence[str]) -> tuple[str, str] | None:
+    """Two file names that look like one patient's, when many names come in such sets; else None.
+
+    A name's set is what stands before its last separator, if that has a digit (person12_bacteria_47 ->
+    person12_bacteria, IM-0115-0001 -> IM-0115, but not COVID-12). A set of over a tenth of all files is a series.
+    """
+    sets: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(names):
+        stem = name.rpartition(".")[0] or name
+        cut = max((match.start() for match in _SEPARATOR.finditer(stem)), default=0)
+        if any(character.isdigit() for character in stem[:cut]):
+            sets[stem[:cut]].append(name)
+    largest = max(2, len(names) // 10)
+    shared = [members for members in sets.values() if 2 <= len(members) <= largest]
+    # A tenth: chance look-alikes stay below it, and a tenth of leaking images is enough to flatter a result.
+    if len(shared) < 3 or sum(map(len, shared)) < 0.1 * len(names):
+        return None
+    return shared[0][0], shared[0][1]

@@ -1,0 +1,141 @@
+"""Finds the train/test pair and the class folders of an image set laid out as ROOT/train|test/CLASS/image.
+
+A Kaggle download is taken as it comes: the pair may lie up to three folders below the root, beside `__MACOSX`,
+`.DS_Store`, `._files`, a `val` folder and a nested copy of itself. The shallowest pair wins; the rest is only counted.
+Folder names match whatever their case, an exact match first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from swag_ray.errors import InputError
+
+IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png")
+SYSTEM_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
+HIDDEN = "hidden or system files"
+OTHER_TYPE = "files of another type"
+NESTED = "images in sub-folders of class folders"
+MAX_DEPTH = 3  # ROOT/chest_xray/chest_xray/train is as deep as known downloads go
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The pair that is read, and the images under the root that are not (folder or reason -> files)."""
+
+    train: Path
+    test: Path
+    ignored: dict[str, int]
+
+
+def find_layout(root: Path) -> Layout:
+    """Finds the shallowest folder at or below `root` that holds both `train` and `test`.
+
+    Raises:
+        InputError: no such folder, two at the same depth, or a folder that cannot be read.
+    """
+    if not root.exists():
+        raise InputError(f"dataset.root: {root} does not exist; give the folder that holds train/ and test/")
+    if not root.is_dir():
+        raise InputError(f"dataset.root: {root} is a file; give the folder that holds train/ and test/")
+    levels, lonely_train = _pairs_by_depth(root)
+    winners = next((level for level in levels if level), [])
+    if not winners and lonely_train is not None:
+        raise InputError(f"dataset.root: {lonely_train} has train/ but no test/; evaluation needs test/CLASS folders")
+    if not winners:
+        raise InputError(f"dataset.root: {root} holds no train/ folder; expected train/CLASS and test/CLASS below it")
+    if len(winners) > 1:
+        names = ", ".join(str(folder.relative_to(root)) for folder in winners)
+        raise InputError(f"dataset.root: {root} holds several image sets ({names}); give the folder of one of them")
+    winner = winners[0]
+    folders = _folders(winner)
+    train, test = (folders[_match(folders, name, winner) or name] for name in ("train", "test"))
+    unread = [folder for folder in folders.values() if folder not in (train, test)]
+    unread += [pair for level in levels for pair in level if winner not in (pair, *pair.parents)]
+    ignored = {f"folder {folder.relative_to(root).as_posix()}": count_images(folder) for folder in unread}
+    return Layout(train=train, test=test, ignored={name: count for name, count in ignored.items() if count})
+
+
+def class_folders(split: Path) -> dict[str, Path]:
+    """Class name -> folder of one split, sorted by name, without hidden and system folders."""
+    return _folders(split)
+
+
+def find_class(split: Path, name: str) -> Path | None:
+    """The folder of class `name`: exact, else the only one that differs in case alone, else None."""
+    folders = _folders(split)
+    found = _match(folders, name, split)
+    return folders[found] if found else None
+
+
+def class_images(folder: Path, tally: Counter[str]) -> list[Path]:
+    """Image files directly in `folder`, sorted by name. What is left out is added to `tally` by reason."""
+    images = []
+    for entry in _entries(folder):
+        path = Path(entry.path)
+        if _is_hidden(entry.name):
+            tally[HIDDEN] += 1
+        elif entry.is_dir():
+            tally[NESTED] += count_images(path)
+        elif path.suffix.lower() in IMAGE_SUFFIXES:
+            images.append(path)
+        else:
+            tally[OTHER_TYPE] += 1
+    return images
+
+
+def count_images(folder: Path) -> int:
+    """Number of image files anywhere below `folder`, hidden and system ones aside."""
+    total = 0
+    for _, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not _is_hidden(name)]
+        total += sum(not _is_hidden(name) and name.lower().endswith(IMAGE_SUFFIXES) for name in files)
+    return total
+
+
+def _pairs_by_depth(root: Path) -> tuple[list[list[Path]], Path | None]:
+    """Folders with both train and test, one list per depth, and the first folder with train alone."""
+    levels: list[list[Path]] = []
+    lonely_train = None
+    level = [root]
+    for _ in range(MAX_DEPTH + 1):
+        pairs, below = [], []
+        for folder in level:
+            folders = _folders(folder)
+            train, test = _match(folders, "train", folder), _match(folders, "test", folder)
+            if train and test:
+                pairs.append(folder)
+            elif train and lonely_train is None:
+                lonely_train = folder
+            below += [path for name, path in folders.items() if name not in (train, test)]
+        levels.append(pairs)
+        level = below
+    return levels, lonely_train
+
+
+def _folders(folder: Path) -> dict[str, Path]:
+    return {entry.name: Path(entry.path) for entry in _entries(folder) if entry.is_dir() and not _is_hidden(entry.name)}
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise InputError(f"dataset.root: cannot read the folder {folder} ({error.strerror})") from None
+
+
+def _match(folders: dict[str, Path], name: str, parent: Path) -> str | None:
+    if name in folders:
+        return name
+    close = [found for found in folders if found.casefold() == name.casefold()]
+    if len(close) > 1:
+        raise InputError(f"dataset.root: {parent} has {' and '.join(close)}, neither spelt {name}; rename one of them")
+    return close[0] if close else None
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.casefold() in SYSTEM_NAMES

@@ -1,0 +1,191 @@
+"""The K fold models as one thing that scores images: saved with its backbone, copied anywhere, loaded without unpickling.
+
+    detector/detector.json        what it is
+    detector/arrays.npz           fold models, banks, the seeds' scores that p-values are counted against
+    detector/backbone.safetensors weights and normalisation of the frozen backbone
+
+Shapes: n images, P patches, K folds.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swag_ray.core import calibrate, head
+from swag_ray.core.head import HeadSettings
+from swag_ray.core.score import image_score
+from swag_ray.data.features import FeatureSpec, Patches, extract
+from swag_ray.errors import InputError
+from swag_ray.methods import contrast, published
+from swag_ray.methods.contrast import ContrastSettings
+from swag_ray.methods.patch_bank import BankSettings, distances
+from swag_ray.stages import Arrays, fold_arrays
+
+FORMAT = 1
+CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Detector:
+    """Scores new images as the run's last fit scored its test images.
+
+    Attributes:
+        name: of the run.
+        score_used: `head`, `bank` (with adapter) or `seed_bank`.
+        spec: the features it reads.
+        bank: settings of the patch distance.
+        head: settings of the head; None where no head scores.
+        rate: false-positive rate of `above_threshold`.
+        seed_s, seed_fold: (n,) cross-fitted seed scores and their folds.
+        models: per fold, what gives the score.
+        banks: per fold, what gives the heatmap.
+    """
+
+    name: str
+    score_used: str
+    spec: FeatureSpec
+    bank: BankSettings
+    head: ContrastSettings | None
+    rate: float
+    seed_s: NDArray[np.float64]
+    seed_fold: NDArray[np.int8]
+    models: tuple[Arrays, ...]
+    banks: tuple[Arrays, ...]
+
+    def scores(self, patches: Patches) -> NDArray[np.float64]:
+        """Scores of every fold, (n, K), of {stride: (n, P, C) float16} features."""
+        if self.score_used == "head":
+            assert self.head is not None
+            pooled = head.pool_features(patches, self.head.grid)
+            columns = [contrast.logits(pooled, fold).mean(axis=1, dtype=np.float64) for fold in self.models]
+        else:
+            columns = [image_score(d, self.bank.top_fraction) for d in self._distances(patches, self.models)]
+        return np.stack(columns, axis=1).astype(np.float64)
+
+    def p_values(self, score_nK: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Cross-conformal p-values (n,)."""
+        return calibrate.cross_conformal_p(self.seed_s, self.seed_fold, score_nK)
+
+    def distance_maps(self, patches: Patches) -> NDArray[np.float32]:
+        """Patch distances to the memory banks, mean over the folds: (n, G, G)."""
+        mean_nP = np.mean(self._distances(patches, self.banks), axis=0)
+        return mean_nP.reshape(len(mean_nP), self.spec.grid, self.spec.grid).astype(np.float32)
+
+    def evidence_maps(self, patches: Patches) -> NDArray[np.float32] | None:
+        """Each place's share of the head's logit, mean over the folds: (n, g, g); None without a head."""
+        if self.score_used != "head" or self.head is None:
+            return None
+        grid, channels = self.head.grid, [patches[s].shape[-1] for s in sorted(patches)]
+        pooled = head.pool_features(patches, grid)
+        maps = [contrast.evidence(pooled, fold, channels, grid) for fold in self.models]
+        return np.mean(maps, axis=0).astype(np.float32)
+
+    def _distances(self, patches: Patches, folds: tuple[Arrays, ...]) -> list[NDArray[np.float32]]:
+        held = {s: patches[s] for s in self.bank.strides}
+        if self.score_used == "bank":
+            return [published.distances(held, fold, self.bank) for fold in folds]
+        return [distances(held, fold, self.bank) for fold in folds]
+
+
+def save_detector(detector: Detector, folder: Path) -> None:
+    """Write the bundle; the folder appears complete or not at all."""
+    from safetensors.torch import save_file
+
+    record = {
+        "format": FORMAT, "name": detector.name, "score_used": detector.score_used, "rate": detector.rate,
+        "spec": asdict(detector.spec), "bank": asdict(detector.bank),
+        "head": asdict(detector.head) if detector.head else None,
+    }  # fmt: skip
+    arrays = {"seed_s": detector.seed_s, "seed_fold": detector.seed_fold}
+    arrays |= {f"fold{k}.model.{n}": a for k, fold in enumerate(detector.models) for n, a in fold.items()}
+    if detector.banks is not detector.models:
+        arrays |= {f"fold{k}.bank.{n}": a for k, fold in enumerate(detector.banks) for n, a in fold.items()}
+    temporary = folder.with_name(folder.name + ".tmp")
+    temporary.mkdir(parents=True, exist_ok=True)
+    np.savez(temporary / "arrays.npz", **arrays)  # type: ignore[arg-type]
+    state = {name: tensor.contiguous() for name, tensor in detector.spec.build().state_dict().items()}
+    save_file(state, temporary / "backbone.safetensors")
+    (temporary / "detector.json").write_text(json.dumps(record, indent=2))
+    if folder.exists():
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
+    temporary.rename(folder)
+
+
+def load_detector(folder: Path) -> Detector:
+    """Read a bundle.
+
+    Raises:
+        InputError: not a bundle, damaged, or of another format.
+    """
+    try:
+        record = json.loads((folder / "detector.json").read_text())
+        data = (folder / "arrays.npz").read_bytes()
+    except (OSError, ValueError) as error:
+        raise InputError(f"detector: '{folder}' holds no detector ({error}); give a run directory or its detector/") from error
+    if record.get("format") != FORMAT:
+        raise InputError(f"detector: '{folder}' has format {record.get('format')}, this version reads {FORMAT}")
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as loaded:
+            arrays = {name: loaded[name] for name in loaded.files}
+    except (OSError, ValueError) as error:
+        raise InputError(f"detector: '{folder}/arrays.npz' is damaged ({error}); copy the bundle again") from error
+    flat = {name: a for name, a in arrays.items() if name.startswith("fold")}
+    folds = fold_arrays(flat, int(arrays["seed_fold"].max()) + 1)
+    models = tuple(_part(fold, "model.") for fold in folds)
+    banks = tuple(_part(fold, "bank.") for fold in folds)
+    spec = record["spec"] | {"strides": tuple(record["spec"]["strides"])}
+    bank = record["bank"] | {"strides": tuple(record["bank"]["strides"])}
+    h = record["head"]
+    return Detector(
+        name=record["name"], score_used=record["score_used"], rate=record["rate"],
+        spec=FeatureSpec(**spec), bank=BankSettings(**bank),
+        head=ContrastSettings(**h | {"strides": tuple(h["strides"]), "fit": HeadSettings(**h["fit"])}) if h else None,
+        seed_s=arrays["seed_s"], seed_fold=arrays["seed_fold"],
+        models=models, banks=banks if banks[0] else models,
+    )  # fmt: skip
+
+
+def score_files(folder: Path, paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """Score image files with the bundle in `folder`, in this process.
+
+    Yields:
+        path, score, p, above_threshold, seconds (its share of its batch's time), error (None, or why it cannot be read).
+    """
+    from safetensors.torch import load_file
+
+    from swag_ray.core.backbone import restore_backbone
+
+    detector = load_detector(folder)
+    spec = detector.spec
+    backbone = restore_backbone(spec.backbone, spec.strides, spec.grid, load_file(folder / "backbone.safetensors"))
+    for i in range(0, len(paths), CHUNK):
+        start = time.perf_counter()
+        chunk = paths[i : i + CHUNK]
+        rows = list(extract(backbone, (path.read_bytes() for path in chunk), spec.image_size))
+        good = [row["features"] for row in rows if row["error"] is None]
+        if good:
+            score_nK = detector.scores({s: np.stack([f[s] for f in good]) for s in spec.strides})
+            values = iter(zip(score_nK.mean(axis=1), detector.p_values(score_nK), strict=True))
+        seconds = (time.perf_counter() - start) / len(chunk)
+        for path, row in zip(chunk, rows, strict=True):
+            score, p = next(values) if row["error"] is None else (None, None)
+            yield {
+                "path": str(path), "score": None if score is None else float(score), "p": None if p is None else float(p),
+                "above_threshold": None if p is None else bool(p <= detector.rate),
+                "seconds": seconds, "error": row["error"],
+            }  # fmt: skip
+
+
+def _part(fold: Arrays, prefix: str) -> Arrays:
+    return {name.removeprefix(prefix): a for name, a in fold.items() if name.startswith(prefix)}

@@ -1,0 +1,111 @@
+"""Patch distance to a memory bank (PatchCore, Roth et al. 2022): one bank a fold, none sees its own fold.
+
+A bank keeps *which* patches it holds (image, patch) and their raw features, so that anyone can embed them again: plainly
+here, through an adapter and its posterior samples in `published`.
+
+Shapes: N images, P patches, C channels of one stride, D embedding dimensions, M bank rows, K folds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swag_ray.core.coreset import k_center
+from swag_ray.core.knn import Index
+from swag_ray.core.score import image_score, patch_distances
+from swag_ray.data.features import FeatureReader, Patches
+from swag_ray.methods.tasks import FitTask, ScoreTask, by_fold
+from swag_ray.stages import Arrays
+
+Standard = dict[int, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class BankSettings:
+    """What the distance score depends on.
+
+    Attributes:
+        strides: maps whose patches the bank holds.
+        coreset_ratio: share of the patches kept.
+        neighbours, top_fraction: k nearest rows of a patch distance; share of an image's patches averaged.
+    """
+
+    strides: tuple[int, ...]
+    coreset_ratio: float
+    neighbours: int
+    top_fraction: float
+
+
+def standardisation(patches: Patches) -> Arrays:
+    """Per-channel mean and sd of these images' patches, as `mean.<stride>` and `sd.<stride>`."""
+    arrays: Arrays = {}
+    for stride, x_NPC in patches.items():
+        flat = x_NPC.reshape(-1, x_NPC.shape[-1]).astype(np.float64)
+        arrays[f"mean.{stride}"] = flat.mean(axis=0).astype(np.float32)
+        arrays[f"sd.{stride}"] = np.maximum(flat.std(axis=0), 1e-6).astype(np.float32)
+    return arrays
+
+
+def standardise(patches: Patches, model: Mapping[str, NDArray[Any]]) -> Standard:
+    """Raw float16 patches to float32 in units of the seeds' sd."""
+    return {s: (x.astype(np.float32) - model[f"mean.{s}"]) / model[f"sd.{s}"] for s, x in sorted(patches.items())}
+
+
+def join(standard: Standard) -> NDArray[np.float32]:
+    """Strides side by side, every patch of length 1: (..., D)."""
+    x = np.concatenate([standard[s] for s in sorted(standard)], axis=-1)
+    length = np.sqrt(np.einsum("...d,...d->...", x, x))[..., None]
+    return np.divide(x, np.maximum(length, 1e-12), dtype=np.float32)
+
+
+def pick_rows(embedded_NPD: NDArray[np.float32], patches: Patches, image_N: NDArray[np.int64], ratio: float) -> Arrays:
+    """Greedy k-center over all patches: what the bank holds, with each row's origin.
+
+    Returns:
+        image (M,) cohort row, patch (M,), raw.<stride> (M, C) float16.
+    """
+    count, places = embedded_NPD.shape[:2]
+    flat = embedded_NPD.reshape(count * places, -1)
+    picks = k_center(flat, max(1, int(ratio * len(flat))))
+    rows: Arrays = {"image": image_N[picks // places].astype(np.int64), "patch": (picks % places).astype(np.int32)}
+    for stride, x in patches.items():
+        rows[f"raw.{stride}"] = x.reshape(count * places, -1)[picks]
+    return rows
+
+
+def raw_rows(fold: Mapping[str, NDArray[Any]], strides: tuple[int, ...]) -> Patches:
+    """A fold's remembered patches as {stride: (M, C) float16}."""
+    return {stride: fold[f"raw.{stride}"] for stride in strides}
+
+
+def fit_bank(reader: FeatureReader, task: FitTask, settings: BankSettings) -> Arrays:
+    """One fold's bank: standardisation from its seeds, coreset over all its training images."""
+    model = standardisation(reader.patches(task.seeds, settings.strides))
+    patches = reader.patches(task.train, settings.strides)
+    embedded = join(standardise(patches, model))
+    return model | pick_rows(embedded, patches, task.image, settings.coreset_ratio)
+
+
+def score_bank(
+    reader: FeatureReader, task: ScoreTask, folds: tuple[Arrays, ...], settings: BankSettings
+) -> NDArray[np.float32]:
+    """Image scores s by patch distance: (n, K, 1), NaN where a fold was not asked."""
+    patches = reader.patches(task.rows, settings.strides)
+
+    def score(k: int, index: NDArray[np.int64]) -> NDArray[np.float32]:
+        part = {stride: x[index] for stride, x in patches.items()}
+        distance_NP = distances(part, folds[k], settings)
+        return image_score(distance_NP, settings.top_fraction)[:, None]
+
+    return by_fold(task, len(folds), 1, score)
+
+
+def distances(patches: Patches, fold: Arrays, settings: BankSettings) -> NDArray[np.float32]:
+    """Patch distances (N, P) of raw patches to one fold's bank."""
+    index = Index(join(standardise(raw_rows(fold, settings.strides), fold)))
+    return patch_distances(index, join(standardise(patches, fold)), settings.neighbours)

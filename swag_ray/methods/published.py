@@ -1,0 +1,116 @@
+"""The adapter of `published` (arXiv 2511.03912): one fold's training, its bank, and scores under any weights.
+
+The bank keeps which patches it holds; every weight sample embeds those patches again, so that query and memory are always
+seen through the same weights.
+
+Shapes: N images, P patches, C channels, D embedding dimensions, M bank rows, K folds, S samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from swag_ray.core import adapter, swag
+from swag_ray.core.adapter_fit import AdapterSettings, fit_adapter
+from swag_ray.core.knn import Index
+from swag_ray.core.score import image_score, patch_distances
+from swag_ray.core.seeding import torch_generator
+from swag_ray.data.features import FeatureReader, Patches
+from swag_ray.methods.patch_bank import BankSettings, Standard, pick_rows, raw_rows, standardisation, standardise
+from swag_ray.methods.tasks import FitTask, ScoreTask, by_fold
+from swag_ray.stages import Arrays
+
+MEAN = -1  # stands for the SWA mean where a sample number is expected
+
+
+@dataclass(frozen=True)
+class PublishedSettings:
+    """What a fold's adapter depends on besides its training images.
+
+    Attributes:
+        bank: strides, coreset ratio, k, top fraction.
+        dim: adapter width d of a stride.
+        fit: how the adapter is trained.
+        samples: SWAG samples S.
+        warmup: whether this fit starts with the warm-up (fit 1).
+    """
+
+    bank: BankSettings
+    dim: int
+    fit: AdapterSettings
+    samples: int
+    warmup: bool
+
+
+def fit_published(reader: FeatureReader, task: FitTask, settings: PublishedSettings) -> Arrays:
+    """Train one fold's adapter from the last round's iterate (or its start), then pick the bank under the SWA mean.
+
+    Returns:
+        mean.*, sd.* standardisation; mu.*, cov.* moments of the training patches; iterate.*; mean_weights.*;
+        sample<s>.* weights; image, patch, raw.* of the bank; variance (trace), collapsed.
+    """
+    strides = settings.bank.strides
+    model = standardisation(reader.patches(task.seeds, strides))
+    patches = reader.patches(task.train, strides)
+    standard = standardise(patches, model)
+    tensors = {s: torch.from_numpy(x) for s, x in standard.items()}
+    moments = {s: adapter.patch_moments(x) for s, x in tensors.items()}
+    if task.start is None:
+        params = adapter.init_adapter(moments, settings.dim, torch_generator(*task.names, "start"))
+    else:
+        params = _weights(task.start, "iterate")
+    fitted = fit_adapter(
+        params, tensors, moments, settings.fit, warmup=settings.warmup, generator=torch_generator(*task.names, "fit")
+    )
+    weights = {"iterate": fitted.params, "mean_weights": swag.mean(fitted.swag)}
+    for s in range(settings.samples):
+        weights[f"sample{s}"] = swag.sample(fitted.swag, torch_generator(*task.names, "sample", s))
+    for stride, m in moments.items():
+        model |= {f"mu.{stride}": m.mean_C.numpy(), f"cov.{stride}": m.cov_CC.numpy()}
+    model |= {f"{kind}.{name}": t.numpy() for kind, params in weights.items() for name, t in params.items()}
+    model |= {"variance": np.array(fitted.variance_trace), "collapsed": np.array(fitted.collapsed)}
+    embedded = embed(standard, model, MEAN)
+    return model | pick_rows(embedded, patches, task.image, settings.bank.coreset_ratio)
+
+
+def embed(standard: Standard, fold: Mapping[str, NDArray[Any]], sample: int) -> NDArray[np.float32]:
+    """Standardised patches through the adapter under the SWA mean (`MEAN`) or a sample's weights: (..., D), length 1."""
+    kind = "mean_weights" if sample == MEAN else f"sample{sample}"
+    moments = {
+        s: adapter.Moments(0, torch.from_numpy(fold[f"mu.{s}"]), torch.from_numpy(fold[f"cov.{s}"])) for s in standard
+    }
+    with torch.inference_mode():
+        tensors = {s: torch.from_numpy(x) for s, x in standard.items()}
+        embedded: NDArray[np.float32] = adapter.embed(_weights(fold, kind), tensors, moments).numpy()
+    return embedded
+
+
+def score_published(
+    reader: FeatureReader, task: ScoreTask, folds: tuple[Arrays, ...], settings: BankSettings, samples: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """Image scores under each of `samples` (MEAN for the SWA mean), the bank embedded by the same: (n, K, len(samples))."""
+    patches = reader.patches(task.rows, settings.strides)
+
+    def score(k: int, index: NDArray[np.int64]) -> NDArray[np.float32]:
+        part = {stride: x[index] for stride, x in patches.items()}
+        columns = [image_score(distances(part, folds[k], settings, s), settings.top_fraction) for s in samples]
+        return np.stack(columns, axis=1)
+
+    return by_fold(task, len(folds), len(samples), score)
+
+
+def distances(patches: Patches, fold: Arrays, settings: BankSettings, sample: int = MEAN) -> NDArray[np.float32]:
+    """Patch distances (N, P) of raw patches to one fold's bank under one set of weights."""
+    index = Index(embed(standardise(raw_rows(fold, settings.strides), fold), fold, sample))
+    return patch_distances(index, embed(standardise(patches, fold), fold, sample), settings.neighbours)
+
+
+def _weights(fold: Mapping[str, NDArray[Any]], kind: str) -> adapter.Params:
+    prefix = f"{kind}."
+    return {n.removeprefix(prefix): torch.from_numpy(np.array(a)) for n, a in fold.items() if n.startswith(prefix)}

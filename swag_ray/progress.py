@@ -1,0 +1,89 @@
+"""What a person at a terminal sees while an experiment runs: bars on a terminal, plain lines elsewhere, nothing when quiet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+
+
+class Progress:
+    """Silent; the base of the one that shows. Times every phase either way.
+
+    Attributes:
+        seconds: {phase: seconds spent in it}, summed where a phase comes again.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str, text: str) -> Iterator[None]:
+        """A stretch of work: `name` is what its seconds are booked under, `text` what is shown."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def expect(self, total: int) -> None:
+        """How many units the running phase has."""
+
+    def advance(self, count: int = 1) -> None:
+        """Units of the running phase are done."""
+
+    def line(self, text: str) -> None:
+        """A fact worth keeping on the screen."""
+
+
+class TerminalProgress(Progress):
+    """Shows phases on a rich console.
+
+    Args:
+        console: where to write; bars are drawn only when it is a terminal.
+    """
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+        self._bars: Bars | None = None
+        self._task: int | None = None
+        self._total, self._done, self._shown, self._text = 0, 0, 0.0, ""
+
+    @contextmanager
+    def phase(self, name: str, text: str) -> Iterator[None]:
+        self._total, self._done, self._shown, self._text = 0, 0, time.perf_counter(), text
+        with super().phase(name, text):
+            if not self.console.is_terminal:
+                self.console.print(text, highlight=False)
+                yield
+                return
+            from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+            from rich.progress import Progress as Bars
+
+            columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+            with Bars(*columns, console=self.console, transient=True) as self._bars:
+                self._task = self._bars.add_task(text, total=None)
+                yield
+            self._bars = None
+
+    def expect(self, total: int) -> None:
+        self._total, self._done = total, 0
+        if self._bars is not None and self._task is not None:
+            self._bars.update(self._task, total=total, completed=0)  # type: ignore[arg-type]
+
+    def advance(self, count: int = 1) -> None:
+        self._done += count
+        if self._bars is not None and self._task is not None:
+            self._bars.advance(self._task, count)  # type: ignore[arg-type]
+        elif self._total and not self.console.is_terminal and time.perf_counter() - self._shown > 10:
+            self._shown = time.perf_counter()
+            self.console.print(f"  {self._text}: {self._done} of {self._total}", highlight=False)
+
+    def line(self, text: str) -> None:
+        self.console.print(text, highlight=False)

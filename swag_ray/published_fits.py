@@ -1,0 +1,88 @@
+"""Fit n of `published`: adapters trained on, banks rebuilt, the seeds' uncertainty; and u of whomever the gate asks for.
+
+Shapes: N own images, T test images, S samples.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swag_ray.config import Config
+from swag_ray.core import calibrate
+from swag_ray.core.adapter_fit import AdapterSettings
+from swag_ray.fits import Fit, Floats, Lab, bank_settings, fold_tasks, score_images
+from swag_ray.methods.published import MEAN, PublishedSettings, fit_published, score_published
+from swag_ray.stages import Result, fold_arrays, stage_key
+
+
+def published_settings(config: Config, *, warmup: bool) -> PublishedSettings:
+    a = config.adapter
+    fit = AdapterSettings(
+        warmup_epochs=a.warmup_epochs, round_epochs=a.round_epochs, warmup_learning_rate=a.warmup_learning_rate,
+        learning_rate=a.learning_rate, max_columns=config.swag.max_columns, collect_every=config.swag.collect_every,
+    )  # fmt: skip
+    return PublishedSettings(bank_settings(config), a.dim, fit, config.swag.samples, warmup)
+
+
+def published_fit(lab: Lab, n: int, decision: str, held: NDArray[np.int64], previous: Fit | None) -> Fit:
+    """Go on from fit n-1's last iterate on seed + admitted, rebuild the banks, score everyone under the SWA mean.
+
+    The seeds are also scored under every sample, each against the bank embedded by that sample: their spread is what the
+    second gate measures against. No gate field is read here, so runs that differ in their gates share their first fit.
+
+    Args:
+        decision: key of the decision whose admitted images these are.
+        held: own rows admitted so far.
+        previous: fit n-1, None for fit 1.
+    """
+    cohort, config = lab.cohort, lab.config
+    reads = lab.reads("memory", "score", "adapter", "swag", "random_seed") | {"round": n}
+    key = stage_key("fit", reads, [cohort.key, decision, *([previous.key] if previous else [])])
+
+    def compute() -> Result:
+        settings = published_settings(config, warmup=previous is None)
+        members = np.union1d(cohort.seeds, held)
+        names = (config.random_seed, "adapter", n)
+        tasks = fold_tasks(lab, members, names, start=previous.folds if previous else None)
+        folds = lab.workers.publish(fit_published, tasks, settings, version=key, decision=decision)
+        shared = lab.workers.share(folds)
+        everyone = np.arange(len(cohort.id_N))
+        s_NS, s_TKS = score_images(lab, score_published, shared, settings.bank, everyone, samples=1, under=(MEAN,))
+        samples = tuple(range(settings.samples))
+        raw_NS, _ = score_images(
+            lab, score_published, shared, settings.bank, cohort.seeds, samples=len(samples), under=samples, test=False
+        )
+        collapsed = [k for k, fold in enumerate(folds) if fold["collapsed"]]
+        reason = f"the adapter of fold {collapsed} collapsed and was stopped" if collapsed else ""
+        return Result({"s_N": s_NS[:, 0], "s_TK": s_TKS[:, :, 0], "seed_raw_nS": raw_NS[cohort.seeds]}, {"reason": reason})
+
+    result = lab.store.stage("fit", key, compute)
+    rows = lab.store.load("bank", key)
+    if rows is None:  # damaged or pruned apart from its scores
+        result = compute()
+        rows = lab.store.load("bank", key)
+        assert rows is not None
+    a = result.arrays
+    seeds = cohort.seeds
+    u_N = np.full(len(cohort.id_N), np.nan)
+    standard = calibrate.standardise_samples(a["seed_raw_nS"], cohort.fold_N[seeds], np.ones(len(seeds), dtype=np.bool_))
+    u_N[seeds] = standard.std(axis=1, ddof=1)
+    folds = fold_arrays(rows.arrays, cohort.folds)
+    return Fit(key, a["s_N"], u_N, a["s_TK"], folds, "bank", False, result.info["reason"], a["seed_raw_nS"])
+
+
+def pool_uncertainty(lab: Lab, fit: Fit, asked: NDArray[np.int64]) -> Floats:
+    """u of these pool images under the fit's samples, NaN elsewhere: (N,). Costs S passes, so only the gate's first
+    survivors are asked for."""
+    cohort, seeds, samples = lab.cohort, lab.cohort.seeds, tuple(range(lab.config.swag.samples))
+    bank = bank_settings(lab.config)
+    raw_NS, _ = score_images(
+        lab, score_published, fit.folds, bank, asked, samples=len(samples), under=samples, test=False
+    )
+    assert fit.seed_raw_nS is not None
+    raw_NS[seeds] = fit.seed_raw_nS
+    standard_NS = calibrate.standardise_samples(raw_NS, cohort.fold_N, cohort.seed_N)
+    u_N = standard_NS.std(axis=1, ddof=1)
+    u_N[seeds] = np.nan
+    return u_N

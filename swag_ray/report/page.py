@@ -1,0 +1,106 @@
+"""Assemble report.html from a run directory, and save its plots beside it. Same directory, same bytes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from swag_ray.errors import InputError
+from swag_ray.report import published, sections
+from swag_ray.report.markup import Html, element, join, number, paragraph, percent, section
+from swag_ray.report.plots import draw_all
+from swag_ray.report.read import Run, read_run
+from swag_ray.report.style import style_sheet
+from swag_ray.report.summary import confusion_section, summary_section
+from swag_ray.report.themed import Plot
+from swag_ray.report.verdict import verdict
+
+DISCLAIMER = "Research software, not a medical device."
+
+
+def write_report(run_dir: Path) -> Path:
+    """Write `report.html` and `plots/*.svg` from what the run directory holds.
+
+    The page is one file: style and plots inline, nothing loaded from elsewhere. A figure that the run does not hold
+    is left out. Files are replaced whole or not at all.
+
+    Args:
+        run_dir: a finished run's directory.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        InputError: the directory is not a run, a file is missing or damaged, or it cannot be written to.
+    """
+    run = read_run(Path(run_dir))
+    published.published_for(run.settings("report").get("published"))
+    plots = draw_all(run)
+    target = run.folder / "report.html"
+    page = _page(run, plots)
+    try:
+        (run.folder / "plots").mkdir(exist_ok=True)
+        for plot in plots.values():
+            _replace(run.folder / "plots" / f"{plot.name}.svg", plot.svg)
+        _replace(target, page)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{target}: cannot be written ({reason}); make the folder writable or free space") from None
+    return target
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        # File names outside UTF-8 reach us as lone surrogates.
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _page(run: Run, plots: Mapping[str, Plot]) -> str:
+    name = str(run.config.get("name") or run.folder.resolve().name)
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("title", f"{name} \N{EN DASH} swag-ray report"),
+        element("style", Html(style_sheet())),
+    )
+    body = element(
+        "main",
+        element("header", element("h1", name), _about(run), paragraph(verdict(run), class_="verdict")),
+        sections.warning_section(run),
+        summary_section(run),
+        section("Curves", sections.show(plots, "roc", "pr")),
+        confusion_section(run),
+        sections.rounds_section(run, plots),
+        sections.calibration_section(run, plots),
+        sections.overlay_section(run),
+        sections.kinds_section(run),
+        sections.shortcuts_section(run),
+        sections.arms_section(run),
+        sections.origin_section(run, yaml.safe_dump(dict(run.config), sort_keys=False, allow_unicode=True)),
+        sections.limits_section(run),
+    )
+    return f"<!DOCTYPE html>\n{element('html', head, element('body', body), lang='en')}\n"
+
+
+def _about(run: Run) -> Html:
+    """What was run, in a line: method, data, seed; then the disclaimer."""
+    dataset = run.settings("dataset")
+    facts = [f"method {run.config['method']}"] if run.config.get("method") else []
+    source = [str(dataset[key]) for key in ("kind", "root") if dataset.get(key)]
+    if source:
+        facts.append(f"data {' '.join(source)}")
+    contamination = percent(dataset.get("contamination"), 0)
+    if contamination:
+        facts.append(f"contamination {contamination}")
+    seed = number(run.config.get("random_seed"))
+    if seed is not None:
+        facts.append(f"random seed {seed:.0f}")
+    return join(paragraph(" \N{MIDDLE DOT} ".join(facts), class_="about"), paragraph(DISCLAIMER, class_="about"))

@@ -1,0 +1,89 @@
+"""`swag-ray score`: image files and folders in, one table out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from swag_ray.detector import load_detector, score_files
+from swag_ray.errors import InputError
+
+FORMATS = (".csv", ".json", ".parquet")
+SUFFIXES = (".jpeg", ".jpg", ".png")
+COLUMNS = ("path", "score", "p", "above_threshold", "seconds")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of the images; `unreadable` holds `path: reason`, and those are not in the table."""
+
+    scored: int
+    flagged: int
+    rate: float
+    unreadable: tuple[str, ...]
+
+
+def score_to_file(run_dir: Path, images: Sequence[Path], out: Path) -> Counts:
+    """Score all images with the detector of a run directory (or a copied bundle) and write the table.
+
+    Raises:
+        InputError: no detector, no image, an unknown format, or no readable image; then nothing is written.
+    """
+    if out.suffix.lower() not in FORMATS:
+        raise InputError(f"--out: '{out}' must end in {', '.join(FORMATS)}")
+    if not out.parent.is_dir():
+        raise InputError(f"--out: no folder '{out.parent}'")
+    folder = run_dir / "detector" if (run_dir / "detector").is_dir() else run_dir
+    detector = load_detector(folder)
+    rows = list(score_files(folder, find_images(images)))
+    good = [{name: row[name] for name in COLUMNS} for row in rows if row["error"] is None]
+    unreadable = tuple(f"{row['path']}: {row['error']}" for row in rows if row["error"] is not None)
+    if not good:
+        raise InputError(f"score: none of the {len(rows)} images can be read; the first: {unreadable[0]}")
+    _write(good, out)
+    return Counts(len(good), sum(bool(row["above_threshold"]) for row in good), detector.rate, unreadable)
+
+
+def find_images(images: Sequence[Path]) -> list[Path]:
+    """Files as given, folders searched at any depth; hidden files are left out.
+
+    Raises:
+        InputError: a path that does not exist, or no image at all.
+    """
+    found: list[Path] = []
+    for path in images:
+        if path.is_dir():
+            inside = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+            found.extend(sorted(inside))
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise InputError(f"score: no file or folder '{path}'")
+    if not found:
+        raise InputError(f"score: no image ({', '.join(SUFFIXES)}) in {', '.join(map(str, images))}")
+    return found
+
+
+def _write(rows: list[dict[str, Any]], out: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
+    table = pa.Table.from_pylist(rows)
+    temporary = out.with_name(out.name + ".tmp")
+    try:
+        match out.suffix.lower():
+            case ".csv":
+                csv.write_csv(table, temporary)
+            case ".parquet":
+                parquet.write_table(table, temporary)
+            case _:
+                import json
+
+                temporary.write_text(json.dumps(rows, indent=2))
+        os.replace(temporary, out)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(f"--out: cannot write '{out}' ({error.strerror})") from error

@@ -1,0 +1,128 @@
+"""The terminal's side of the commands: bars and tables with rich; nothing here computes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from swag_ray.config import Config
+from swag_ray.progress import Progress, TerminalProgress
+
+if TYPE_CHECKING:
+    from swag_ray.data.check import Description
+    from swag_ray.run import Run
+
+
+class Screen:
+    """What `swag-ray run` shows. Args: quiet: show nothing at all."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.console = Console(quiet=quiet, soft_wrap=True)
+        self.progress: Progress = Progress() if quiet else TerminalProgress(self.console)
+
+    def header(self, config: Config) -> None:
+        data = config.dataset.root or config.dataset.kind
+        self.console.print(f"[bold]{config.name}[/] · {config.method} · {data} · seed {config.random_seed}", highlight=False)
+
+    def round(self, figures: dict[str, Any]) -> None:
+        """One line a row of the loop, as soon as it is there."""
+        f = figures
+        parts = [f"round {f['round']}" if f["round"] else "row 0  "]
+        if f["round"]:
+            wrong = f" ({f['admitted_anomalies']} anomalies)" if "admitted_anomalies" in f else ""
+            parts.append(f"admitted {f['admitted']}{wrong} of {f['candidates']} candidates")
+        if "rejects" in f:
+            purity = f", purity {f['rejects_purity']:.3f}" if "rejects_purity" in f else ""
+            parts.append(f"rejects {f['rejects']}{purity}")
+        parts.append(f"test ROC-AUC {f['roc_auc']:.4f}")
+        self.console.print("  " + " · ".join(parts), highlight=False)
+
+    def summary(self, run: Run) -> None:
+        """The final table and where everything is."""
+        m = run.metrics
+        for warning in m["warnings"]:
+            self.console.print(f"[yellow]warning:[/] {warning}", highlight=False)
+        table = Table(title=None, header_style="bold")
+        for column in ("", "ROC-AUC", "PR-AUC", "recall", "false positives", "FPR (nominal)"):
+            table.add_column(column, justify="left" if not column else "right")
+        for name, figures in [*m["baselines"].items(), ("incremental", m["incremental"])]:
+            c = figures["conformal"]
+            table.add_row(
+                name, f"{figures['roc_auc']:.4f}", f"{figures['pr_auc']:.4f}", f"{c['recall']:.3f}", str(c["fp"]),
+                f"{c['rate_test_normals']:.3f} ({c['rate_nominal']:.2f})", style="bold" if name == "incremental" else None,
+            )  # fmt: skip
+        self.console.print(table)
+        d, t = m["delta_vs_seed_only"], m["totals"]
+        wrong = f", {t['ever_admitted_anomalies']} of them anomalies" if "ever_admitted_anomalies" in t else ""
+        self.console.print(
+            f"against seed-only: {d['roc_auc']:+.4f} (95 % {d['low']:+.4f} to {d['high']:+.4f}) · "
+            f"score used: {m['incremental']['score_used']} · {t['ever_admitted']} images admitted{wrong}"
+            + (" · pool exhausted" if t["exhausted"] else ""),
+            highlight=False,
+        )
+        self.console.print(f"{m['timing']['total']:.0f} s · report: {run.directory / 'report.html'}", highlight=False)
+
+
+@contextmanager
+def shown(*, quiet: bool) -> Iterator[Screen]:
+    """A screen for one run; third-party warnings stay out of it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield Screen(quiet)
+
+
+def show_check(found: Description) -> None:
+    """The tables of `datasets check`."""
+    console = Console(soft_wrap=True)
+    console.print(f"[bold]{found.root}[/]", highlight=False)
+    table = Table(header_style="bold")
+    for column in ("split", "class", "is", "images", "groups", "unreadable", "width", "height"):
+        table.add_column(column, justify="right" if column in ("images", "groups", "unreadable") else "left")
+    for row in found.classes:
+        name = f"{row.class_name} / {row.kind}" if row.kind else row.class_name
+        table.add_row(
+            row.split, name, "anomaly" if row.label else "normal", str(row.images), str(row.groups),
+            str(row.unreadable), _spread(row.widths), _spread(row.heights),
+        )  # fmt: skip
+    console.print(table)
+    facts = {**found.counts, **{f"ignored {name}": count for name, count in found.ignored.items()}}
+    for name, count in facts.items():
+        if count:
+            console.print(f"  {name.replace('_', ' ')}: {count}", highlight=False)
+    if found.split_counts is not None and found.contamination is not None:
+        s = found.split_counts
+        console.print(
+            f"  a default split: {s['seed']} seeds, a pool of {s['pool']} with {found.contamination:.1%} anomalies"
+            f" (the highest dataset.contamination), {s['test']} test images",
+            highlight=False,
+        )
+    for path, reason in list(found.unreadable.items())[:10]:
+        console.print(f"[yellow]unreadable:[/] {path}: {reason}", highlight=False)
+    for warning in found.warnings:
+        console.print(f"[yellow]warning:[/] {warning}", highlight=False)
+
+
+def show_store(root: str, rows: list[dict[str, Any]]) -> None:
+    """The table of `store list`."""
+    console = Console(soft_wrap=True)
+    table = Table(title=root, header_style="bold", title_justify="left")
+    for column in ("kind", "entries", "MB", "newest, days", "oldest, days"):
+        table.add_column(column, justify="left" if column == "kind" else "right")
+    for row in rows:
+        table.add_row(
+            row["kind"], str(row["entries"]), f"{row['bytes'] / 1e6:.1f}", f"{row['newest_days']:.1f}", f"{row['oldest_days']:.1f}"
+        )
+    console.print(table)
+    console.print(f"{sum(row['bytes'] for row in rows) / 1e6:.1f} MB in all", highlight=False)
+
+
+def _spread(values: tuple[int, float, int] | None) -> str:
+    if values is None:
+        return "-"
+    low, middle, high = values
+    return f"{low}" if low == high else f"{low} to {high}, median {middle:g}"
