@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from swag_ray.config import Config
+from swag_ray.errors import InputError
 from swag_ray.progress import Progress, TerminalProgress
 
 if TYPE_CHECKING:
@@ -70,10 +75,35 @@ class Screen:
 
 @contextmanager
 def shown(*, quiet: bool) -> Iterator[Screen]:
-    """A screen for one run; third-party warnings stay out of it."""
-    with warnings.catch_warnings():
+    """A screen for one run; third-party warnings and Ray's own chatter stay out of it."""
+    with warnings.catch_warnings(), _stderr_kept_for_us() as log:
         warnings.simplefilter("ignore")
-        yield Screen(quiet)
+        try:
+            yield Screen(quiet)
+        except (InputError, KeyboardInterrupt):
+            log.unlink(missing_ok=True)
+            raise
+        except BaseException:
+            print(f"swag-ray: what Ray and other libraries said is in {log}", file=sys.stderr)
+            raise
+        log.unlink(missing_ok=True)
+
+
+@contextmanager
+def _stderr_kept_for_us() -> Iterator[Path]:
+    """Ray's C++ core writes straight to file descriptor 2: give it a file, and keep the terminal for Python's stderr."""
+    handle, name = tempfile.mkstemp(prefix="swag-ray-", suffix=".log")
+    terminal = os.dup(2)
+    ours, sys.stderr = sys.stderr, os.fdopen(os.dup(2), "w", buffering=1)
+    os.dup2(handle, 2)
+    os.close(handle)
+    try:
+        yield Path(name)
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        sys.stderr.close()
+        sys.stderr = ours
 
 
 def show_check(found: Description) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from swag_ray.config import Config, parse_config
 
 # Two busy cores are no reason to fail: pytest-timeout watches the time.
 settings.register_profile("swag-ray", deadline=None)
@@ -44,3 +49,51 @@ def tmp_store(tmp_path: Path) -> Path:
     store = tmp_path / "store"
     store.mkdir()
     return store
+
+
+# A whole experiment in seconds: real digits, real ImageNet weights at a quarter of the side, real Ray.
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "dataset": {
+        "kind": "digit_anatomy",
+        "digit_anatomy": {
+            "normal_sets": 16, "normals_per_set": 6, "anomaly_sets": 8, "anomalies_per_set": 8,
+            "test_normals": 24, "test_anomalies": 24, "test_scans": 20,
+        },
+    },
+    "split": {"seed_fraction": 0.5, "folds": 3},
+    "backbone": {"image_size": 64},
+    "head": {"warmup_epochs": 5, "swag_epochs": 6},
+    "swag": {"samples": 4},
+    "outliers": {"fdr": 0.4, "minimum": 5},
+    "gate": {"budget": 12},
+    "rounds": 2,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def session_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that all tests of a session share, so that features are extracted once."""
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """One local Ray for the session: two logical cores, a small object store, no dashboard."""
+    from swag_ray.cluster.session import ray_session
+
+    with ray_session(cpus=2, object_store_mb=200):
+        yield
+
+
+@pytest.fixture
+def tiny(session_store: Path) -> Callable[..., Config]:
+    """`tiny("gate.budget=5", method="published", store=other)`: a small config on the shared store."""
+
+    def make(*overrides: str, store: Path | None = None, **top: Any) -> Config:
+        raw = copy.deepcopy(TINY) | {"store": str(store or session_store)} | top
+        for section in ("head", "outliers") if raw.get("method") == "published" else ():
+            del raw[section]
+        return parse_config(raw, overrides)
+
+    return make

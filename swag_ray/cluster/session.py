@@ -51,7 +51,6 @@ def ray_session(
     # Set before Ray is imported: its data layer reads some of these once.
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_DEDUP_LOGS", "1")
     import ray
 
     ours = not ray.is_initialized()

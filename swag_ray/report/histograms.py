@@ -5,6 +5,8 @@ Shapes: R rows of rounds.parquet, N pool images of one round, T test images.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from swag_ray.report.read import Run, part
 from swag_ray.report.themed import TONES, Plot, figure, svg
 
 PANELS = 6
+CROSS: dict[str, Any] = {"color": TONES["ink"], "ms": 5, "mew": 1.3}  # a bar of one image would not be seen
 
 
 def gate_histogram(run: Run) -> Plot | None:
@@ -32,6 +35,8 @@ def gate_histogram(run: Run) -> Plot | None:
             here_R = kept_R & (pool.round_R == number_of_round)
             z_N, ever_N, label_N = (a[here_R] for a in (pool.z_R, pool.ever_R, pool.label_R))
             _mirrored(axis, z_N, label_N if labelled else np.zeros_like(label_N), ever_N, edges, labelled)
+            wrong_N = ever_N & (label_N == 1)
+            axis.plot(np.clip(z_N[wrong_N], edges[0], edges[-1]), np.full(wrong_N.sum(), -0.16), "x", **CROSS)
             if tau is not None:
                 axis.axvline(tau, color=TONES["ink"], lw=1, ls=(0, (4, 3)))
             axis.spines["bottom"].set_visible(axis is axes[-1])
@@ -46,7 +51,10 @@ def gate_histogram(run: Run) -> Plot | None:
         caption += "to its own height. " if labelled else ""
         if not labelled:
             caption = caption.split("Up,")[0] + "No label is known. "
-        caption += "Filled: admitted in that round or before. Values beyond the edges are counted in the end bins."
+        crosses = " Crosses: anomalies among them." if (pool.ever_R & (pool.label_R == 1)).any() else ""
+        caption += (
+            f"Filled: admitted in that round or before.{crosses} Values beyond the edges are counted in the end bins."
+        )
         if tau is not None:
             caption += " Dashed: the distance gate before any relaxation."
         return Plot("histogram", svg(drawing, "histogram"), "Histograms of the pool's z-scores per round", caption)
@@ -102,6 +110,8 @@ def _mirrored(
     axis.axhline(0, color=TONES["line"], lw=0.8)
     for label, direction, tone in ((0, 1, "normal" if mirrored else "quiet"), (1, -1, "anomaly")):
         of_class_N = label_N == label
+        if not of_class_N.any():
+            continue
         count, _ = np.histogram(inside_N[of_class_N], edges)
         part_of_it, _ = np.histogram(inside_N[of_class_N & filled_N], edges)
         top = max(int(count.max()), 1)

@@ -124,8 +124,8 @@ def rounds(run: Run) -> Plot | None:
     rankings = _series(found, x, (("roc_auc", "test", "normal", "-"), ("pool_roc_auc", "pool", "third", "--")))
     purities = _series(_with_purity(found), x, (
         ("purity", "admitted in the round", "normal", "-"),
-        ("rejects_purity", "rejects (share of anomalies)", "anomaly", "-."),
-        ("purity_without_second_gate", "had the second gate been left out", "quiet", ":"),
+        ("rejects_purity", "rejects", "anomaly", "-."),
+        ("purity_without_second_gate", "without 2nd gate", "quiet", ":"),
     ))  # fmt: skip
     if not rankings and not purities:
         return None
@@ -137,6 +137,8 @@ def rounds(run: Run) -> Plot | None:
             axis.set_ylabel(title)
             axis.margins(y=0.12)
         caption = "Round 0 is the seed-only bank."
+        if purities:
+            caption += " Purity: share of normals among the admitted, of anomalies among the rejects."
         final = number(part(run.metrics, "incremental").get("roc_auc"))
         if rankings and final is not None:
             last = max(value for value in x if value is not None)

@@ -42,7 +42,7 @@ def show(plots: Mapping[str, Plot], *names: str) -> Html:
 
 def warning_section(run: Run) -> Html:
     found = warnings(run)
-    body = element("ul", *(element("li", text) for text in found)) if found else paragraph("None.")
+    body = element("ul", *(element("li", text) for text in found)) if found else paragraph("Nothing to warn of.")
     return element("section", element("h2", "Warnings"), body, class_="warnings" if found else "")
 
 
@@ -79,7 +79,7 @@ def _rounds_table(run: Run) -> Html:
     def on(value: object) -> str | None:
         return {True: "on", False: "off"}.get(value) if isinstance(value, bool) else None
 
-    ranking, admission, rejects = "Ranking (ROC-AUC)", "Admission", "Rejects"
+    ranking, admission, rejects = "ROC-AUC", "Admission", "Rejects"
     wanted: tuple[tuple[str, str, str, Format], ...] = (
         ("roc_auc", "test", ranking, decimal), ("pool_roc_auc", "pool", ranking, decimal),
         ("head_on", "head", "", on),
@@ -178,8 +178,10 @@ def origin_section(run: Run, config_text: str) -> Html:
     facts: list[tuple[str, Any]] = []
     if number(run.metrics.get("groups")) is not None:
         facts.append(("groups (patients)", whole(run.metrics["groups"])))
-    facts += [(str(key).replace("_", " "), value) for key, value in run.manifest.items()]
+    facts += [(str(key).replace("_", " "), value) for key, value in run.manifest.items() if key != "durations"]
     timing = {key: text for key, v in part(run.metrics, "timing").items() if (text := seconds(v))}
+    durations = {str(key): text for key, v in part(run.manifest, "durations").items() if (text := seconds(v))}
+    facts.append(("durations", durations))
     if timing:
         facts.append(("time", timing))
     lines = [

@@ -38,7 +38,7 @@ th:first-child { text-align: left; padding-left: 0; color: var(--ink); }
 thead th:first-child { color: var(--quiet); }
 td.text, th.text { text-align: left; }
 th.short, tbody td { white-space: nowrap; }
-th.group { text-align: center; border-bottom: 1px solid var(--line); }
+th.group { white-space: nowrap; text-align: center; border-bottom: 1px solid var(--line); }
 thead tr:last-child > * { border-bottom: 1px solid var(--quiet); max-width: 7rem; }
 tbody tr + tr > * { border-top: 1px solid var(--line); }
 tr.strong > * { font-weight: 650; color: var(--ink); }
@@ -88,10 +88,10 @@ pre { overflow-x: auto;
 }
 @media print {
   @page { margin: 15mm 13mm; }
-  body { font-size: 9.5pt; }
+  html { font-size: 9.5pt; }
   main { max-width: none; padding: 0; }
   h2 { margin-top: 1.6rem; break-after: avoid; }
-  h3 { break-after: avoid; }
+  h3, h2 + p, .note { break-after: avoid; }
   .scroll { overflow: visible; }
   table { font-size: 7.6pt; }
   th, td { padding: .25rem .3rem; min-width: 0; }

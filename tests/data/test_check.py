@@ -62,6 +62,7 @@ def test_classes_are_guessed(tmp_path: Path) -> None:
         guess_classes(tmp_path / "b")
 
 
+@pytest.mark.data
 def test_real_chest_xray() -> None:
     listing = list_folder(real_set("chest_xray"), normal="NORMAL", anomaly=["PNEUMONIA"], group=None)
     found = describe(listing, seed_fraction=0.3, folds=5)

@@ -196,6 +196,7 @@ def test_unrelated_images_do_not_rename_groups(tmp_path: Path) -> None:
     assert {name: after[name] for name in before} == before
 
 
+@pytest.mark.data
 @pytest.mark.parametrize(
     ("name", "anomaly", "counts"),
     [("chest_xray", "PNEUMONIA", (1341, 3875, 234, 390)), ("covid_cxr", "COVID19", (1266, 363, 309, 118))],

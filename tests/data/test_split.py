@@ -158,7 +158,7 @@ def test_few_seeds_a_fold_are_a_warning() -> None:
 def test_a_large_patient_does_not_stop_the_draw() -> None:
     rows = people(normals=100, size=1) + [(f"big{i}", "train", False, "big") for i in range(90)]
     for random_seed in range(10):
-        # Half of the 57 asked for at most: 90 images of one patient are nearer to the target only from below.
+        # The patient of 90 is taken only where that comes nearer to 57 than passing them over.
         assert abs(make(rows, random_seed=random_seed).counts["seed"] - 57) <= 45
 
 
@@ -168,6 +168,7 @@ def test_no_anomalies_at_all() -> None:
     assert result.counts["pool_anomalies"] == 0
 
 
+@pytest.mark.data
 def test_real_chest_xray_by_patient() -> None:
     listing = list_folder(real_set("chest_xray"), normal="NORMAL", anomaly=["PNEUMONIA"], group=PATIENT)
     result = make_split(listing.table, seed_fraction=0.3, folds=5, contamination=0.1, random_seed=0)

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,21 +20,27 @@ import yaml
 
 from swag_ray.errors import InputError
 from swag_ray.report import write_report
-
 from tests.report.fixture import change_metrics, write_json, write_run
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = write_run(tmp_path_factory.mktemp("runs") / "complete")
+    folder = write_run(tmp_path_factory.mktemp("runs") / "complete", overlays=4)
     write_report(folder)
     return folder
 
 
 @pytest.fixture
-def run(finished: Path, tmp_path: Path) -> Iterator[Path]:
+def drawn_run(finished: Path, tmp_path: Path) -> Path:
     """A copy to damage."""
-    yield Path(shutil.copytree(finished, tmp_path / "run"))
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+@pytest.fixture
+def run(drawn_run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same for tests of words and tables alone: no plot is drawn, as that takes a second."""
+    monkeypatch.setattr("swag_ray.report.page.draw_all", lambda run: {})
+    return drawn_run
 
 
 class _Page(HTMLParser):
@@ -91,9 +96,9 @@ def configure(folder: Path, **report: Any) -> None:
     (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
 
 
-def test_every_part_stands_in_order(run: Path) -> None:
-    text = page(run).text
-    found = metrics(run)
+def test_every_part_stands_in_order(drawn_run: Path) -> None:
+    text = page(drawn_run).text
+    found = metrics(drawn_run)
     parts = [
         "beats its seed-only bank", "Warnings", "fold 3 holds 19 seeds", "Summary", "Incremental (this run)",
         "Published, 5 rounds (later report)", "Threshold picked on test labels", "Curves", "Confusion matrices",
@@ -109,8 +114,8 @@ def test_every_part_stands_in_order(run: Path) -> None:
     assert "9be1c77702d4" in text and "2.14.0" in text, "stage keys and versions"
 
 
-def test_one_file_that_loads_nothing(run: Path) -> None:
-    markup = write_report(run).read_text(encoding="utf-8")
+def test_one_file_that_loads_nothing(drawn_run: Path) -> None:
+    markup = write_report(drawn_run).read_text(encoding="utf-8")
     parsed = _Page(markup)
     assert parsed.open == [], "every element is closed"
     assert all(a.startswith("data:image/jpeg;base64,") or a.startswith("#") for a in parsed.addresses)
@@ -122,21 +127,21 @@ def test_one_file_that_loads_nothing(run: Path) -> None:
     assert parsed.tags.count("svg") == 6
 
 
-def test_plots_are_saved_as_files(run: Path) -> None:
+def test_plots_are_saved_as_files(drawn_run: Path) -> None:
     for name in ("roc", "pr", "histogram", "test_scores", "calibration", "rounds"):
-        (run / "plots" / f"{name}.svg").unlink()
-    write_report(run)
+        (drawn_run / "plots" / f"{name}.svg").unlink()
+    write_report(drawn_run)
     for name in ("roc", "pr", "histogram", "test_scores", "calibration", "rounds"):
-        text = (run / "plots" / f"{name}.svg").read_text(encoding="utf-8")
+        text = (drawn_run / "plots" / f"{name}.svg").read_text(encoding="utf-8")
         assert text.startswith("<?xml") and "var(--" not in text and "nan" not in text.lower()
 
 
-def test_same_directory_same_bytes(run: Path) -> None:
-    first = write_report(run).read_bytes()
-    plot = (run / "plots" / "roc.svg").read_bytes()
-    assert write_report(run).read_bytes() == first
-    assert (run / "plots" / "roc.svg").read_bytes() == plot
-    assert not [path for path in run.rglob("*.tmp")]
+def test_same_directory_same_bytes(drawn_run: Path) -> None:
+    first = write_report(drawn_run).read_bytes()
+    plot = (drawn_run / "plots" / "roc.svg").read_bytes()
+    assert write_report(drawn_run).read_bytes() == first
+    assert (drawn_run / "plots" / "roc.svg").read_bytes() == plot
+    assert not [path for path in drawn_run.rglob("*.tmp")]
 
 
 @pytest.mark.parametrize(
@@ -199,23 +204,23 @@ def assert_no_stand_ins(text: str) -> None:
     assert not re.search(r"\b(None|NaN|nan|null|inf|NaT|undefined|Ellipsis)\b", text)
 
 
-def test_null_and_nan_figures_are_absent_too(run: Path) -> None:
-    damaged = metrics(run)
+def test_null_and_nan_figures_are_absent_too(drawn_run: Path) -> None:
+    damaged = metrics(drawn_run)
     damaged["incremental"]["pr_auc"] = None
     damaged["incremental"]["conformal"] |= {"fp": None, "rate_test_normals": float("nan"), "rate_interval": None}
     damaged["rounds"][0] |= {"roc_auc": None, "admitted": float("nan")}
     damaged["arms"]["bank"] = None
-    write_json(run / "metrics.json", damaged)
-    assert_no_stand_ins(page(run).text)
+    write_json(drawn_run / "metrics.json", damaged)
+    assert_no_stand_ins(page(drawn_run).text)
 
 
-def test_only_a_name_is_enough(run: Path) -> None:
+def test_only_a_name_is_enough(drawn_run: Path) -> None:
     """Nothing measured at all still gives a page."""
-    write_json(run / "metrics.json", {})
-    write_json(run / "manifest.json", {})
-    (run / "config.yaml").write_text("name: bare\n", encoding="utf-8")
-    (run / "scores.parquet").unlink()
-    text = page(run).text
+    write_json(drawn_run / "metrics.json", {})
+    write_json(drawn_run / "manifest.json", {})
+    (drawn_run / "config.yaml").write_text("name: bare\n", encoding="utf-8")
+    (drawn_run / "scores.parquet").unlink()
+    text = page(drawn_run).text
     assert "bare" in text and "No ranking of a labelled test set is known." in text and "Summary" not in text
     assert_no_stand_ins(text)
 
@@ -229,13 +234,15 @@ def test_without_any_label(tmp_path: Path) -> None:
     assert_no_stand_ins(parsed.text)
 
 
-def test_columns_that_are_absent_or_null(run: Path) -> None:
-    rounds = pq.read_table(run / "rounds.parquet")
-    pq.write_table(rounds.drop_columns(["u", "z_u", "rejected", "candidate", "p"]), run / "rounds.parquet")
-    scores = pq.read_table(run / "scores.parquet")
+def test_columns_that_are_absent_or_null(drawn_run: Path) -> None:
+    rounds = pq.read_table(drawn_run / "rounds.parquet")
+    pq.write_table(rounds.drop_columns(["u", "z_u", "rejected", "candidate", "p"]), drawn_run / "rounds.parquet")
+    scores = pq.read_table(drawn_run / "scores.parquet")
     scores = scores.drop_columns(["kind", "supervised", "oracle_gate"])
-    pq.write_table(scores.set_column(scores.column_names.index("p"), "p", pa.nulls(len(scores))), run / "scores.parquet")
-    assert_no_stand_ins(page(run).text)
+    pq.write_table(
+        scores.set_column(scores.column_names.index("p"), "p", pa.nulls(len(scores))), drawn_run / "scores.parquet"
+    )
+    assert_no_stand_ins(page(drawn_run).text)
 
 
 def test_no_image_where_images_are_off(run: Path) -> None:
@@ -280,13 +287,14 @@ def test_a_false_positive_rate_beyond_chance_is_a_warning(run: Path) -> None:
     assert "promises to flag 5.0 % of normals and flags 19.0 %" in page(run).text.replace("\u202f", " ")
     own["conformal"] |= {"rate_test_normals": 0.06}
     change_metrics(run, incremental=own)
-    assert "Warnings None." in page(run).text
+    assert "Nothing to warn of." in page(run).text
 
 
 def test_text_from_files_is_escaped(run: Path) -> None:
     evil = "<script>alert('x')</script>&\""
-    change_metrics(run, warnings=[evil], roc_auc_by_kind={evil: 0.9}, shortcuts={evil: 0.7}, arms={evil: {"roc_auc": 0.8}},
-                   baselines=metrics(run)["baselines"] | {evil: {"roc_auc": 0.7}})  # fmt: skip
+    baselines = metrics(run)["baselines"] | {evil: {"roc_auc": 0.7}}
+    change_metrics(run, warnings=[evil], baselines=baselines, arms={evil: {"roc_auc": 0.8}})
+    change_metrics(run, roc_auc_by_kind={evil: 0.9}, shortcuts={evil: 0.7})
     write_json(run / "manifest.json", {evil: {evil: [evil]}})
     config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     config |= {"name": evil, "method": evil, evil: evil}
