@@ -15,7 +15,7 @@ from swag_ray.errors import InputError
 
 app = typer.Typer(
     name="swag-ray", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-    help="Incremental anomaly detection on medical images: a few trusted normals, a large unlabelled pool, no anomaly labels.",
+    help="Incremental anomaly detection on medical images: few trusted normals, a large unlabelled pool, no anomaly labels.",
 )  # fmt: skip
 config_app = typer.Typer(no_args_is_help=True, help="Show what a config resolves to, or every field there is.")
 datasets_app = typer.Typer(no_args_is_help=True, help="Look at a dataset before running on it.")
@@ -124,8 +124,12 @@ def score(
 @datasets_app.command("check")
 def datasets_check(
     root: Annotated[Path, typer.Argument(help="Folder that holds train and test.")],
-    normal: Annotated[str | None, typer.Option(help="Folder name of the normal class; default: the one called NORMAL.")] = None,
-    anomaly: Annotated[list[str] | None, typer.Option(help="Folder name of an anomalous class; default: all others.")] = None,
+    normal: Annotated[
+        str | None, typer.Option(help="Folder name of the normal class; default: the one called NORMAL.")
+    ] = None,
+    anomaly: Annotated[
+        list[str] | None, typer.Option(help="Folder name of an anomalous class; default: all others.")
+    ] = None,
     group: Annotated[str | None, typer.Option(help="Regular expression whose first group names the patient.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -145,7 +149,9 @@ def datasets_check(
 
 
 @config_app.command("show")
-def config_show(config: Annotated[str, typer.Argument(help="YAML config.")], set_: Set = None, as_json: AsJson = False) -> None:
+def config_show(
+    config: Annotated[str, typer.Argument(help="YAML config.")], set_: Set = None, as_json: AsJson = False
+) -> None:
     """Print the resolved config: every field that the run would read."""
     from swag_ray.config import load_config, resolved, to_yaml
 

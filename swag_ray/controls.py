@@ -1,4 +1,6 @@
-"""What stands beside every result: the same protocol with one thing changed. Only here and in `evaluate` labels are read."""
+"""What stands beside every result: the same protocol with one thing changed. Only here and in `evaluate` labels are
+read.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def _control(lab: Lab, audit: Audit, trajectory: Trajectory, name: Control) -> F
 
 
 def supervised_fit(lab: Lab, audit: Audit) -> Fit:
-    """Logistic regression on the true labels of seed + pool: the head's features, folds and training, with nothing latent."""
+    """Logistic regression on the true labels of seed + pool: the head's features, folds and training, with nothing
+    latent.
+    """
     cohort = lab.cohort
     settings = contrast_settings(lab.config)
     anomalies = np.flatnonzero(audit.anomaly_N)

@@ -1,4 +1,5 @@
-"""The K fold models as one thing that scores images: saved with its backbone, copied anywhere, loaded without unpickling.
+"""The K fold models as one thing that scores images: saved with its backbone, copied anywhere, loaded without
+unpickling.
 
     detector/detector.json        what it is
     detector/arrays.npz           fold models, banks, the seeds' scores that p-values are counted against
@@ -132,7 +133,9 @@ def load_detector(folder: Path) -> Detector:
         record = json.loads((folder / "detector.json").read_text())
         data = (folder / "arrays.npz").read_bytes()
     except (OSError, ValueError) as error:
-        raise InputError(f"detector: '{folder}' holds no detector ({error}); give a run directory or its detector/") from error
+        raise InputError(
+            f"detector: '{folder}' holds no detector ({error}); give a run directory or its detector/"
+        ) from error
     if record.get("format") != FORMAT:
         raise InputError(f"detector: '{folder}' has format {record.get('format')}, this version reads {FORMAT}")
     try:
@@ -160,7 +163,8 @@ def score_files(folder: Path, paths: Sequence[Path]) -> Iterator[dict[str, Any]]
     """Score image files with the bundle in `folder`, in this process.
 
     Yields:
-        path, score, p, above_threshold, seconds (its share of its batch's time), error (None, or why it cannot be read).
+        path, score, p, above_threshold, seconds (its share of its batch's time), error (None, or why it cannot be
+        read).
     """
     from safetensors.torch import load_file
 
@@ -181,7 +185,8 @@ def score_files(folder: Path, paths: Sequence[Path]) -> Iterator[dict[str, Any]]
         for path, row in zip(chunk, rows, strict=True):
             score, p = next(values) if row["error"] is None else (None, None)
             yield {
-                "path": str(path), "score": None if score is None else float(score), "p": None if p is None else float(p),
+                "path": str(path),
+                "score": None if score is None else float(score), "p": None if p is None else float(p),
                 "above_threshold": None if p is None else bool(p <= detector.rate),
                 "seconds": seconds, "error": row["error"],
             }  # fmt: skip

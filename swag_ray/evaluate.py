@@ -1,4 +1,5 @@
-"""Figures of a finished loop: what it ranks, what it admitted, against what it must be compared. Pure reading of fits and labels.
+"""Figures of a finished loop: what it ranks, what it admitted, against what it must be compared. Pure reading of fits
+and labels.
 
 Shapes: N own images (seed and pool), T test images.
 """
@@ -55,7 +56,8 @@ def evaluate(
     last = trajectory.last
     out: dict[str, Any] = {
         "baselines": {name: figures(lab, audit, fit) for name, fit in controls.items()},
-        "incremental": figures(lab, audit, last) | {"score_used": last.score_used, "arms": _arms(lab, audit, last, grown_bank)},
+        "incremental": figures(lab, audit, last)
+        | {"score_used": last.score_used, "arms": _arms(lab, audit, last, grown_bank)},
         "delta_vs_seed_only": delta(lab, audit, last, trajectory.seed_bank),
         "rounds": [round_figures(lab, audit, row) for row in trajectory.rows],
         "totals": totals(audit, trajectory),
@@ -68,7 +70,9 @@ def evaluate(
     if kinds:
         normal_T = ~audit.anomaly_T
         out["roc_auc_by_kind"] = {
-            kind: metrics.roc_auc(audit.anomaly_T[on], last.s_T[on]) for kind in kinds for on in [normal_T | (audit.kind_T == kind)]
+            kind: metrics.roc_auc(audit.anomaly_T[on], last.s_T[on])
+            for kind in kinds
+            for on in [normal_T | (audit.kind_T == kind)]
         }
     return out
 

@@ -3,8 +3,8 @@
     from swag_ray import load_config, run_experiment
     run = run_experiment(load_config("configs/demo.yaml"), out="runs/demo")
 
-Read `incremental_loop` first: it is the method. Every step is a stage of the store, so that whatever was computed before, by
-this run or another, is read and not computed again.
+Read `incremental_loop` first: it is the method. Every step is a stage of the store, so that whatever was computed
+before, by this run or another, is read and not computed again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class Decision:
 
     Attributes:
         key: the stage that holds it.
-        arrays: rejected, candidate, passed_distance, passed_both, admitted (new), evicted (new), held (after this round),
+        arrays: rejected, candidate, passed_distance, passed_both, admitted (new), evicted (new), held (after this
+        round),
             ever, streak; u, z_u where computed.
         relaxed, relaxed_used, exhausted: of the gate.
     """
@@ -96,9 +97,13 @@ class Rule:
 
 
 def incremental_loop(
-    lab: Lab, rule: Rule = Rule(), on_row: Callable[[Row], None] = lambda row: None  # noqa: B008
+    lab: Lab,
+    rule: Rule = Rule(),
+    on_row: Callable[[Row], None] = lambda row: None,
 ) -> Trajectory:
-    """Score with the seeds alone, then fit, gate and admit, round after round; one last fit lets the last admitted count."""
+    """Score with the seeds alone, then fit, gate and admit, round after round; one last fit lets the last admitted
+    count.
+    """
     with lab.progress.phase("fits", "row 0: seed-only memory bank"):
         seed_bank = patch_bank_fit(lab, lab.cohort.seeds)
         rows = [Row(0, seed_bank, decide(lab, 0, seed_bank, None, rule))]
@@ -197,10 +202,8 @@ def _uncertainty(lab: Lab, fit: Fit) -> gate.Uncertainty:
     pool, seeds = lab.cohort.pool, lab.cohort.seeds
 
     def known(mask: Mask) -> tuple[Floats, Floats]:
-        if lab.config.method == "published":
-            u_N = published_fits.pool_uncertainty(lab, fit, pool[mask])
-        else:
-            u_N = fit.u_N
+        lazy = lab.config.method == "published"
+        u_N = published_fits.pool_uncertainty(lab, fit, pool[mask]) if lazy else fit.u_N
         return u_N[pool], log_u_z(fit.u_N[seeds], u_N)[pool]
 
     return known

@@ -1,6 +1,7 @@
 """The stages that train and score: patch banks, and the fit of either method.
 
-A fit gives every own image a score by the model of its own fold, which never saw it, and every test image one by each fold.
+A fit gives every own image a score by the model of its own fold, which never saw it, and every test image one by each
+fold.
 
 Shapes: N own images (seed and pool), T test images, K folds, S samples.
 """
@@ -113,7 +114,9 @@ def contrast_settings(config: Config) -> ContrastSettings:
     return ContrastSettings(config.backbone.strides, h.grid, config.swag.samples, fit)
 
 
-def patch_bank_fit(lab: Lab, members: NDArray[np.int64], decision: str | None = None, *, score_pool: bool = True) -> Fit:
+def patch_bank_fit(
+    lab: Lab, members: NDArray[np.int64], decision: str | None = None, *, score_pool: bool = True
+) -> Fit:
     """Plain PatchCore, one bank a fold, over these own images: the seed-only bank, the grown bank, a control.
 
     Args:
@@ -135,7 +138,9 @@ def patch_bank_fit(lab: Lab, members: NDArray[np.int64], decision: str | None = 
     result = lab.store.stage("scores", key, compute)
     rows = lab.store.load("bank", key)
     if rows is None:  # damaged or pruned apart from its scores: the same picks again
-        folds = lab.workers.publish(fit_bank, fold_tasks(lab, members, ("bank",)), settings, version=key, decision=decision)
+        folds = lab.workers.publish(
+            fit_bank, fold_tasks(lab, members, ("bank",)), settings, version=key, decision=decision
+        )
     else:
         folds = fold_arrays(rows.arrays, cohort.folds)
     null_N = np.full(len(cohort.id_N), np.nan)
@@ -152,7 +157,7 @@ def contrast_fit(
         held, rejects: own rows.
         seed_bank: row 0, whose figures stand where the head stays off.
     """
-    cohort, config = lab.cohort, lab.config
+    cohort = lab.cohort
     reads = lab.reads("head", "swag", "outliers", "random_seed") | {"round": n}
     key = stage_key("fit", reads, [cohort.key, seed_bank.key, decision])
     result = lab.store.stage("fit", key, lambda: _fit_heads(lab, n, held, rejects))
@@ -214,16 +219,28 @@ def fold_tasks(
         flags = None if rejected is None else np.isin(image, rejected)
         tasks.append(
             FitTask(
-                fold=k, seeds=cohort.rows_N.take(seeds), train=cohort.rows_N.take(image), image=image,
-                names=(*names, k), rejected=flags, start=None if start is None else start[k],
+                fold=k,
+                seeds=cohort.rows_N.take(seeds),
+                train=cohort.rows_N.take(image),
+                image=image,
+                names=(*names, k),
+                rejected=flags,
+                start=None if start is None else start[k],
             )  # fmt: skip
         )
     return tasks
 
 
 def score_images(
-    lab: Lab, work: Any, folds: Any, settings: Any, own: NDArray[np.int64],
-    *, samples: int, test: bool = True, under: tuple[int, ...] | None = None,
+    lab: Lab,
+    work: Any,
+    folds: Any,
+    settings: Any,
+    own: NDArray[np.int64],
+    *,
+    samples: int,
+    test: bool = True,
+    under: tuple[int, ...] | None = None,
 ) -> tuple[Floats, Floats]:
     """Score own images by their own fold's model and test images by all.
 
@@ -243,7 +260,9 @@ def score_images(
     if test:
         everyone = np.full(len(cohort.id_T), ALL_FOLDS, np.int8)
         tasks += score_tasks(cohort.rows_T, everyone, np.arange(len(cohort.id_T)))
-    for task, scores in zip(tasks, lab.workers.map(work, tasks, folds, settings, *([under] if under else [])), strict=True):
+    for task, scores in zip(
+        tasks, lab.workers.map(work, tasks, folds, settings, *([under] if under else [])), strict=True
+    ):
         if task.fold[0] == ALL_FOLDS:
             raw_TKS[task.position] = scores
         else:

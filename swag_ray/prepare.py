@@ -1,4 +1,6 @@
-"""From a config to images that can be worked with: list, embed, split; the label-free cohort on one side, the audit on the other."""
+"""From a config to images that can be worked with: list, embed, split; the label-free cohort on one side, the audit
+on the other.
+"""
 
 from __future__ import annotations
 
@@ -109,7 +111,10 @@ def list_images(config: Config, store: Store) -> Listing:
         return list_digit_anatomy(target)
     assert config.dataset.root is not None
     return list_folder(
-        Path(config.dataset.root), normal=config.dataset.normal, anomaly=config.dataset.anomaly, group=config.split.group
+        Path(config.dataset.root),
+        normal=config.dataset.normal,
+        anomaly=config.dataset.anomaly,
+        group=config.split.group,
     )
 
 

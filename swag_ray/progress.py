@@ -1,4 +1,6 @@
-"""What a person at a terminal sees while an experiment runs: bars on a terminal, plain lines elsewhere, nothing when quiet."""
+"""What a person at a terminal sees while an experiment runs: bars on a terminal, plain lines elsewhere, nothing when
+quiet.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,13 @@ class TerminalProgress(Progress):
             from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
             from rich.progress import Progress as Bars
 
-            columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+            columns = (
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+            )
             with Bars(*columns, console=self.console, transient=True) as self._bars:
                 self._task = self._bars.add_task(text, total=None)
                 yield

@@ -18,7 +18,9 @@ def contents(store: Store) -> list[dict[str, Any]]:
     for kind, entries in sorted(_entries(store).items()):
         ages = [entry["age"] for entry in entries.values()]
         size = sum(entry["bytes"] for entry in entries.values())
-        rows.append({"kind": kind, "entries": len(entries), "bytes": size, "oldest_days": max(ages), "newest_days": min(ages)})
+        rows.append(
+            {"kind": kind, "entries": len(entries), "bytes": size, "oldest_days": max(ages), "newest_days": min(ages)}
+        )
     return rows
 
 

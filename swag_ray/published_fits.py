@@ -1,4 +1,5 @@
-"""Fit n of `published`: adapters trained on, banks rebuilt, the seeds' uncertainty; and u of whomever the gate asks for.
+"""Fit n of `published`: adapters trained on, banks rebuilt, the seeds' uncertainty; and u of whomever the gate asks
+for.
 
 Shapes: N own images, T test images, S samples.
 """
@@ -10,26 +11,27 @@ from numpy.typing import NDArray
 
 from swag_ray.config import Config
 from swag_ray.core import calibrate
-from swag_ray.core.adapter_fit import AdapterSettings
+from swag_ray.core.adapter import AdapterSettings
 from swag_ray.fits import Fit, Floats, Lab, bank_settings, fold_tasks, score_images
 from swag_ray.methods.published import MEAN, PublishedSettings, fit_published, score_published
 from swag_ray.stages import Result, fold_arrays, stage_key
 
 
-def published_settings(config: Config, *, warmup: bool) -> PublishedSettings:
+def published_settings(config: Config) -> PublishedSettings:
     a = config.adapter
     fit = AdapterSettings(
         warmup_epochs=a.warmup_epochs, round_epochs=a.round_epochs, warmup_learning_rate=a.warmup_learning_rate,
         learning_rate=a.learning_rate, max_columns=config.swag.max_columns, collect_every=config.swag.collect_every,
     )  # fmt: skip
-    return PublishedSettings(bank_settings(config), a.dim, fit, config.swag.samples, warmup)
+    return PublishedSettings(bank_settings(config), a.dim, fit, config.swag.samples)
 
 
 def published_fit(lab: Lab, n: int, decision: str, held: NDArray[np.int64], previous: Fit | None) -> Fit:
     """Go on from fit n-1's last iterate on seed + admitted, rebuild the banks, score everyone under the SWA mean.
 
-    The seeds are also scored under every sample, each against the bank embedded by that sample: their spread is what the
-    second gate measures against. No gate field is read here, so runs that differ in their gates share their first fit.
+    The seeds are also scored under every sample, each against the bank embedded by that sample: their spread is what
+    the second gate measures against. No gate field is read here, so runs that differ in their gates share their first
+    fit.
 
     Args:
         decision: key of the decision whose admitted images these are.
@@ -41,7 +43,7 @@ def published_fit(lab: Lab, n: int, decision: str, held: NDArray[np.int64], prev
     key = stage_key("fit", reads, [cohort.key, decision, *([previous.key] if previous else [])])
 
     def compute() -> Result:
-        settings = published_settings(config, warmup=previous is None)
+        settings = published_settings(config)
         members = np.union1d(cohort.seeds, held)
         names = (config.random_seed, "adapter", n)
         tasks = fold_tasks(lab, members, names, start=previous.folds if previous else None)
@@ -55,7 +57,9 @@ def published_fit(lab: Lab, n: int, decision: str, held: NDArray[np.int64], prev
         )
         collapsed = [k for k, fold in enumerate(folds) if fold["collapsed"]]
         reason = f"the adapter of fold {collapsed} collapsed and was stopped" if collapsed else ""
-        return Result({"s_N": s_NS[:, 0], "s_TK": s_TKS[:, :, 0], "seed_raw_nS": raw_NS[cohort.seeds]}, {"reason": reason})
+        return Result(
+            {"s_N": s_NS[:, 0], "s_TK": s_TKS[:, :, 0], "seed_raw_nS": raw_NS[cohort.seeds]}, {"reason": reason}
+        )
 
     result = lab.store.stage("fit", key, compute)
     rows = lab.store.load("bank", key)
@@ -66,7 +70,9 @@ def published_fit(lab: Lab, n: int, decision: str, held: NDArray[np.int64], prev
     a = result.arrays
     seeds = cohort.seeds
     u_N = np.full(len(cohort.id_N), np.nan)
-    standard = calibrate.standardise_samples(a["seed_raw_nS"], cohort.fold_N[seeds], np.ones(len(seeds), dtype=np.bool_))
+    standard = calibrate.standardise_samples(
+        a["seed_raw_nS"], cohort.fold_N[seeds], np.ones(len(seeds), dtype=np.bool_)
+    )
     u_N[seeds] = standard.std(axis=1, ddof=1)
     folds = fold_arrays(rows.arrays, cohort.folds)
     return Fit(key, a["s_N"], u_N, a["s_TK"], folds, "bank", False, result.info["reason"], a["seed_raw_nS"])

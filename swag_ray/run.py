@@ -38,7 +38,18 @@ from swag_ray.progress import Progress
 
 CONFIG_FILE, METRICS_FILE, MANIFEST_FILE = "config.yaml", "metrics.json", "manifest.json"
 SHOWN = 6  # overlays of that many highest- and lowest-scored test images
-PACKAGES = ("swag-ray", "ray", "torch", "torchvision", "timm", "faiss-gpu", "faiss-cpu", "scikit-learn", "numpy", "pyarrow")
+PACKAGES = (
+    "swag-ray",
+    "ray",
+    "torch",
+    "torchvision",
+    "timm",
+    "faiss-gpu",
+    "faiss-cpu",
+    "scikit-learn",
+    "numpy",
+    "pyarrow",
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +90,13 @@ def run_experiment(
     claim_directory(directory, config)
     progress = progress or Progress()
     c = config.cluster
-    options = {"address": address, "cpus": c.cpus, "gpus": c.gpus, "actors": c.actors, "object_store_mb": c.object_store_mb}
+    options = {
+        "address": address,
+        "cpus": c.cpus,
+        "gpus": c.gpus,
+        "actors": c.actors,
+        "object_store_mb": c.object_store_mb,
+    }
     try:
         with Workers(**options) as workers:
             prepared = prepare(config, workers, progress)
@@ -97,7 +114,9 @@ def run_experiment(
             with progress.phase("evaluate", "evaluating"):
                 metrics = _write_results(directory, prepared, trajectory, controls, seconds)
     except DegenerateScores as error:
-        raise InputError(f"dataset: the trusted seeds cannot calibrate anything ({error}); are they all one image?") from error
+        raise InputError(
+            f"dataset: the trusted seeds cannot calibrate anything ({error}); are they all one image?"
+        ) from error
     metrics["timing"] = _timing(progress, time.perf_counter() - started)
     _write_json(directory / MANIFEST_FILE, _manifest(prepared, trajectory, controls, metrics["timing"]))
     _write_json(directory / METRICS_FILE, metrics)
@@ -121,7 +140,9 @@ def claim_directory(directory: Path, config: Config) -> None:
                 field = _first_difference(cfg.identity(held), cfg.identity(config))
                 raise InputError(f"--out: '{directory}' holds a run of another config ({field}); choose another folder")
         elif existing:
-            raise InputError(f"--out: '{directory}' holds something else ('{existing[0]}'); choose an empty or new folder")
+            raise InputError(
+                f"--out: '{directory}' holds something else ('{existing[0]}'); choose an empty or new folder"
+            )
         directory.mkdir(parents=True, exist_ok=True)
         _write_text(directory / CONFIG_FILE, cfg.to_yaml(config))
     except OSError as error:

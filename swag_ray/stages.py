@@ -1,9 +1,9 @@
 """The one mechanism behind reuse, resume and sweeps: stages in a store.
 
-A stage is a pure step. Its result is a folder named by the hash of what the step reads: some config fields, the keys of the
-stages before it, the version of its own code. A result is written under a temporary name and its completion marker last;
-what has no marker does not exist, so a kill at any moment leaves nothing that looks complete, and two runs on one store do
-not hurt each other.
+A stage is a pure step. Its result is a folder named by the hash of what the step reads: some config fields, the keys
+of the stages before it, the version of its own code. A result is written under a temporary name and its completion
+marker last; what has no marker does not exist, so a kill at any moment leaves nothing that looks complete, and two
+runs on one store do not hurt each other.
 
     STORE/stages/<name>/<key>/arrays.npz, info.json, complete.json
     STORE/features/<fingerprint>/<shard>.parquet

@@ -32,7 +32,9 @@ class Screen:
 
     def header(self, config: Config) -> None:
         data = config.dataset.root or config.dataset.kind
-        self.console.print(f"[bold]{config.name}[/] · {config.method} · {data} · seed {config.random_seed}", highlight=False)
+        self.console.print(
+            f"[bold]{config.name}[/] · {config.method} · {data} · seed {config.random_seed}", highlight=False
+        )
 
     def round(self, figures: dict[str, Any]) -> None:
         """One line a row of the loop, as soon as it is there."""
@@ -59,7 +61,8 @@ class Screen:
             c = figures["conformal"]
             table.add_row(
                 name, f"{figures['roc_auc']:.4f}", f"{figures['pr_auc']:.4f}", f"{c['recall']:.3f}", str(c["fp"]),
-                f"{c['rate_test_normals']:.3f} ({c['rate_nominal']:.2f})", style="bold" if name == "incremental" else None,
+                f"{c['rate_test_normals']:.3f} ({c['rate_nominal']:.2f})",
+                style="bold" if name == "incremental" else None,
             )  # fmt: skip
         self.console.print(table)
         d, t = m["delta_vs_seed_only"], m["totals"]
@@ -91,7 +94,9 @@ def shown(*, quiet: bool) -> Iterator[Screen]:
 
 @contextmanager
 def _stderr_kept_for_us() -> Iterator[Path]:
-    """Ray's C++ core writes straight to file descriptor 2: give it a file, and keep the terminal for Python's stderr."""
+    """Ray's C++ core writes straight to file descriptor 2: give it a file, and keep the terminal for Python's
+    stderr.
+    """
     handle, name = tempfile.mkstemp(prefix="swag-ray-", suffix=".log")
     terminal = os.dup(2)
     ours, sys.stderr = sys.stderr, os.fdopen(os.dup(2), "w", buffering=1)
@@ -145,7 +150,11 @@ def show_store(root: str, rows: list[dict[str, Any]]) -> None:
         table.add_column(column, justify="left" if column == "kind" else "right")
     for row in rows:
         table.add_row(
-            row["kind"], str(row["entries"]), f"{row['bytes'] / 1e6:.1f}", f"{row['newest_days']:.1f}", f"{row['oldest_days']:.1f}"
+            row["kind"],
+            str(row["entries"]),
+            f"{row['bytes'] / 1e6:.1f}",
+            f"{row['newest_days']:.1f}",
+            f"{row['oldest_days']:.1f}",
         )
     console.print(table)
     console.print(f"{sum(row['bytes'] for row in rows) / 1e6:.1f} MB in all", highlight=False)

@@ -1,8 +1,8 @@
 """The shared memory bank: one actor, the only writer of what the detector remembers.
 
-The bank decides nothing and computes nothing long. It admits the images that the gate chose, refuses rows of images that were
-never admitted, and gives a version number to every set of rows. Each change is a stage on disk before anyone sees it, so a
-restarted actor has lost nothing but a cache.
+The bank decides nothing and computes nothing long. It admits the images that the gate chose, refuses rows of images
+that were never admitted, and gives a version number to every set of rows. Each change is a stage on disk before anyone
+sees it, so a restarted actor has lost nothing but a cache.
 """
 
 from __future__ import annotations

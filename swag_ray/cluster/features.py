@@ -174,6 +174,4 @@ def _index(digests: list[str], present: dict[str, tuple[str, int, int, str | Non
 
 def _all_there(store: Store, spec: FeatureSpec, found: Result) -> bool:
     files = _shard_files(store, spec)
-    return all(
-        files.get(name) == size for name, size in zip(found.info["shards"], found.info["bytes"], strict=True)
-    )
+    return all(files.get(name) == size for name, size in zip(found.info["shards"], found.info["bytes"], strict=True))

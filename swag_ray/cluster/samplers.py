@@ -1,7 +1,8 @@
 """SWAG sample actors: stateless workers that fit folds and score shards of the pool under every posterior sample.
 
 There are as many as cores (or GPUs), not one per sample: an actor costs seconds to start, a sample costs milliseconds.
-A killed actor is restarted by Ray and its task runs again; a task is a pure function of its arguments, so nothing changes.
+A killed actor is restarted by Ray and its task runs again; a task is a pure function of its arguments, so nothing
+changes.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 import ray
 
-from swag_ray.cluster.session import Session
+from swag_ray.cluster.session import Session, take
 from swag_ray.data.features import FeatureReader
 
 Work = Callable[..., Any]
@@ -44,7 +45,10 @@ class SamplePool:
     def __init__(self, session: Session, root: str, fingerprint: str, shards: list[str]) -> None:
         options = {"num_cpus": 1, "num_gpus": session.gpus_per_actor}
         names = ray.put(shards)
-        self.actors = [SampleActor.options(**options).remote(root, fingerprint, names) for _ in range(session.actors)]
+        self.actors = [
+            SampleActor.options(**options).remote(root, fingerprint, names)  # type: ignore[attr-defined]
+            for _ in range(session.actors)
+        ]
 
     def __enter__(self) -> SamplePool:
         return self
@@ -67,7 +71,7 @@ class SamplePool:
         references = [v if isinstance(v, ray.ObjectRef) else ray.put(v) for v in shared]
         results: list[Any] = [None] * len(tasks)
         for position, reference in self._submit(work, tasks, references):
-            results[position] = ray.get(reference)
+            results[position] = take(reference)
             advance(1)
         return results
 

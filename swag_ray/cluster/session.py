@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from swag_ray.errors import InputError
 
@@ -66,6 +67,18 @@ def ray_session(
     finally:
         if ours:
             ray.shutdown()
+
+
+def take(reference: Any) -> Any:
+    """The value of a reference; a bad input found in an actor comes out as the one line it is, not as Ray's stack."""
+    import ray
+
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, InputError):
+            raise error.cause from None
+        raise
 
 
 def quiet_ray_data() -> None:

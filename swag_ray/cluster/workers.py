@@ -1,4 +1,6 @@
-"""Everything of Ray that one experiment uses, started when first needed: a run whose stages are all there needs none."""
+"""Everything of Ray that one experiment uses, started when first needed: a run whose stages are all there needs
+none.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ import ray
 
 from swag_ray.cluster.bank import MemoryBank
 from swag_ray.cluster.samplers import SamplePool, Work
-from swag_ray.cluster.session import Session, ray_session
+from swag_ray.cluster.session import Session, ray_session, take
 from swag_ray.stages import Arrays, Result, fold_arrays
 
 
@@ -62,12 +64,12 @@ class Workers:
         snapshot, fold by fold.
         """
         references = self._sample_pool().references(work, tasks, *shared)
-        snapshot = ray.get(self._memory_bank().publish.remote(version, decision, *references))
+        snapshot = take(self._memory_bank().publish.remote(version, decision, *references))
         return fold_arrays(snapshot, len(tasks))
 
     def admit(self, decision: str, result: Result) -> None:
         """Have the bank record a round's decision."""
-        ray.get(self._memory_bank().admit.remote(decision, result))
+        take(self._memory_bank().admit.remote(decision, result))
 
     def share(self, value: Any) -> Any:
         """A reference to a large value, put into the object store once for several calls of `map`."""
@@ -84,7 +86,6 @@ class Workers:
         if self._bank is None:
             assert self._features is not None, "attach first"
             self.session()
-            self._bank = MemoryBank.remote(self._features[0], self._seeds)
+            self._bank = MemoryBank.remote(self._features[0], self._seeds)  # type: ignore[attr-defined]
             self._stack.callback(ray.kill, self._bank)
         return self._bank
-

@@ -11,6 +11,7 @@ import logging
 import socket
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,9 @@ class Backbone(nn.Module):
         grid: side G of the grid that every stride is brought to.
         mean, std: per-channel normalisation on the scale [0, 1], from timm's data config.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self, features: nn.Module, strides: Sequence[int], grid: int, mean: Sequence[float], std: Sequence[float]
@@ -99,13 +103,16 @@ def build_backbone(name: str, weights: str, strides: Sequence[int], grid: int) -
         )
     except (RuntimeError, KeyError) as error:
         raise InputError(f"backbone.weights: '{weights}' does not fit {name}: {str(error).splitlines()[0]}") from error
-    data = timm.data.resolve_data_config({}, pretrained_cfg=timm.get_pretrained_cfg(name).to_dict())
+    known = timm.get_pretrained_cfg(name)
+    data = timm.data.resolve_data_config({}, pretrained_cfg=known.to_dict() if known else {})
     backbone = Backbone(features, strides, grid, data["mean"], data["std"]).eval()
     return backbone.requires_grad_(False)
 
 
 def restore_backbone(name: str, strides: Sequence[int], grid: int, state: dict[str, Tensor]) -> Backbone:
-    """A backbone from its own state dict (weights and normalisation), as a detector bundle keeps it; no network, no package."""
+    """A backbone from its own state dict (weights and normalisation), as a detector bundle keeps it; no network, no
+    package.
+    """
     import timm
 
     offered = _strides_of(name)
@@ -153,7 +160,8 @@ def _strides_of(name: str) -> list[int]:
     import timm
 
     try:
-        return list(timm.create_model(name, pretrained=False, features_only=True).feature_info.reduction())
+        info: Any = timm.create_model(name, pretrained=False, features_only=True).feature_info
+        return list(info.reduction())
     except (RuntimeError, AttributeError) as error:
         raise InputError(f"backbone.name: '{name}' has no `features_only` form in timm") from error
 
@@ -167,12 +175,12 @@ def _stored_state(name: str, weights: str) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            state = load_file(path)
+            state: dict[str, Any] = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise InputError(f"backbone.weights: '{path}' is not a readable state dict: {error}") from error
-    state = state.get("state_dict", state)
+    state = dict(state.get("state_dict", state))
     if weights != "bundled":
         return state
     expected = timm.create_model(name, pretrained=False).state_dict()
@@ -190,8 +198,7 @@ def _probe_hub(name: str) -> None:
     if cfg is None or not (cfg.hf_hub_id or cfg.url):
         raise InputError(f"backbone.weights: timm has no pretrained weights for '{name}'")
     if cfg.hf_hub_id and any(
-        isinstance(try_to_load_from_cache(cfg.hf_hub_id, f), str)
-        for f in ("model.safetensors", "pytorch_model.bin")
+        isinstance(try_to_load_from_cache(cfg.hf_hub_id, f), str) for f in ("model.safetensors", "pytorch_model.bin")
     ):
         return
     try:

@@ -1,4 +1,6 @@
-"""Generators derived from names, so that a result depends on (seed, round, fold, sample) and never on who computed it when."""
+"""Generators derived from names, so that a result depends on (seed, round, fold, sample) and never on who computed
+it when.
+"""
 
 from __future__ import annotations
 

@@ -83,15 +83,15 @@ def build_cohort(table: pa.Table, split: Split, rows: Rows, folds: int, fingerpr
     """
     own = np.flatnonzero((split.role_N == SEED) | (split.role_N == POOL))
     test = np.flatnonzero(split.role_N == TEST)
-    column = {name: np.asarray(table.column(name).to_pylist(), dtype=object) for name in ("id", "kind", "path", "sha256")}
+    column = {
+        name: np.asarray(table.column(name).to_pylist(), dtype=object) for name in ("id", "kind", "path", "sha256")
+    }
     label = np.array([np.nan if v is None else float(v) for v in table.column("label").to_pylist()])
     size = table.column("file_bytes").to_numpy()
     ids = column["id"].astype(str)
     seed_N, fold_N = split.role_N[own] == SEED, split.fold_N[own].astype(np.int8)
     # The key holds content, not file names or labels: whoever may be admitted, where, and what is scored.
-    content = digest(
-        column["sha256"][own].tolist(), seed_N, fold_N, column["sha256"][test].tolist(), ids[own].tolist()
-    )
+    content = digest(column["sha256"][own].tolist(), seed_N, fold_N, column["sha256"][test].tolist(), ids[own].tolist())
     cohort = Cohort(
         key=stage_key("cohort", {"fingerprint": fingerprint, "content": content, "folds": folds}),
         id_N=ids[own], seed_N=seed_N, fold_N=fold_N, rows_N=rows.take(own),

@@ -1,8 +1,9 @@
 """Frozen features: how an image becomes one row of a shard, and how rows are read back.
 
-A shard is one Parquet file of a few dozen images: float16 features as fixed-size binary, one column per stride, beside the
-statistics that the shortcut controls need. A feature depends only on the image's bytes and the fingerprint: every batch has
-the same size (the last is padded), so an image's bits do not depend on its neighbours, its shard or who computed it.
+A shard is one Parquet file of a few dozen images: float16 features as fixed-size binary, one column per stride, beside
+the statistics that the shortcut controls need. A feature depends only on the image's bytes and the fingerprint: every
+batch has the same size (the last is padded), so an image's bits do not depend on its neighbours, its shard or who
+computed it.
 
 Shapes: N images, P patches, C channels of one stride.
 """
@@ -65,8 +66,8 @@ def extract(backbone: Backbone, images: Iterable[bytes], image_size: int) -> Ite
     """Decode and embed images in batches of a fixed size.
 
     Yields:
-        One dict an image, in order: `error` (None or why it cannot be read), `features` {stride: (P, C) float16} or None,
-        `statistics` or None, `width`, `height`.
+        One dict an image, in order: `error` (None or why it cannot be read), `features` {stride: (P, C) float16} or
+        None, `statistics` or None, `width`, `height`.
     """
     import torch
 
@@ -190,7 +191,8 @@ class FeatureReader:
         border, size = np.zeros(count, np.float32), np.zeros((count, 2), np.int32)
         for shard in np.unique(rows.shard_N):
             where = np.flatnonzero(rows.shard_N == shard)
-            table, index = self._table(int(shard), ["width", "height", "border", "grey", "thumbnail"]), rows.row_N[where]
+            table = self._table(int(shard), ["width", "height", "border", "grey", "thumbnail"])
+            index = rows.row_N[where]
             thumbnail[where] = _fixed(table.column("thumbnail"), np.uint8)[index].reshape(-1, 32, 32)
             grey[where] = _fixed(table.column("grey"), np.float32)[index]
             border[where] = table.column("border").to_numpy()[index]

@@ -1,7 +1,7 @@
 """Patch distance to a memory bank (PatchCore, Roth et al. 2022): one bank a fold, none sees its own fold.
 
-A bank keeps *which* patches it holds (image, patch) and their raw features, so that anyone can embed them again: plainly
-here, through an adapter and its posterior samples in `published`.
+A bank keeps *which* patches it holds (image, patch) and their raw features, so that anyone can embed them again:
+plainly here, through an adapter and its posterior samples in `published`.
 
 Shapes: N images, P patches, C channels of one stride, D embedding dimensions, M bank rows, K folds.
 """
@@ -100,7 +100,7 @@ def score_bank(
     def score(k: int, index: NDArray[np.int64]) -> NDArray[np.float32]:
         part = {stride: x[index] for stride, x in patches.items()}
         distance_NP = distances(part, folds[k], settings)
-        return image_score(distance_NP, settings.top_fraction)[:, None]
+        return image_score(distance_NP, settings.top_fraction)[:, None].astype(np.float32)
 
     return by_fold(task, len(folds), 1, score)
 

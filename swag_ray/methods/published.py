@@ -1,7 +1,7 @@
 """The adapter of `published` (arXiv 2511.03912): one fold's training, its bank, and scores under any weights.
 
-The bank keeps which patches it holds; every weight sample embeds those patches again, so that query and memory are always
-seen through the same weights.
+The bank keeps which patches it holds; every weight sample embeds those patches again, so that query and memory are
+always seen through the same weights.
 
 Shapes: N images, P patches, C channels, D embedding dimensions, M bank rows, K folds, S samples.
 """
@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from swag_ray.core import adapter, swag
-from swag_ray.core.adapter_fit import AdapterSettings, fit_adapter
+from swag_ray.core.adapter import AdapterSettings
 from swag_ray.core.knn import Index
 from swag_ray.core.score import image_score, patch_distances
 from swag_ray.core.seeding import torch_generator
@@ -38,22 +38,20 @@ class PublishedSettings:
         dim: adapter width d of a stride.
         fit: how the adapter is trained.
         samples: SWAG samples S.
-        warmup: whether this fit starts with the warm-up (fit 1).
     """
 
     bank: BankSettings
     dim: int
     fit: AdapterSettings
     samples: int
-    warmup: bool
 
 
 def fit_published(reader: FeatureReader, task: FitTask, settings: PublishedSettings) -> Arrays:
     """Train one fold's adapter from the last round's iterate (or its start), then pick the bank under the SWA mean.
 
     Returns:
-        mean.*, sd.* standardisation; mu.*, cov.* moments of the training patches; iterate.*; mean_weights.*;
-        sample<s>.* weights; image, patch, raw.* of the bank; variance (trace), collapsed.
+        mean.*, sd.* standardisation; mu.*, cov.* moments of the training patches; iterate.*, mean_weights.*,
+        sample<s>.* weights; image, patch, raw.* of the bank; reference_variance, collapsed.
     """
     strides = settings.bank.strides
     model = standardisation(reader.patches(task.seeds, strides))
@@ -65,22 +63,34 @@ def fit_published(reader: FeatureReader, task: FitTask, settings: PublishedSetti
         params = adapter.init_adapter(moments, settings.dim, torch_generator(*task.names, "start"))
     else:
         params = _weights(task.start, "iterate")
-    fitted = fit_adapter(
-        params, tensors, moments, settings.fit, warmup=settings.warmup, generator=torch_generator(*task.names, "fit")
-    )
-    weights = {"iterate": fitted.params, "mean_weights": swag.mean(fitted.swag)}
-    for s in range(settings.samples):
-        weights[f"sample{s}"] = swag.sample(fitted.swag, torch_generator(*task.names, "sample", s))
+    # Collapse is measured against the very first fit, or a slow shrinkage over the rounds would go unseen.
+    reference = None if task.start is None else float(task.start["reference_variance"])
+    fitted = adapter.fit_adapter(
+        params, tensors, moments, settings.fit, torch_generator(*task.names, "fit"),
+        warm_up=task.start is None, reference_variance=reference,
+    )  # fmt: skip
+    weights = {"iterate": fitted.params} | _posterior(fitted, task.names, settings.samples)
     for stride, m in moments.items():
         model |= {f"mu.{stride}": m.mean_C.numpy(), f"cov.{stride}": m.cov_CC.numpy()}
     model |= {f"{kind}.{name}": t.numpy() for kind, params in weights.items() for name, t in params.items()}
-    model |= {"variance": np.array(fitted.variance_trace), "collapsed": np.array(fitted.collapsed)}
+    first = fitted.variance_trace[0] if reference is None else reference
+    model |= {"reference_variance": np.array(first), "collapsed": np.array(fitted.collapsed)}
     embedded = embed(standard, model, MEAN)
     return model | pick_rows(embedded, patches, task.image, settings.bank.coreset_ratio)
 
 
+def _posterior(fitted: adapter.AdapterFit, names: tuple[object, ...], samples: int) -> dict[str, adapter.Params]:
+    """The SWA mean and the samples; a fit that collapsed before it had two snapshots stands for itself."""
+    if fitted.swag is None:
+        return {kind: fitted.params for kind in ("mean_weights", *(f"sample{s}" for s in range(samples)))}
+    drawn = {f"sample{s}": swag.sample(fitted.swag, torch_generator(*names, "sample", s)) for s in range(samples)}
+    return {"mean_weights": swag.mean(fitted.swag)} | drawn
+
+
 def embed(standard: Standard, fold: Mapping[str, NDArray[Any]], sample: int) -> NDArray[np.float32]:
-    """Standardised patches through the adapter under the SWA mean (`MEAN`) or a sample's weights: (..., D), length 1."""
+    """Standardised patches through the adapter under the SWA mean (`MEAN`) or a sample's weights: (..., D), length
+    1.
+    """
     kind = "mean_weights" if sample == MEAN else f"sample{sample}"
     moments = {
         s: adapter.Moments(0, torch.from_numpy(fold[f"mu.{s}"]), torch.from_numpy(fold[f"cov.{s}"])) for s in standard
@@ -94,7 +104,9 @@ def embed(standard: Standard, fold: Mapping[str, NDArray[Any]], sample: int) -> 
 def score_published(
     reader: FeatureReader, task: ScoreTask, folds: tuple[Arrays, ...], settings: BankSettings, samples: tuple[int, ...]
 ) -> NDArray[np.float32]:
-    """Image scores under each of `samples` (MEAN for the SWA mean), the bank embedded by the same: (n, K, len(samples))."""
+    """Image scores under each of `samples` (MEAN for the SWA mean), the bank embedded by the same: (n, K,
+    len(samples)).
+    """
     patches = reader.patches(task.rows, settings.strides)
 
     def score(k: int, index: NDArray[np.int64]) -> NDArray[np.float32]:
