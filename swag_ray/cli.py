@@ -15,7 +15,7 @@ from swag_ray.errors import InputError
 
 app = typer.Typer(
     name="swag-ray", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-    help="Incremental anomaly detection on medical images: few trusted normals, a large unlabelled pool, no anomaly labels.",
+    help="Incremental anomaly detection on medical images: few normals, a large unlabelled pool, no anomaly labels.",
 )  # fmt: skip
 config_app = typer.Typer(no_args_is_help=True, help="Show what a config resolves to, or every field there is.")
 datasets_app = typer.Typer(no_args_is_help=True, help="Look at a dataset before running on it.")
@@ -32,39 +32,54 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object inst
 def main() -> NoReturn:
     """Entry point: exit codes 0 done, 1 failed, 2 bad input, 130 interrupted."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False) or 0  # Typer hands an interruption on as the code 130
     except InputError as error:
-        print(f"swag-ray: {error}", file=sys.stderr)
+        print(f"swag-ray: {_line(error)}", file=sys.stderr)
         code = 2
-    except typer.Exit as stop:
-        code = stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        print("swag-ray: interrupted; the same command goes on from the last complete stage", file=sys.stderr)
         code = 130
     except Exception as error:
         code = _usage(error)
-    else:
-        code = 0
-    sys.stdout.flush()
-    sys.stderr.flush()
-    sys.exit(code)
+    if code == 130:
+        print("swag-ray: interrupted; the same command goes on from the last complete stage", file=sys.stderr)
+    sys.exit(_flushed(int(code)))
 
 
 def _usage(error: Exception) -> int:
-    """Click's own complaints are bad input; anything else is our fault and keeps its traceback."""
-    import click
+    """A wrong command line is bad input; anything else is our fault and keeps its traceback."""
+    # Newer Typers have a copy of click inside: what a complaint offers tells it, not its class.
+    complaint = getattr(error, "format_message", None)
+    if complaint is None:
+        raise error
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(complaint(), file=sys.stderr)
+    else:
+        command = context.command_path if context is not None else "swag-ray"
+        print(f"swag-ray: {_line(complaint())} (see `{command} --help`)", file=sys.stderr)
+    return 2
 
-    if isinstance(error, click.exceptions.Exit):
-        return int(error.exit_code)
-    if isinstance(error, click.ClickException):
-        error.show()
-        return 2
-    raise error
+
+def _line(message: object) -> str:
+    """One line, whatever other libraries put into a reason."""
+    return " ".join(str(message).split())
+
+
+def _flushed(code: int) -> int:
+    """The exit code; a reader of our output that went away (`| head`) is no failure."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
 
 
 @app.command()
 def run(
-    config: Annotated[str | None, typer.Argument(help="YAML config; not needed with --resume.")] = None,
+    config: Annotated[
+        str | None, typer.Argument(metavar="[CONFIG]", help="YAML config; not needed with --resume.")
+    ] = None,
     set_: Set = None,
     out: Annotated[Path | None, typer.Option(help="Run directory (default: runs/NAME).")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this directory.")] = None,
@@ -107,7 +122,7 @@ def report(run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="Run dire
 @app.command()
 def score(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, or a copy of its detector/ folder.")],
-    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of them.")],
     out: Annotated[Path, typer.Option(help="Result file: .csv, .json or .parquet.")],
     quiet: Quiet = False,
 ) -> None:
@@ -123,7 +138,7 @@ def score(
 
 @datasets_app.command("check")
 def datasets_check(
-    root: Annotated[Path, typer.Argument(help="Folder that holds train and test.")],
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="Folder that holds train and test.")],
     normal: Annotated[
         str | None, typer.Option(help="Folder name of the normal class; default: the one called NORMAL.")
     ] = None,
@@ -150,7 +165,7 @@ def datasets_check(
 
 @config_app.command("show")
 def config_show(
-    config: Annotated[str, typer.Argument(help="YAML config.")], set_: Set = None, as_json: AsJson = False
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="YAML config.")], set_: Set = None, as_json: AsJson = False
 ) -> None:
     """Print the resolved config: every field that the run would read."""
     from swag_ray.config import load_config, resolved, to_yaml

@@ -193,10 +193,12 @@ class HeadConfig(Section):
     """`method: contrast` only."""
 
     grid: int = Field(default=4, ge=1, le=64, description="maps are pooled to this grid; it must divide backbone.grid")
-    weight_decay: float = Field(default=1e-2, ge=0, le=100, description="of the logistic regression")
+    weight_decay: float = Field(
+        default=1.0, ge=0, le=100, description="strong: rejects are few or impure, and the direction is what counts"
+    )
     warmup_epochs: int = Field(default=15, ge=0, le=1000, description="epochs before the first snapshot")
     swag_epochs: int = Field(default=20, ge=2, le=1000, description="epochs with snapshots")
-    learning_rate: float = Field(default=1e-3, gt=0, le=10, description="constant; SWAG needs the iterates to move")
+    learning_rate: float = Field(default=1e-3, gt=0, le=10, description="constant; SWAG needs the iterates to move. Times the weight decay well below 1")
 
 
 class SwagConfig(Section):
@@ -213,6 +215,12 @@ class OutliersConfig(Section):
     """`method: contrast` only."""
 
     fdr: float = Field(default=0.2, gt=0, lt=1, description="false discovery rate of the rejects (Benjamini-Hochberg)")
+    ceiling: float = Field(
+        default=0.02,
+        gt=0,
+        le=1,
+        description="highest p-value of a reject: in a pool of mostly anomalies the FDR alone would reject many normals",
+    )
     minimum: int = Field(default=20, ge=2, description="fewer rejects leave the head off")
     maximum: int = Field(default=4000, ge=2, description="rejects a head learns from at most, drawn at random beyond")
 

@@ -49,7 +49,8 @@ def _control(lab: Lab, audit: Audit, trajectory: Trajectory, name: Control) -> F
             return patch_bank_fit(lab, np.flatnonzero(lab.cohort.seed_N | normal_N), score_pool=False)
         case "oracle_gate" if known:
             return incremental_loop(lab, Rule(name, allowed_N=normal_N)).last
-        case "supervised" if known and audit.anomaly_N.any():
+        # With anomalies in one fold alone, that fold's model would have none to learn from.
+        case "supervised" if known and len(np.unique(lab.cohort.fold_N[audit.anomaly_N])) > 1:
             return supervised_fit(lab, audit)
     return None
 

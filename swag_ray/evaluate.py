@@ -56,8 +56,8 @@ def evaluate(
     last = trajectory.last
     out: dict[str, Any] = {
         "baselines": {name: figures(lab, audit, fit) for name, fit in controls.items()},
-        "incremental": figures(lab, audit, last)
-        | {"score_used": last.score_used, "arms": _arms(lab, audit, last, grown_bank)},
+        "incremental": figures(lab, audit, last) | {"score_used": last.score_used},
+        "arms": _arms(lab, audit, last, grown_bank),
         "delta_vs_seed_only": delta(lab, audit, last, trajectory.seed_bank),
         "rounds": [round_figures(lab, audit, row) for row in trajectory.rows],
         "totals": totals(audit, trajectory),

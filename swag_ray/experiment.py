@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swag_ray import published_fits
-from swag_ray.core import gate, outliers
+from swag_ray.core import gate, head, outliers
+from swag_ray.core.adapter import schedule
 from swag_ray.core.seeding import numpy_generator
-from swag_ray.fits import Fit, Floats, Lab, contrast_fit, log_u_z, patch_bank_fit
+from swag_ray.fits import Fit, Floats, Lab, contrast_fit, contrast_settings, log_u_z, patch_bank_fit
 from swag_ray.stages import Arrays, Result, digest, stage_key
 
 Mask = NDArray[np.bool_]
@@ -104,6 +105,7 @@ def incremental_loop(
     """Score with the seeds alone, then fit, gate and admit, round after round; one last fit lets the last admitted
     count.
     """
+    require_snapshots(lab)
     with lab.progress.phase("fits", "row 0: seed-only memory bank"):
         seed_bank = patch_bank_fit(lab, lab.cohort.seeds)
         rows = [Row(0, seed_bank, decide(lab, 0, seed_bank, None, rule))]
@@ -121,6 +123,20 @@ def incremental_loop(
     return Trajectory(tuple(rows), last)
 
 
+def require_snapshots(lab: Lab) -> None:
+    """Refuse, before anything is fitted, a `swag.collect_every` that would leave a fit without a posterior.
+
+    Steps are counted for the fold that learns from the fewest seeds; every fit has at least these images.
+    """
+    fold_n = lab.cohort.fold_N[lab.cohort.seeds]
+    fewest = len(fold_n) - int(np.bincount(fold_n).max())
+    if lab.config.method == "contrast":
+        head.snapshots(fewest, contrast_settings(lab.config).fit)
+    else:
+        patches = fewest * lab.config.backbone.grid**2
+        schedule(patches, published_fits.published_settings(lab.config).fit)
+
+
 def fit_round(lab: Lab, n: int, before: Decision, seed_bank: Fit, previous: Fit) -> Fit:
     """Fit n on seed + admitted so far, by the config's method."""
     if lab.config.method == "contrast":
@@ -132,7 +148,7 @@ def decide(lab: Lab, n: int, fit: Fit, before: Decision | None, rule: Rule) -> D
     """Decide n: pick the rejects on this fit's own p-values, gate, admit. Decide 0 only picks rejects."""
     reads: dict[str, Any] = lab.reads("random_seed", "method") | {"round": n}
     if lab.config.method == "contrast":
-        reads |= lab.reads("outliers.fdr")
+        reads |= lab.reads("outliers.fdr", "outliers.ceiling")
     if before is not None:
         reads |= lab.reads("gate") | {"rule": rule.name}
     if rule.allowed_N is not None and n:
@@ -189,11 +205,11 @@ def _next_decision(lab: Lab, n: int, fit: Fit, before: Decision, rule: Rule) -> 
 
 
 def _rejects(lab: Lab, fit: Fit) -> Mask:
-    """The pool's clear rejects (admitted ones too), by Benjamini-Hochberg on the p-values; none in `published`."""
+    """The pool's clear rejects (admitted ones too) on this fit's own p-values; none in `published`."""
     rejected_N = np.zeros(len(lab.cohort.id_N), dtype=np.bool_)
     if lab.config.method == "contrast":
-        pool = lab.cohort.pool
-        rejected_N[pool] = outliers.benjamini_hochberg(fit.p_N(lab.cohort)[pool], lab.config.outliers.fdr)
+        pool, rule = lab.cohort.pool, lab.config.outliers
+        rejected_N[pool] = outliers.clear_rejects(fit.p_N(lab.cohort)[pool], rule.fdr, rule.ceiling)
     return rejected_N
 
 

@@ -226,7 +226,7 @@ def fold_tasks(
                 names=(*names, k),
                 rejected=flags,
                 start=None if start is None else start[k],
-            )  # fmt: skip
+            )
         )
     return tasks
 

@@ -14,7 +14,7 @@ from swag_ray.core import calibrate
 from swag_ray.core.adapter import AdapterSettings
 from swag_ray.fits import Fit, Floats, Lab, bank_settings, fold_tasks, score_images
 from swag_ray.methods.published import MEAN, PublishedSettings, fit_published, score_published
-from swag_ray.stages import Result, fold_arrays, stage_key
+from swag_ray.stages import Arrays, Result, fold_arrays, stage_key
 
 
 def published_settings(config: Config) -> PublishedSettings:
@@ -46,7 +46,7 @@ def published_fit(lab: Lab, n: int, decision: str, held: NDArray[np.int64], prev
         settings = published_settings(config)
         members = np.union1d(cohort.seeds, held)
         names = (config.random_seed, "adapter", n)
-        tasks = fold_tasks(lab, members, names, start=previous.folds if previous else None)
+        tasks = fold_tasks(lab, members, names, start=_last_iterates(previous) if previous else None)
         folds = lab.workers.publish(fit_published, tasks, settings, version=key, decision=decision)
         shared = lab.workers.share(folds)
         everyone = np.arange(len(cohort.id_N))
@@ -76,6 +76,12 @@ def published_fit(lab: Lab, n: int, decision: str, held: NDArray[np.int64], prev
     u_N[seeds] = standard.std(axis=1, ddof=1)
     folds = fold_arrays(rows.arrays, cohort.folds)
     return Fit(key, a["s_N"], u_N, a["s_TK"], folds, "bank", False, result.info["reason"], a["seed_raw_nS"])
+
+
+def _last_iterates(fit: Fit) -> tuple[Arrays, ...]:
+    """What training goes on from, fold by fold; the bank and the samples need not travel with the task."""
+    wanted = ("iterate.", "reference_variance")
+    return tuple({name: a for name, a in fold.items() if name.startswith(wanted)} for fold in fit.folds)
 
 
 def pool_uncertainty(lab: Lab, fit: Fit, asked: NDArray[np.int64]) -> Floats:

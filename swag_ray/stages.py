@@ -196,9 +196,11 @@ class Store:
         try:
             Path(folder).rename(final)
         except OSError:
-            if not self.exists(posixpath.join(final, MARKER)):
-                raise
-            self._remove(folder)  # another run finished the same stage first: the results are the same
+            if self.exists(posixpath.join(final, MARKER)):
+                self._remove(folder)  # another run finished the same stage first: the results are the same
+            else:
+                self._remove(final)  # what has no marker does not exist: left by a removal that was killed half-way
+                Path(folder).rename(final)
 
     def _remove(self, folder: str) -> None:
         try:

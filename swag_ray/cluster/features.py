@@ -21,6 +21,10 @@ from swag_ray.errors import InputError
 from swag_ray.stages import Result, Store, digest, stage_key
 
 
+# Images a shard: small ones keep all actors busy to the end; large pools get larger ones, for fewer files.
+SHARD, LARGE_SHARD, MANY = 64, 512, 20_000
+
+
 @dataclass(frozen=True)
 class FeatureSet:
     """Where the features of a table of images are.
@@ -70,7 +74,9 @@ def feature_set(
         if missing:
             spec.build()  # a model or weights that cannot be had is refused here, before any actor starts
             start(len(missing))
-            for count in _extract_missing(store, spec, missing, session()):
+            # By all images, not by those left: a run that was killed on the way must cut its shards as it began to.
+            size = SHARD if len(set(sha256)) <= MANY else LARGE_SHARD
+            for count in _extract_missing(store, spec, missing, size, session()):
                 advance(count)
             extracted = len(missing)
             present = _present(store, spec)
@@ -117,11 +123,11 @@ def _read_image(path: str) -> bytes:
         return b""  # gone since it was listed: decoding reports it by name
 
 
-def _extract_missing(store: Store, spec: FeatureSpec, missing: dict[str, str], session: Session) -> Iterator[int]:
+def _extract_missing(
+    store: Store, spec: FeatureSpec, missing: dict[str, str], size: int, session: Session
+) -> Iterator[int]:
     import ray.data
 
-    # Small shards keep all actors busy to the end; large pools get larger ones, for fewer files.
-    size = 64 if len(missing) <= 20_000 else 512
     digests = list(missing)
     items = []
     for i in range(0, len(digests), size):

@@ -12,7 +12,7 @@ from typing import Any
 
 import ray
 
-from swag_ray.cluster.session import Session, take
+from swag_ray.cluster.session import Session, constructor_argument, take
 from swag_ray.data.features import FeatureReader
 
 Work = Callable[..., Any]
@@ -44,9 +44,9 @@ class SamplePool:
 
     def __init__(self, session: Session, root: str, fingerprint: str, shards: list[str]) -> None:
         options = {"num_cpus": 1, "num_gpus": session.gpus_per_actor}
-        names = ray.put(shards)
+        self._shards = constructor_argument(shards, len(shards))
         self.actors = [
-            SampleActor.options(**options).remote(root, fingerprint, names)  # type: ignore[attr-defined]
+            SampleActor.options(**options).remote(root, fingerprint, self._shards)  # type: ignore[attr-defined]
             for _ in range(session.actors)
         ]
 

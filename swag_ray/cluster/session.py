@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from swag_ray.cluster.address import check_address, no_cluster
 from swag_ray.errors import InputError
 
 
@@ -55,9 +58,9 @@ def ray_session(
     import ray
 
     ours = not ray.is_initialized()
-    if ours:
-        _start(address, cpus, gpus, object_store_mb)
     try:
+        if ours:
+            _start(address, cpus, gpus, object_store_mb)
         quiet_ray_data()
         total = ray.cluster_resources()
         n_cpus, n_gpus = int(total.get("CPU", 0)), int(total.get("GPU", 0))
@@ -81,6 +84,16 @@ def take(reference: Any) -> Any:
         raise
 
 
+def constructor_argument(value: Any, items: int) -> Any:
+    """What to give an actor's constructor: a small value as it is, a large one as a reference for the caller to keep.
+
+    A restarted actor gets its arguments again, and Ray holds on to a large one only as long as somebody refers to it.
+    """
+    import ray
+
+    return value if items <= 1_000 else ray.put(value)
+
+
 def quiet_ray_data() -> None:
     """Keep Ray Data's bars and start-up lines out of our terminal."""
     import ray.data
@@ -94,24 +107,25 @@ def quiet_ray_data() -> None:
 def _start(address: str | None, cpus: int | None, gpus: int | None, object_store_mb: int | None) -> None:
     import ray
 
+    ended_by = signal.getsignal(signal.SIGTERM)
     if address is None:
-        # "local" always, so that a stray RAY_ADDRESS in the environment is not joined by accident.
-        ray.init(
-            address="local",
-            num_cpus=cpus,
-            num_gpus=gpus,
-            object_store_memory=object_store_mb * 2**20 if object_store_mb else None,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=True,
-        )
-        return
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(
-            f"--address: no Ray cluster could be joined at '{address}' ({reason}); start one with `ray start --head`, "
-            "and if it uses token authentication set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or ~/.ray/auth_token) here"
-        ) from error
+        memory = object_store_mb * 2**20 if object_store_mb else None
+        try:
+            # "local" always, so that a stray RAY_ADDRESS in the environment is not joined by accident.
+            ray.init(
+                address="local", num_cpus=cpus, num_gpus=gpus, object_store_memory=memory, include_dashboard=False,
+                log_to_driver=False, logging_level=logging.ERROR, configure_logging=True,
+            )  # fmt: skip
+        except ValueError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(
+                f"cluster: Ray cannot start with cluster.cpus, gpus, object_store_mb as set: {reason}"
+            ) from error
+    else:
+        check_address(address)
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise no_cluster(address, error) from error
+    if callable(ended_by) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, ended_by)  # Ray puts its own in place of the program's

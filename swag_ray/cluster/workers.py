@@ -13,7 +13,7 @@ import ray
 
 from swag_ray.cluster.bank import MemoryBank
 from swag_ray.cluster.samplers import SamplePool, Work
-from swag_ray.cluster.session import Session, ray_session, take
+from swag_ray.cluster.session import Session, constructor_argument, ray_session, take
 from swag_ray.stages import Arrays, Result, fold_arrays
 
 
@@ -29,7 +29,7 @@ class Workers:
         self._stack = ExitStack()
         self._session: Session | None = None
         self._features: tuple[str, str, list[str]] | None = None
-        self._seeds: np.ndarray[Any, Any] | None = None
+        self._seeds: Any = None
         self._pool: SamplePool | None = None
         self._bank: Any = None
 
@@ -84,8 +84,9 @@ class Workers:
 
     def _memory_bank(self) -> Any:
         if self._bank is None:
-            assert self._features is not None, "attach first"
+            assert self._features is not None and self._seeds is not None, "attach first"
             self.session()
+            self._seeds = constructor_argument(self._seeds, len(self._seeds))
             self._bank = MemoryBank.remote(self._features[0], self._seeds)  # type: ignore[attr-defined]
             self._stack.callback(ray.kill, self._bank)
         return self._bank

@@ -39,6 +39,16 @@ def benjamini_hochberg(p_m: NDArray[np.float64], fdr: float) -> NDArray[np.bool_
     return np.asarray(p_m <= sorted_m[below[-1]], dtype=np.bool_)
 
 
+def clear_rejects(p_m: NDArray[np.float64], fdr: float, ceiling: float) -> NDArray[np.bool_]:
+    """Rejections of `benjamini_hochberg` whose p-value is at most `ceiling`.
+
+    The FDR bounds the share of normals among the rejects. In a pool of mostly anomalies that leaves room for a tenth of
+    all normals, and those are the odd ones that a head most needs on the right side; the ceiling bounds the share of
+    normals that are rejected.
+    """
+    return benjamini_hochberg(p_m, fdr) & (p_m <= ceiling * (1 + SLACK))
+
+
 def fewest_rejects(pool: int, seeds: int, fdr: float) -> int:
     """The fewest rejections `benjamini_hochberg` can give on conformal p-values: ceil(m / ((n + 1) fdr)).
 
@@ -76,9 +86,13 @@ def enough_rejects(rejects: int, pool: int, seeds: int, *, fdr: float, minimum: 
 
 
 def tells_apart(
-    seed_logit_n: NDArray[np.floating], reject_logit_M: NDArray[np.floating], *, least: float = 0.8
+    seed_logit_n: NDArray[np.floating], reject_logit_M: NDArray[np.floating], *, least: float = 0.9
 ) -> tuple[bool, str]:
-    """Whether held-out folds tell rejects from seeds: rejects drawn from the same images as the seeds cannot be learnt.
+    """Whether held-out folds tell rejects from seeds.
+
+    Rejects of a clean pool are merely its oddest normals, each odd in its own way: a head learns little from the others
+    about one it has not seen. On chest X-rays (train folder alone) the chance was .77-.91 for such rejects, and a head
+    made of them ranked anomalies .06-.21 worse than the bank; it was .92-.99 where at least .56 of them were anomalies.
 
     Args:
         seed_logit_n: cross-fitted logits of the seeds (each by the model that never saw its fold).

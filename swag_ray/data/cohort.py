@@ -91,7 +91,7 @@ def build_cohort(table: pa.Table, split: Split, rows: Rows, folds: int, fingerpr
     ids = column["id"].astype(str)
     seed_N, fold_N = split.role_N[own] == SEED, split.fold_N[own].astype(np.int8)
     # The key holds content, not file names or labels: whoever may be admitted, where, and what is scored.
-    content = digest(column["sha256"][own].tolist(), seed_N, fold_N, column["sha256"][test].tolist(), ids[own].tolist())
+    content = digest(column["sha256"][own].tolist(), seed_N, fold_N, column["sha256"][test].tolist())
     cohort = Cohort(
         key=stage_key("cohort", {"fingerprint": fingerprint, "content": content, "folds": folds}),
         id_N=ids[own], seed_N=seed_N, fold_N=fold_N, rows_N=rows.take(own),

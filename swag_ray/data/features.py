@@ -19,14 +19,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from swag_ray.core.head import pool_features
 from swag_ray.core.shortcuts import ImageStatistics, image_statistics
 from swag_ray.errors import InputError
-from swag_ray.stages import Store, digest
+from swag_ray.stages import VERSIONS, Store, digest
 
 if TYPE_CHECKING:
     from swag_ray.core.backbone import Backbone
 
-CODE_VERSION = 1
 BATCH = 32
 Patches = dict[int, NDArray[np.float16]]
 
@@ -52,7 +52,7 @@ class FeatureSpec:
     def fingerprint(self) -> str:
         """Names the folder of shards; the path of the weights is not in it, their content is."""
         return digest(
-            [CODE_VERSION, self.backbone, self.weights_digest, self.image_size, list(self.strides), self.grid],
+            [VERSIONS["features"], self.backbone, self.weights_digest, self.image_size, list(self.strides), self.grid],
             ["grey", "bilinear antialias", "mean pool 3", "float16", BATCH],
         )
 
@@ -152,18 +152,21 @@ class Rows:
 
 
 class FeatureReader:
-    """Reads rows of one feature set; made anew wherever it is used, it holds no features.
+    """Reads rows of one feature set.
 
     Args:
         root: the store's root.
         fingerprint: the feature set.
         shards: names of its shard files; `Rows.shard_N` counts in this list.
+        cache_bytes: pooled features kept between calls, so that the folds and rounds of a small pool pool them once.
     """
 
-    def __init__(self, root: str, fingerprint: str, shards: Sequence[str]) -> None:
+    def __init__(self, root: str, fingerprint: str, shards: Sequence[str], cache_bytes: int = 512 * 2**20) -> None:
         self.store = Store(root)
         self.fingerprint = fingerprint
         self.shards = list(shards)
+        self.cache_bytes = cache_bytes
+        self._pooled: dict[tuple[int, tuple[int, ...], int], NDArray[np.float32]] = {}
 
     def patches(self, rows: Rows, strides: Sequence[int]) -> Patches:
         """Features of these images, in their order.
@@ -184,6 +187,31 @@ class FeatureReader:
                 out[stride][where] = part
         return out
 
+    def pooled(self, rows: Rows, strides: Sequence[int], grid: int) -> NDArray[np.float32]:
+        """All strides of these images averaged to `grid` x `grid` places, side by side: (N, D), in their order."""
+        out: NDArray[np.float32] | None = None
+        for shard in np.unique(rows.shard_N):
+            where = np.flatnonzero(rows.shard_N == shard)
+            whole = self._pooled_shard(int(shard), tuple(strides), grid)
+            if out is None:
+                out = np.empty((len(rows), whole.shape[1]), np.float32)
+            out[where] = whole[rows.row_N[where]]
+        if out is None:
+            raise ValueError("no rows to pool")
+        return out
+
+    def _pooled_shard(self, shard: int, strides: tuple[int, ...], grid: int) -> NDArray[np.float32]:
+        key = (shard, strides, grid)
+        found = self._pooled.get(key)
+        if found is None:
+            count = pq.read_metadata(self._path(shard), filesystem=self.store.fs).num_rows
+            everyone = Rows(np.full(count, shard, np.int32), np.arange(count, dtype=np.int32))
+            found = pool_features(self.patches(everyone, strides), grid)
+            # A pool larger than the cache would push out each shard before it is read again: keep the first ones.
+            if sum(a.nbytes for a in self._pooled.values()) + found.nbytes <= self.cache_bytes:
+                self._pooled[key] = found
+        return found
+
     def statistics(self, rows: Rows, file_bytes_N: NDArray[np.int64]) -> ImageStatistics:
         """What the shortcut controls need of these images."""
         count = len(rows)
@@ -199,8 +227,11 @@ class FeatureReader:
             size[where] = np.stack([table.column("width").to_numpy(), table.column("height").to_numpy()], axis=1)[index]
         return ImageStatistics(thumbnail, grey, border, size, file_bytes_N)
 
+    def _path(self, shard: int) -> str:
+        return self.store.path("features", self.fingerprint, self.shards[shard])
+
     def _table(self, shard: int, columns: list[str]) -> pa.Table:
-        path = self.store.path("features", self.fingerprint, self.shards[shard])
+        path = self._path(shard)
         try:
             return pq.read_table(
                 path, columns=columns, filesystem=self.store.fs, memory_map=True, use_threads=False,

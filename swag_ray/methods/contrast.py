@@ -74,4 +74,4 @@ def evidence(pooled_ND: NDArray[np.float32], fold: Arrays, channels: list[int], 
 
 
 def _pooled(reader: FeatureReader, rows: Any, settings: ContrastSettings) -> NDArray[np.float32]:
-    return head.pool_features(reader.patches(rows, settings.strides), settings.grid)
+    return reader.pooled(rows, settings.strides, settings.grid)

@@ -25,10 +25,10 @@ class FitTask:
     Attributes:
         fold: the fold whose images the model must not see.
         seeds: features of the trusted images outside the fold; they fix the standardisation.
-        train: features of all images the model learns from, seeds first.
+        train: features of all images the model learns from.
         image: what `train` is, as cohort rows.
         rejected: which of them are rejects (`contrast`).
-        start: the fold's model to go on from (`published`), or None.
+        start: what of the fold's last model to go on from (`published`), or None.
         names: what the task's generators are derived from.
     """
 

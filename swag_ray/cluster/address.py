@@ -1,0 +1,67 @@
+"""Whether a Ray cluster answers at an address: Ray itself goes on trying for many minutes where none does."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+
+from swag_ray.core.deadline import within
+from swag_ray.errors import InputError
+
+SECONDS = 5.0
+# How every HTTP/2 connection is opened (RFC 9113, 3.4), with the empty SETTINGS frame that a client owes.
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+SETTINGS = 4  # type of the frame that the server's side opens with
+
+
+def check_address(address: str) -> None:
+    """Refuse an address at which no Ray cluster answers, within seconds.
+
+    Args:
+        address: `auto` or HOST:PORT.
+
+    Raises:
+        InputError: no such address, or nobody there who speaks gRPC.
+    """
+    target = _found_by_ray() if address == "auto" else address
+    match = re.fullmatch(r"\[?([^\s/]+?)\]?:(\d{1,5})", target)
+    if match is None or not 0 < int(match[2]) < 65536:
+        raise InputError(f"--address: '{target}' is no address of a Ray cluster; give `auto` or HOST:PORT")
+    try:
+        within(2 * SECONDS, lambda: _greet(match[1], int(match[2])))
+    except OSError as error:
+        raise no_cluster(target, error) from error
+
+
+def no_cluster(address: str, error: Exception) -> InputError:
+    """The one line for an address at which no cluster could be joined."""
+    lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
+    return InputError(
+        f"--address: no Ray cluster could be joined at '{address}' ({lines[0] if lines else type(error).__name__}); start one"
+        " with `ray start --head`, and if it uses token authentication set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or"
+        " ~/.ray/auth_token) here"
+    )
+
+
+def _found_by_ray() -> str:
+    """The cluster that `auto` means: the one in RAY_ADDRESS, or the one started on this machine."""
+    from ray._private import services  # no public function tells
+
+    try:
+        found = services.canonicalize_bootstrap_address("auto")
+    except (ConnectionError, ValueError) as error:
+        raise no_cluster("auto", error) from error
+    if found is None:
+        raise no_cluster("auto", ConnectionError("none runs on this machine"))
+    return str(found)
+
+
+def _greet(host: str, port: int) -> None:
+    with socket.create_connection((host, port), timeout=SECONDS) as connection:
+        if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+            return  # an encrypted greeting is Ray's own business
+        connection.sendall(PREFACE)
+        answer = connection.recv(9)
+    if len(answer) < 4 or answer[3] != SETTINGS:
+        raise ConnectionError("what answers there is not Ray")
