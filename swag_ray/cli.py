@@ -165,7 +165,9 @@ def datasets_check(
 
 @config_app.command("show")
 def config_show(
-    config: Annotated[str, typer.Argument(metavar="CONFIG", help="YAML config.")], set_: Set = None, as_json: AsJson = False
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="YAML config.")],
+    set_: Set = None,
+    as_json: AsJson = False,
 ) -> None:
     """Print the resolved config: every field that the run would read."""
     from swag_ray.config import load_config, resolved, to_yaml

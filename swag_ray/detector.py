@@ -10,13 +10,16 @@ Shapes: n images, P patches, K folds.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import shutil
 import time
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +34,11 @@ from swag_ray.methods.contrast import ContrastSettings
 from swag_ray.methods.patch_bank import BankSettings, distances
 from swag_ray.stages import Arrays, fold_arrays
 
+if TYPE_CHECKING:
+    from swag_ray.core.backbone import Backbone
+
 FORMAT = 1
+RECORD, ARRAYS, BACKBONE = "detector.json", "arrays.npz", "backbone.safetensors"
 CHUNK = 64
 
 
@@ -99,64 +106,109 @@ class Detector:
 
 def save_detector(detector: Detector, folder: Path) -> None:
     """Write the bundle; the folder appears complete or not at all."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    record = {
-        "format": FORMAT, "name": detector.name, "score_used": detector.score_used, "rate": detector.rate,
-        "spec": asdict(detector.spec), "bank": asdict(detector.bank),
-        "head": asdict(detector.head) if detector.head else None,
-    }  # fmt: skip
     arrays = {"seed_s": detector.seed_s, "seed_fold": detector.seed_fold}
     arrays |= {f"fold{k}.model.{n}": a for k, fold in enumerate(detector.models) for n, a in fold.items()}
     if detector.banks is not detector.models:
         arrays |= {f"fold{k}.bank.{n}": a for k, fold in enumerate(detector.banks) for n, a in fold.items()}
-    temporary = folder.with_name(folder.name + ".tmp")
-    temporary.mkdir(parents=True, exist_ok=True)
-    np.savez(temporary / "arrays.npz", **arrays)  # type: ignore[arg-type]
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
     state = {name: tensor.contiguous() for name, tensor in detector.spec.build().state_dict().items()}
-    save_file(state, temporary / "backbone.safetensors")
-    (temporary / "detector.json").write_text(json.dumps(record, indent=2))
-    if folder.exists():
-        for file in folder.iterdir():
-            file.unlink()
-        folder.rmdir()
-    temporary.rename(folder)
+    files = {ARRAYS: buffer.getvalue(), BACKBONE: save(state)}
+    record = {
+        "format": FORMAT, "name": detector.name, "score_used": detector.score_used, "rate": detector.rate,
+        "spec": asdict(detector.spec), "bank": asdict(detector.bank),
+        "head": asdict(detector.head) if detector.head else None,
+        "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+    }  # fmt: skip
+    temporary = folder.with_name(folder.name + ".tmp")
+    try:
+        temporary.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            (temporary / name).write_bytes(data)
+        (temporary / RECORD).write_text(json.dumps(record, indent=2))
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    except OSError:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
 
 
 def load_detector(folder: Path) -> Detector:
-    """Read a bundle.
+    """Read a bundle; its backbone is read by `load_backbone`.
 
     Raises:
         InputError: not a bundle, damaged, or of another format.
     """
-    try:
-        record = json.loads((folder / "detector.json").read_text())
-        data = (folder / "arrays.npz").read_bytes()
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"detector: '{folder}' holds no detector ({error}); give a run directory or its detector/"
-        ) from error
-    if record.get("format") != FORMAT:
-        raise InputError(f"detector: '{folder}' has format {record.get('format')}, this version reads {FORMAT}")
+    record = _record(folder)
+    data = _whole(folder, record, ARRAYS)
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as loaded:
             arrays = {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError) as error:
-        raise InputError(f"detector: '{folder}/arrays.npz' is damaged ({error}); copy the bundle again") from error
-    flat = {name: a for name, a in arrays.items() if name.startswith("fold")}
-    folds = fold_arrays(flat, int(arrays["seed_fold"].max()) + 1)
-    models = tuple(_part(fold, "model.") for fold in folds)
-    banks = tuple(_part(fold, "bank.") for fold in folds)
-    spec = record["spec"] | {"strides": tuple(record["spec"]["strides"])}
-    bank = record["bank"] | {"strides": tuple(record["bank"]["strides"])}
-    h = record["head"]
-    return Detector(
-        name=record["name"], score_used=record["score_used"], rate=record["rate"],
-        spec=FeatureSpec(**spec), bank=BankSettings(**bank),
-        head=ContrastSettings(**h | {"strides": tuple(h["strides"]), "fit": HeadSettings(**h["fit"])}) if h else None,
-        seed_s=arrays["seed_s"], seed_fold=arrays["seed_fold"],
-        models=models, banks=banks if banks[0] else models,
-    )  # fmt: skip
+        flat = {name: a for name, a in arrays.items() if name.startswith("fold")}
+        folds = fold_arrays(flat, int(arrays["seed_fold"].max()) + 1)
+        models = tuple(_part(fold, "model.") for fold in folds)
+        banks = tuple(_part(fold, "bank.") for fold in folds)
+        spec = record["spec"] | {"strides": tuple(record["spec"]["strides"])}
+        bank = record["bank"] | {"strides": tuple(record["bank"]["strides"])}
+        h = record["head"]
+        if h is not None:
+            h = ContrastSettings(**h | {"strides": tuple(h["strides"]), "fit": HeadSettings(**h["fit"])})
+        return Detector(
+            name=record["name"], score_used=record["score_used"], rate=record["rate"],
+            spec=FeatureSpec(**spec), bank=BankSettings(**bank), head=h,
+            seed_s=arrays["seed_s"], seed_fold=arrays["seed_fold"],
+            models=models, banks=banks if banks[0] else models,
+        )  # fmt: skip
+    except (ValueError, TypeError, LookupError, zipfile.BadZipFile) as error:
+        raise _damaged(folder, RECORD) from error
+
+
+def load_backbone(folder: Path, spec: FeatureSpec) -> Backbone:
+    """The bundle's frozen backbone: no network, no package of weights. Raises InputError when it is damaged."""
+    from safetensors.torch import load
+
+    from swag_ray.core.backbone import restore_backbone
+
+    data = _whole(folder, _record(folder), BACKBONE)
+    try:
+        return restore_backbone(spec.backbone, spec.strides, spec.grid, load(data))
+    except (RuntimeError, LookupError) as error:
+        reason = f"does not fit this timm's {spec.backbone} ({str(error).splitlines()[0]})"
+        raise InputError(f"detector: '{folder / BACKBONE}' {reason}; install the timm of the run") from error
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    try:
+        record = json.loads((folder / RECORD).read_text())
+    except OSError as error:
+        raise InputError(
+            f"detector: '{folder}' holds no {RECORD} ({error.strerror}); give a run directory or its detector/"
+        ) from error
+    except ValueError as error:
+        raise _damaged(folder, RECORD) from error
+    if not isinstance(record, dict) or "format" not in record:
+        raise _damaged(folder, RECORD)
+    if record["format"] != FORMAT:
+        raise InputError(f"detector: '{folder}' has format {record['format']}, this version reads {FORMAT}")
+    return record
+
+
+def _whole(folder: Path, record: dict[str, Any], name: str) -> bytes:
+    """The bytes of one file, if they are those that were written."""
+    try:
+        data = (folder / name).read_bytes()
+        if hashlib.sha256(data).hexdigest() != record["sha256"][name]:
+            raise ValueError("checksum")
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise _damaged(folder, name) from error
+    return data
+
+
+def _damaged(folder: Path, name: str) -> InputError:
+    return InputError(f"detector: '{folder / name}' is damaged or missing; copy the bundle again, or run again")
 
 
 def score_files(folder: Path, paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
@@ -166,17 +218,16 @@ def score_files(folder: Path, paths: Sequence[Path]) -> Iterator[dict[str, Any]]
         path, score, p, above_threshold, seconds (its share of its batch's time), error (None, or why it cannot be
         read).
     """
-    from safetensors.torch import load_file
-
-    from swag_ray.core.backbone import restore_backbone
-
     detector = load_detector(folder)
     spec = detector.spec
-    backbone = restore_backbone(spec.backbone, spec.strides, spec.grid, load_file(folder / "backbone.safetensors"))
+    backbone = load_backbone(folder, spec)
     for i in range(0, len(paths), CHUNK):
         start = time.perf_counter()
         chunk = paths[i : i + CHUNK]
-        rows = list(extract(backbone, (path.read_bytes() for path in chunk), spec.image_size))
+        data, denied = zip(*map(_read, chunk), strict=True)
+        rows = list(extract(backbone, data, spec.image_size))
+        for row, reason in zip(rows, denied, strict=True):
+            row["error"] = reason or row["error"]
         good = [row["features"] for row in rows if row["error"] is None]
         if good:
             score_nK = detector.scores({s: np.stack([f[s] for f in good]) for s in spec.strides})
@@ -190,6 +241,14 @@ def score_files(folder: Path, paths: Sequence[Path]) -> Iterator[dict[str, Any]]
                 "above_threshold": None if p is None else bool(p <= detector.rate),
                 "seconds": seconds, "error": row["error"],
             }  # fmt: skip
+
+
+def _read(path: Path) -> tuple[bytes, str | None]:
+    """A file's bytes, or none and why."""
+    try:
+        return path.read_bytes(), None
+    except OSError as error:
+        return b"", error.strerror or str(error)
 
 
 def _part(fold: Arrays, prefix: str) -> Arrays:

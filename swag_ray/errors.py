@@ -1,4 +1,4 @@
-"""The one exception that means "the input is wrong", shown as one line and exit code 2."""
+"""The exceptions that mean "the input is wrong": one line and exit code 2."""
 
 
 class InputError(Exception):
@@ -6,3 +6,7 @@ class InputError(Exception):
 
     Anything else that escapes is a fault of ours and keeps its traceback.
     """
+
+
+class StorageError(InputError):
+    """A disk that is full or may not be written to. The config is not to blame: the same command goes on afterwards."""

@@ -21,6 +21,7 @@ from swag_ray.data.folders import Listing, list_folder
 from swag_ray.data.split import Split, make_split
 from swag_ray.errors import InputError
 from swag_ray.fits import Lab
+from swag_ray.methods.patch_bank import bank_rows
 from swag_ray.progress import Progress
 from swag_ray.stages import Store, digest
 
@@ -47,17 +48,38 @@ class Prepared:
     warnings: tuple[str, ...] = ()
 
 
-def prepare(config: Config, workers: Workers, progress: Progress) -> Prepared:
-    """List the images, have their features, split them.
+@dataclass(frozen=True)
+class Source:
+    """What is known before any feature is there, and found to be enough for an experiment."""
+
+    config: Config
+    store: Store
+    spec: FeatureSpec
+    listing: Listing
+
+
+def look(config: Config, progress: Progress) -> Source:
+    """List the images, and refuse here, before Ray starts and anything is computed, what no feature would mend.
 
     Raises:
-        InputError: anything about the dataset, the weights or the store that stops the run.
+        InputError: anything about the dataset, the split, the weights or the store that stops the run.
     """
     store = Store(config.store)
     store.check_writable()
     spec = feature_spec(config)
     with progress.phase("list", "listing images"):
         listing = list_images(config, store)
+    split_table(config, listing.table)
+    return Source(config, store, spec, listing)
+
+
+def prepare(source: Source, workers: Workers, progress: Progress) -> Prepared:
+    """Have the features of a source's images, and split the readable ones.
+
+    Raises:
+        InputError: what only decoding shows: unreadable images, and what they leave behind.
+    """
+    config, store, spec, listing = source.config, source.store, source.spec, source.listing
     # Train and test images get shards of their own: rounds score the two differently, and read each shard once.
     table = listing.table
     order = np.lexsort([np.arange(len(table)), np.asarray(table.column("split").to_pylist())])
@@ -71,10 +93,7 @@ def prepare(config: Config, workers: Workers, progress: Progress) -> Prepared:
     back = np.argsort(order)
     readable = np.flatnonzero(features.rows.shard_N[back] >= 0)
     kept, rows = table.take(pa.array(readable)), features.rows.take(back[readable])
-    split = make_split(
-        kept, seed_fraction=config.split.seed_fraction, folds=config.split.folds,
-        contamination=config.dataset.contamination, random_seed=config.random_seed,
-    )  # fmt: skip
+    split = split_table(config, kept)
     cohort, audit = build_cohort(kept, split, rows, config.split.folds, spec.fingerprint)
     _check_test(audit)
     workers.attach(store.root, spec.fingerprint, features.shards, cohort.seeds)
@@ -84,11 +103,32 @@ def prepare(config: Config, workers: Workers, progress: Progress) -> Prepared:
     return Prepared(lab, audit, spec, features, listing.root, facts, warnings)
 
 
+def split_table(config: Config, table: pa.Table) -> Split:
+    """The config's split of these images.
+
+    Raises:
+        InputError: a setting that these images cannot serve, or seeds too few for a bank that can be scored by.
+    """
+    split = make_split(
+        table, seed_fraction=config.split.seed_fraction, folds=config.split.folds,
+        contamination=config.dataset.contamination, random_seed=config.random_seed,
+    )  # fmt: skip
+    seeds = split.counts["seed"] - max(split.fold_seeds)
+    rows, wanted = bank_rows(seeds * config.backbone.grid**2, config.memory.coreset_ratio), config.score.neighbours
+    if rows < wanted:
+        raise InputError(
+            f"score.neighbours: {wanted} is more than the smallest memory bank's rows, {rows} (of {seeds} seeds); "
+            f"set it to {rows} at most, or raise memory.coreset_ratio or split.seed_fraction"
+        )
+    return split
+
+
 def feature_spec(config: Config) -> FeatureSpec:
     """What the config's features depend on. Raises InputError when the weights cannot be had."""
-    from swag_ray.core.backbone import weights_digest
+    from swag_ray.core.backbone import check_weights, weights_digest
 
     b = config.backbone
+    check_weights(b.name, b.weights)
     return FeatureSpec(b.name, b.weights, weights_digest(b.name, b.weights), b.image_size, b.strides, b.grid)
 
 
@@ -107,7 +147,10 @@ def list_images(config: Config, store: Store) -> Listing:
         base = Path(store.base) if store.local else Path("~/.cache/swag-ray").expanduser()
         target = base / "datasets" / f"digit-anatomy-{digest(drawn)}"
         random_seed = drawn.pop("random_seed")
-        generate(target, random_seed=random_seed, sizes=Sizes(**drawn))
+        try:
+            generate(target, random_seed=random_seed, sizes=Sizes(**drawn))
+        except OSError as error:
+            raise store.unusable(error) from error
         return list_digit_anatomy(target)
     assert config.dataset.root is not None
     return list_folder(

@@ -39,8 +39,8 @@ class Progress:
     def advance(self, count: int = 1) -> None:
         """Units of the running phase are done."""
 
-    def line(self, text: str) -> None:
-        """A fact worth keeping on the screen."""
+    def warning(self, text: str) -> None:
+        """What the user must know; it stays on the screen."""
 
 
 class TerminalProgress(Progress):
@@ -93,5 +93,7 @@ class TerminalProgress(Progress):
             self._shown = time.perf_counter()
             self.console.print(f"  {self._text}: {self._done} of {self._total}", highlight=False)
 
-    def line(self, text: str) -> None:
-        self.console.print(text, highlight=False)
+    def warning(self, text: str) -> None:
+        from rich.markup import escape
+
+        self.console.print(f"[yellow]warning:[/] {escape(text)}", highlight=False)

@@ -22,21 +22,23 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from swag_ray import config as cfg
+from swag_ray.cluster.address import check_address
 from swag_ray.cluster.workers import Workers
 from swag_ray.config import Config
 from swag_ray.controls import run_controls
 from swag_ray.core.calibrate import DegenerateScores
+from swag_ray.data.features import DamagedShard
 from swag_ray.detector import Detector, save_detector
 from swag_ray.errors import InputError
 from swag_ray.evaluate import evaluate, round_figures, rounds_table, scores_table
 from swag_ray.experiment import Row, Trajectory, incremental_loop
 from swag_ray.fits import Fit, bank_settings, contrast_settings, patch_bank_fit
-from swag_ray.prepare import Prepared, feature_reader, prepare
+from swag_ray.prepare import Prepared, Source, feature_reader, look, prepare
 from swag_ray.progress import Progress
+from swag_ray.run_directory import MANIFEST_FILE, METRICS_FILE, check_directory, claimed, write_text, writing
 
-CONFIG_FILE, METRICS_FILE, MANIFEST_FILE = "config.yaml", "metrics.json", "manifest.json"
 SHOWN = 6  # overlays of that many highest- and lowest-scored test images
 PACKAGES = (
     "swag-ray",
@@ -87,66 +89,64 @@ def run_experiment(
     """
     started = time.perf_counter()
     directory = Path(out) if out is not None else Path("runs") / config.name
-    claim_directory(directory, config)
+    check_directory(directory, config)
+    if address is not None:
+        check_address(address)
     progress = progress or Progress()
-    c = config.cluster
-    options = {
-        "address": address,
-        "cpus": c.cpus,
-        "gpus": c.gpus,
-        "actors": c.actors,
-        "object_store_mb": c.object_store_mb,
-    }
-    try:
-        with Workers(**options) as workers:
-            prepared = prepare(config, workers, progress)
-            lab, audit = prepared.lab, prepared.audit
-            for warning in prepared.warnings:
-                progress.line(f"[yellow]warning:[/] {warning}")
-            seconds: list[float] = []
+    source = look(config, progress)
+    options = config.cluster.model_dump() | {"address": address}
+    with claimed(directory, config):
+        damaged: set[str] = set()
+        while True:
+            try:
+                with Workers(**options) as workers:
+                    metrics = _carry_out(source, workers, directory, progress, on_round, started)
+                break
+            except DamagedShard as error:
+                if error.path in damaged:
+                    raise
+                damaged.add(error.path)
+                error.remove(source.store)
+                progress.warning(f"'{error.path}' is damaged ({error.reason}); its images are extracted again")
+        from swag_ray.report import write_report
 
-            def timed(row: Row) -> None:
-                seconds.append(progress.seconds["fits"] - sum(seconds))
-                on_round(round_figures(lab, audit, row))
-
-            trajectory = incremental_loop(lab, on_row=timed)
-            controls = run_controls(lab, audit, trajectory)
-            with progress.phase("evaluate", "evaluating"):
-                metrics = _write_results(directory, prepared, trajectory, controls, seconds)
-    except DegenerateScores as error:
-        raise InputError(
-            f"dataset: the trusted seeds cannot calibrate anything ({error}); are they all one image?"
-        ) from error
-    metrics["timing"] = _timing(progress, time.perf_counter() - started)
-    _write_json(directory / MANIFEST_FILE, _manifest(prepared, trajectory, controls, metrics["timing"]))
-    _write_json(directory / METRICS_FILE, metrics)
-    from swag_ray.report import write_report
-
-    write_report(directory)
+        write_report(directory)
     return Run(directory, metrics)
 
 
-def claim_directory(directory: Path, config: Config) -> None:
-    """Make the folder this run's, or refuse it untouched: a run of another config or foreign files stay as they are.
-
-    Raises:
-        InputError: the folder holds something else, or cannot be written.
-    """
+def _carry_out(
+    source: Source,
+    workers: Workers,
+    directory: Path,
+    progress: Progress,
+    on_round: Callable[[dict[str, Any]], None],
+    started: float,
+) -> dict[str, Any]:
+    """Everything between the listing and the report; what is in the store is not computed again."""
     try:
-        existing = sorted(p.name for p in directory.iterdir()) if directory.exists() else []
-        if CONFIG_FILE in existing:
-            held = cfg.load_config(directory / CONFIG_FILE)
-            if cfg.identity(held) != cfg.identity(config):
-                field = _first_difference(cfg.identity(held), cfg.identity(config))
-                raise InputError(f"--out: '{directory}' holds a run of another config ({field}); choose another folder")
-        elif existing:
-            raise InputError(
-                f"--out: '{directory}' holds something else ('{existing[0]}'); choose an empty or new folder"
-            )
-        directory.mkdir(parents=True, exist_ok=True)
-        _write_text(directory / CONFIG_FILE, cfg.to_yaml(config))
-    except OSError as error:
-        raise InputError(f"--out: cannot write to '{directory}' ({error.strerror}); choose another folder") from error
+        prepared = prepare(source, workers, progress)
+        lab, audit = prepared.lab, prepared.audit
+        for warning in prepared.warnings:
+            progress.warning(warning)
+        seconds: list[float] = []
+        before = progress.seconds.get("fits", 0.0)
+
+        def timed(row: Row) -> None:
+            seconds.append(progress.seconds["fits"] - before - sum(seconds))
+            on_round(round_figures(lab, audit, row))
+
+        trajectory = incremental_loop(lab, on_row=timed)
+        controls = run_controls(lab, audit, trajectory)
+        with progress.phase("evaluate", "evaluating"):
+            metrics = _write_results(directory, prepared, trajectory, controls, seconds)
+    except DegenerateScores as error:
+        reason = f"dataset: the trusted seeds cannot calibrate anything ({error}); are they all one image?"
+        raise InputError(reason) from error
+    metrics["timing"] = _timing(progress, time.perf_counter() - started)
+    with writing(directory):
+        _write_json(directory / MANIFEST_FILE, _manifest(prepared, trajectory, controls, metrics["timing"]))
+        _write_json(directory / METRICS_FILE, metrics)
+    return metrics
 
 
 def _write_results(
@@ -170,36 +170,45 @@ def _write_results(
         rate=lab.config.calibration.false_positive_rate, seed_s=last.s_N[lab.cohort.seeds],
         seed_fold=lab.cohort.fold_N[lab.cohort.seeds], models=last.folds, banks=grown.folds,
     )  # fmt: skip
-    save_detector(detector, directory / "detector")
-    _write_table(directory / "rounds.parquet", rounds_table(lab, audit, trajectory))
-    _write_table(directory / "scores.parquet", scores_table(lab, audit, last, controls))
-    if lab.config.report.images:
-        _write_overlays(directory / "plots", prepared, detector, last)
+    overlays = _overlays(prepared, detector, last) if lab.config.report.images else None
+    with writing(directory):
+        (directory / METRICS_FILE).unlink(missing_ok=True)  # without it, nothing here looks complete
+        save_detector(detector, directory / "detector")
+        _write_table(directory / "rounds.parquet", rounds_table(lab, audit, trajectory))
+        _write_table(directory / "scores.parquet", scores_table(lab, audit, last, controls))
+        if overlays is not None:
+            (directory / "plots").mkdir(exist_ok=True)
+            temporary = directory / "plots" / "overlays.tmp.npz"
+            np.savez_compressed(temporary, **overlays)
+            os.replace(temporary, temporary.with_name("overlays.npz"))
     return metrics
 
 
-def _write_overlays(plots: Path, prepared: Prepared, detector: Detector, last: Fit) -> None:
+def _overlays(prepared: Prepared, detector: Detector, last: Fit) -> dict[str, Any]:
     """The highest- and lowest-scored test images with their maps, for the report."""
-    from swag_ray.data.decode import read_grey
-
     cohort, audit = prepared.lab.cohort, prepared.audit
     order = np.argsort(-last.s_T, kind="stable")
     shown = np.unique(np.concatenate([order[:SHOWN], order[-SHOWN:]]))
     shown = shown[np.argsort(-last.s_T[shown], kind="stable")]
     patches = feature_reader(prepared).patches(cohort.rows_T.take(shown), prepared.spec.strides)
-    size = prepared.spec.image_size
-    pixels = [read_grey((prepared.root / audit.path_T[i]).read_bytes(), size).image_1HW[0].numpy() for i in shown]
+    pixels = [_pixels(prepared.root / audit.path_T[i], prepared.spec.image_size) for i in shown]
     arrays = {
         "id": cohort.id_T[shown], "score": last.s_T[shown], "p": last.p_T(cohort)[shown], "label": audit.label_T[shown],
         "image": np.stack(pixels), "distance": detector.distance_maps(patches),
     }  # fmt: skip
     evidence = detector.evidence_maps(patches)
-    if evidence is not None:
-        arrays["evidence"] = evidence
-    plots.mkdir(exist_ok=True)
-    temporary = plots / "overlays.tmp.npz"
-    np.savez_compressed(temporary, **arrays)
-    os.replace(temporary, plots / "overlays.npz")
+    return arrays if evidence is None else arrays | {"evidence": evidence}
+
+
+def _pixels(path: Path, size: int) -> NDArray[np.uint8]:
+    from swag_ray.data.decode import ImageError, read_grey
+
+    try:
+        pixels: NDArray[np.uint8] = read_grey(path.read_bytes(), size).image_1HW[0].numpy()
+    except (OSError, ImageError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"dataset: '{path}' changed after it was listed ({reason}); run again") from error
+    return pixels
 
 
 def _fit_warnings(trajectory: Trajectory) -> list[str]:
@@ -243,16 +252,6 @@ def _manifest(
     }
 
 
-def _first_difference(held: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> str:
-    for key in sorted(held.keys() | wanted.keys()):
-        a, b = held.get(key), wanted.get(key)
-        if a != b:
-            if isinstance(a, dict) and isinstance(b, dict):
-                return _first_difference(a, b, f"{prefix}{key}.")
-            return f"{prefix}{key} is {a!r} there, {b!r} here"
-    return "unknown"
-
-
 def _write_table(path: Path, table: pa.Table) -> None:
     temporary = path.with_name(path.name + ".tmp")
     pq.write_table(table, temporary)
@@ -260,10 +259,4 @@ def _write_table(path: Path, table: pa.Table) -> None:
 
 
 def _write_json(path: Path, record: dict[str, Any]) -> None:
-    _write_text(path, json.dumps(record, indent=2, allow_nan=False) + "\n")
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    write_text(path, json.dumps(record, indent=2, allow_nan=False) + "\n")

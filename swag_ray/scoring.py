@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swag_ray.detector import load_detector, score_files
 from swag_ray.errors import InputError
 
 FORMATS = (".csv", ".json", ".parquet")
@@ -35,14 +34,19 @@ def score_to_file(run_dir: Path, images: Sequence[Path], out: Path) -> Counts:
     if out.suffix.lower() not in FORMATS:
         raise InputError(f"--out: '{out}' must end in {', '.join(FORMATS)}")
     if not out.parent.is_dir():
-        raise InputError(f"--out: no folder '{out.parent}'")
+        raise InputError(f"--out: no folder '{out.parent}'; make it first")
+    if out.is_dir() or not os.access(out.parent, os.W_OK):
+        raise InputError(f"--out: cannot write '{out}'; choose another place")
+    paths = find_images(images)
+    from swag_ray.detector import load_detector, score_files  # torch and faiss: seconds
+
     folder = run_dir / "detector" if (run_dir / "detector").is_dir() else run_dir
     detector = load_detector(folder)
-    rows = list(score_files(folder, find_images(images)))
+    rows = list(score_files(folder, paths))
     good = [{name: row[name] for name in COLUMNS} for row in rows if row["error"] is None]
     unreadable = tuple(f"{row['path']}: {row['error']}" for row in rows if row["error"] is not None)
     if not good:
-        raise InputError(f"score: none of the {len(rows)} images can be read; the first: {unreadable[0]}")
+        raise InputError(f"score: none of the {len(rows)} images can be read; the first is {unreadable[0]}")
     _write(good, out)
     return Counts(len(good), sum(bool(row["above_threshold"]) for row in good), detector.rate, unreadable)
 
@@ -64,7 +68,7 @@ def find_images(images: Sequence[Path]) -> list[Path]:
             raise InputError(f"score: no file or folder '{path}'")
     if not found:
         raise InputError(f"score: no image ({', '.join(SUFFIXES)}) in {', '.join(map(str, images))}")
-    return found
+    return list(dict.fromkeys(found))
 
 
 def _write(rows: list[dict[str, Any]], out: Path) -> None:
@@ -86,4 +90,5 @@ def _write(rows: list[dict[str, Any]], out: Path) -> None:
         os.replace(temporary, out)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise InputError(f"--out: cannot write '{out}' ({error.strerror})") from error
+        reason = error.strerror or str(error).splitlines()[0]
+        raise InputError(f"--out: cannot write '{out}' ({reason}); choose another place") from error

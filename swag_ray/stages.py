@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from pyarrow import fs
 
-from swag_ray.errors import InputError
+from swag_ray.errors import InputError, StorageError
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -84,6 +84,8 @@ class Store:
             self.base = str(Path(self.root).expanduser().absolute())
             self.fs: fs.FileSystem = fs.LocalFileSystem()
         else:
+            if not self.root.startswith("s3://"):  # others are tried for minutes
+                raise InputError(f"store: '{self.root}' is not a path or an s3:// address")
             try:
                 self.fs, self.base = fs.FileSystem.from_uri(self.root)
             except Exception as error:
@@ -186,10 +188,10 @@ class Store:
         except OSError as error:
             raise self.unusable(error) from error
 
-    def unusable(self, error: OSError) -> InputError:
+    def unusable(self, error: OSError) -> StorageError:
         """The one line for a store on which a write failed."""
         reason = error.strerror or str(error).splitlines()[0]
-        return InputError(f"store: cannot write to '{self.root}' ({reason}); free space there or set another `store`")
+        return StorageError(f"store: cannot write to '{self.root}' ({reason}); free space there or set another `store`")
 
     def _publish(self, folder: str, final: str) -> None:
         self.fs.create_dir(posixpath.dirname(final), recursive=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from swag_ray.config import Config
@@ -31,7 +32,7 @@ class Screen:
         self.progress: Progress = Progress() if quiet else TerminalProgress(self.console)
 
     def header(self, config: Config) -> None:
-        data = config.dataset.root or config.dataset.kind
+        data = escape(config.dataset.root or config.dataset.kind)
         self.console.print(
             f"[bold]{config.name}[/] · {config.method} · {data} · seed {config.random_seed}", highlight=False
         )
@@ -53,10 +54,10 @@ class Screen:
         """The final table and where everything is."""
         m = run.metrics
         for warning in m["warnings"]:
-            self.console.print(f"[yellow]warning:[/] {warning}", highlight=False)
+            self.console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
         table = Table(title=None, header_style="bold")
         for column in ("", "ROC-AUC", "PR-AUC", "recall", "false positives", "FPR (nominal)"):
-            table.add_column(column, justify="left" if not column else "right")
+            table.add_column(column, justify="left" if not column else "right", no_wrap=not column)
         for name, figures in [*m["baselines"].items(), ("incremental", m["incremental"])]:
             c = figures["conformal"]
             table.add_row(
@@ -73,7 +74,8 @@ class Screen:
             + (" · pool exhausted" if t["exhausted"] else ""),
             highlight=False,
         )
-        self.console.print(f"{m['timing']['total']:.0f} s · report: {run.directory / 'report.html'}", highlight=False)
+        place = escape(str(run.directory / "report.html"))
+        self.console.print(f"{m['timing']['total']:.0f} s · report: {place}", highlight=False)
 
 
 @contextmanager
@@ -114,12 +116,12 @@ def _stderr_kept_for_us() -> Iterator[Path]:
 def show_check(found: Description) -> None:
     """The tables of `datasets check`."""
     console = Console(soft_wrap=True)
-    console.print(f"[bold]{found.root}[/]", highlight=False)
+    console.print(f"[bold]{escape(str(found.root))}[/]", highlight=False)
     table = Table(header_style="bold")
     for column in ("split", "class", "is", "images", "groups", "unreadable", "width", "height"):
         table.add_column(column, justify="right" if column in ("images", "groups", "unreadable") else "left")
     for row in found.classes:
-        name = f"{row.class_name} / {row.kind}" if row.kind else row.class_name
+        name = escape(f"{row.class_name} / {row.kind}" if row.kind else row.class_name)
         table.add_row(
             row.split, name, "anomaly" if row.label else "normal", str(row.images), str(row.groups),
             str(row.unreadable), _spread(row.widths), _spread(row.heights),
@@ -128,7 +130,7 @@ def show_check(found: Description) -> None:
     facts = {**found.counts, **{f"ignored {name}": count for name, count in found.ignored.items()}}
     for name, count in facts.items():
         if count:
-            console.print(f"  {name.replace('_', ' ')}: {count}", highlight=False)
+            console.print(f"  {name.replace('_', ' ')}: {count}", highlight=False, markup=False)
     if found.split_counts is not None and found.contamination is not None:
         s = found.split_counts
         console.print(
@@ -137,15 +139,15 @@ def show_check(found: Description) -> None:
             highlight=False,
         )
     for path, reason in list(found.unreadable.items())[:10]:
-        console.print(f"[yellow]unreadable:[/] {path}: {reason}", highlight=False)
+        console.print(f"[yellow]unreadable:[/] {escape(f'{path}: {reason}')}", highlight=False)
     for warning in found.warnings:
-        console.print(f"[yellow]warning:[/] {warning}", highlight=False)
+        console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
 
 
 def show_store(root: str, rows: list[dict[str, Any]]) -> None:
     """The table of `store list`."""
     console = Console(soft_wrap=True)
-    table = Table(title=root, header_style="bold", title_justify="left")
+    table = Table(title=escape(root), header_style="bold", title_justify="left")
     for column in ("kind", "entries", "MB", "newest, days", "oldest, days"):
         table.add_column(column, justify="left" if column == "kind" else "right")
     for row in rows:

@@ -34,11 +34,14 @@ Bank = MemoryBank.__ray_metadata__.modified_class  # the plain class inside the 
 CONFIG: dict[str, Any] = {
     "name": "made-up",
     "dataset": {"kind": "digit_anatomy"},  # never listed: the features are made up
+    # All that figures depend on, so that no default moves them.
     "split": {"seed_fraction": 0.5, "folds": 3},
-    "head": {"warmup_epochs": 4, "swag_epochs": 5, "learning_rate": 1e-2},
-    "swag": {"samples": 4},
-    "outliers": {"minimum": 5},
-    "gate": {"budget": 8},
+    "memory": {"strides": [8, 16], "coreset_ratio": 0.1},
+    "score": {"neighbours": 3, "top_fraction": 0.1},
+    "head": {"grid": 4, "weight_decay": 1e-2, "warmup_epochs": 4, "swag_epochs": 5, "learning_rate": 1e-2},
+    "swag": {"samples": 4, "max_columns": 20},
+    "outliers": {"fdr": 0.2, "ceiling": 0.5, "minimum": 5},
+    "gate": {"budget": 8, "tau_uncertainty": 1.0},
     "rounds": 3,
 }
 
@@ -164,3 +167,9 @@ def write_features(
 def reset(lab: Lab, settings: Config, root: Path | None = None) -> Lab:
     """The same images under other settings, or on another store."""
     return replace(lab, config=settings, store=Store(root) if root else lab.store)
+
+
+def here(lab: Lab) -> Here:
+    """The lab's workers, which note what they were asked for."""
+    assert isinstance(lab.workers, Here)
+    return lab.workers

@@ -226,6 +226,22 @@ def test_lost_and_damaged_shards_are_extracted_again_alone(images: Images) -> No
     assert images.features(nobody, wanted).extracted == 0
 
 
+def test_bytes_that_are_not_the_listed_ones_are_refused(images: Images) -> None:
+    """Kept under the listed digest, they would stand for the image in every later run."""
+    gone, changed, *_ = names = list(images.paths)[:3]
+    worker = ShardExtractor(images.store.root, images.spec)
+
+    def extracted(sha256: str) -> str:
+        done = worker({"name": ["a.parquet"], "paths": [[images.paths[sha256]]], "sha256": [[sha256]]})
+        return str(done["error"][0])
+
+    Path(images.paths[gone]).unlink()
+    assert extracted(gone).startswith(f"dataset: '{images.paths[gone]}' was listed but cannot be read here")
+    Path(images.paths[changed]).write_bytes(image(99))
+    assert extracted(changed) == f"dataset: '{images.paths[changed]}' changed after it was listed; run again"
+    assert not images.shards() and extracted(names[2]) == ""
+
+
 def test_a_flipped_bit_in_a_shard_is_noticed_when_it_is_read(images: Images) -> None:
     names = list(images.paths)[:4]
     ShardExtractor(images.store.root, images.spec)(

@@ -51,7 +51,9 @@ def figures() -> dict[str, dict[str, Any]]:
         out["bank"] = scores(bank) | {"rows": [len(fold["image"]) for fold in bank.folds]}
         zero = decide(lab, 0, bank, None, Rule())
         one = decide(lab, 1, bank, zero, Rule())
+        clear = decide(reset(lab, config("outliers.fdr=0.3", "outliers.ceiling=0.03")), 0, bank, None, Rule())
         out["decide"] = {"rejects of row 0": rows(zero.arrays["rejected"]), "admitted": rows(one.arrays["admitted"])}
+        out["decide"] |= {"rejects under a low ceiling": rows(clear.arrays["rejected"])}
         head = fit_round(lab, 1, zero, bank, bank)
         assert head.head_on, "the golden experiment must train a head"
         out["fit contrast"] = scores(head) | {"u": numbers(head.u_N[:5])}

@@ -37,10 +37,10 @@ def check_address(address: str) -> None:
 def no_cluster(address: str, error: Exception) -> InputError:
     """The one line for an address at which no cluster could be joined."""
     lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
+    reason = lines[0] if lines else type(error).__name__
     return InputError(
-        f"--address: no Ray cluster could be joined at '{address}' ({lines[0] if lines else type(error).__name__}); start one"
-        " with `ray start --head`, and if it uses token authentication set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or"
-        " ~/.ray/auth_token) here"
+        f"--address: no Ray cluster could be joined at '{address}' ({reason}); start one with `ray start --head`, "
+        "and if it uses token authentication set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or ~/.ray/auth_token) here"
     )
 
 

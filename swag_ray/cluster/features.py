@@ -5,6 +5,7 @@ A work item is a whole shard, so no pixel ever leaves the actor that decoded it:
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +18,8 @@ import pyarrow.parquet as pq
 
 from swag_ray.cluster.session import Session
 from swag_ray.data.features import FeatureSpec, Rows, extract, shard_table, write_shard
-from swag_ray.errors import InputError
+from swag_ray.errors import InputError, StorageError
 from swag_ray.stages import Result, Store, digest, stage_key
-
 
 # Images a shard: small ones keep all actors busy to the end; large pools get larger ones, for fewer files.
 SHARD, LARGE_SHARD, MANY = 64, 512, 20_000
@@ -105,22 +105,31 @@ class ShardExtractor:
         counts, errors = [], []
         for name, paths, sha256 in zip(batch["name"], batch["paths"], batch["sha256"], strict=True):
             try:
-                images = self.readers.map(_read_image, paths)
+                images = self.readers.map(_read_image, paths, sha256)
                 rows = list(extract(self.backbone, images, self.spec.image_size))
                 table = shard_table(list(sha256), rows, self.spec.strides)
                 write_shard(self.store, self.store.path("features", self.spec.fingerprint, str(name)), table)
                 errors.append("")
+            except InputError as error:
+                errors.append(str(error))
             except OSError as error:  # a full disk is the user's to mend: one line, not Ray's stack
                 errors.append(str(self.store.unusable(error)))
             counts.append(len(paths))
         return {"count": np.array(counts), "error": np.array(errors)}
 
 
-def _read_image(path: str) -> bytes:
+def _read_image(path: str, sha256: str) -> bytes:
+    """The bytes that were listed under this path: features of any others must not be kept under their digest."""
     try:
-        return Path(path).read_bytes()
-    except OSError:
-        return b""  # gone since it was listed: decoding reports it by name
+        data = Path(path).read_bytes()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise InputError(
+            f"dataset: '{path}' was listed but cannot be read here ({reason}); mend or remove it and run again"
+        ) from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise InputError(f"dataset: '{path}' changed after it was listed; run again")
+    return data
 
 
 def _extract_missing(
@@ -143,7 +152,8 @@ def _extract_missing(
     )
     for row in shards.iter_rows():
         if row["error"]:
-            raise InputError(str(row["error"]))
+            # Only text travels: what the store said is told by how it begins.
+            raise (StorageError if row["error"].startswith("store:") else InputError)(str(row["error"]))
         yield int(row["count"])
 
 

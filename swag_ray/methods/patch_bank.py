@@ -63,6 +63,11 @@ def join(standard: Standard) -> NDArray[np.float32]:
     return np.divide(x, np.maximum(length, 1e-12), dtype=np.float32)
 
 
+def bank_rows(patches: int, ratio: float) -> int:
+    """Rows of a bank that is picked from so many patches."""
+    return max(1, int(ratio * patches))
+
+
 def pick_rows(embedded_NPD: NDArray[np.float32], patches: Patches, image_N: NDArray[np.int64], ratio: float) -> Arrays:
     """Greedy k-center over all patches: what the bank holds, with each row's origin.
 
@@ -71,7 +76,7 @@ def pick_rows(embedded_NPD: NDArray[np.float32], patches: Patches, image_N: NDAr
     """
     count, places = embedded_NPD.shape[:2]
     flat = embedded_NPD.reshape(count * places, -1)
-    picks = k_center(flat, max(1, int(ratio * len(flat))))
+    picks = k_center(flat, bank_rows(len(flat), ratio))
     rows: Arrays = {"image": image_N[picks // places].astype(np.int64), "patch": (picks % places).astype(np.int32)}
     for stride, x in patches.items():
         rows[f"raw.{stride}"] = x.reshape(count * places, -1)[picks]
