@@ -1,12 +1,14 @@
 # make run   set up, run configs/demo.yaml, say where the report is
 # make test  set up, lint, types, the whole suite
-# Both need Python 3.11+ with pip and nothing else; all they install goes into .venv.
+# make bench speed and scale as ratios, in a table and bench.json; bench-quick: under three minutes on two quiet cores;
+#            bench-peers: against anomalib, which it installs into a temporary environment
+# All need Python 3.11+ with pip and nothing else; all they install goes into .venv.
 
 SHELL := /bin/sh
 PYTHON ?=
 BIN := .venv/bin
 
-.PHONY: run test lint type-check format
+.PHONY: run test lint type-check format bench bench-quick bench-peers
 .DEFAULT_GOAL := run
 
 run: .venv/.installed-run
@@ -26,6 +28,15 @@ type-check: .venv/.installed-test
 format: .venv/.installed-test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: .venv/.installed-test
+	$(BIN)/python -m tests.benchmarks
+
+bench-quick: .venv/.installed-test
+	$(BIN)/python -m tests.benchmarks --quick
+
+bench-peers: .venv/.installed-test
+	$(BIN)/python -m tests.benchmarks --only peers
 
 # A stamp is written last, so an interrupted installation is gone through again.
 .venv/.installed-run: pyproject.toml | $(BIN)/pip

@@ -118,7 +118,9 @@ class Config(Section):
             for path in unused if _dig(raw, choice, _default(choice)) == value else ():
                 if _dig(raw, path, None) is not None:
                     raise ValueError(f"{path}: {choice} {value} does not read it; remove it or change {choice}")
-        gate = raw.get("gate", {})
+        gate, memory = raw.get("gate", {}), raw.get("memory", {})
+        if raw.get("method") == "published" and isinstance(memory, dict):
+            raw["memory"] = {"whitening": None, **memory}
         if raw.get("method") == "published" and isinstance(gate, dict):
             raw["gate"] = gate = {"tau_distance": 1.0, **gate}
             taus = (1.5, gate["tau_distance"], gate.get("tau_uncertainty", 1.0))

@@ -169,6 +169,12 @@ class BackboneConfig(Section):
 class MemoryConfig(Section):
     strides: Strides = Field(default=(8, 16), description="maps whose patches the bank holds; among backbone.strides")
     coreset_ratio: float = Field(default=0.1, gt=0, le=1, description="share of the patches kept by greedy k-center")
+    whitening: float | None = Field(
+        default=0.1,
+        gt=0,
+        le=100,
+        description="shrinkage of the patches' whitening; null: none, the default in published",
+    )
 
 
 class ScoreConfig(Section):
@@ -198,7 +204,12 @@ class HeadConfig(Section):
     )
     warmup_epochs: int = Field(default=15, ge=0, le=1000, description="epochs before the first snapshot")
     swag_epochs: int = Field(default=20, ge=2, le=1000, description="epochs with snapshots")
-    learning_rate: float = Field(default=1e-3, gt=0, le=10, description="constant; SWAG needs the iterates to move. Times the weight decay well below 1")
+    learning_rate: float = Field(
+        default=1e-3,
+        gt=0,
+        le=10,
+        description="constant; SWAG needs the iterates to move. Times the weight decay well below 1",
+    )
 
 
 class SwagConfig(Section):

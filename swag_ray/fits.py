@@ -101,7 +101,11 @@ def log_u_z(seed_u: Floats, u_N: Floats) -> Floats:
 
 def bank_settings(config: Config) -> BankSettings:
     return BankSettings(
-        config.memory.strides, config.memory.coreset_ratio, config.score.neighbours, config.score.top_fraction
+        config.memory.strides,
+        config.memory.coreset_ratio,
+        config.memory.whitening,
+        config.score.neighbours,
+        config.score.top_fraction,
     )
 
 

@@ -28,6 +28,9 @@ from swag_ray.stages import Arrays, Result, Store, fold_arrays
 
 FINGERPRINT = "made-up"
 CHANNELS = {8: 6, 16: 10, 32: 8}
+GRID = 4
+PLACES = GRID**2
+TOP = 2  # places of an image that its score averages
 SHARD = 48
 Bank = MemoryBank.__ray_metadata__.modified_class  # the plain class inside the actor
 
@@ -36,6 +39,7 @@ CONFIG: dict[str, Any] = {
     "dataset": {"kind": "digit_anatomy"},  # never listed: the features are made up
     # All that figures depend on, so that no default moves them.
     "split": {"seed_fraction": 0.5, "folds": 3},
+    "backbone": {"grid": GRID},
     "memory": {"strides": [8, 16], "coreset_ratio": 0.1},
     "score": {"neighbours": 3, "top_fraction": 0.1},
     "head": {"grid": 4, "weight_decay": 1e-2, "warmup_epochs": 4, "swag_epochs": 5, "learning_rate": 1e-2},
@@ -142,15 +146,15 @@ def write_features(
     store: Store, sha256: list[str], label: NDArray[np.bool_], shift: float, generator: np.random.Generator
 ) -> tuple[list[str], Rows]:
     """Shards of drawn features: places look alike in all images; an anomaly differs in a quarter of its places."""
-    places = {s: generator.normal(0, 2, (64, c)) for s, c in CHANNELS.items()}
+    places = {s: generator.normal(0, 2, (PLACES, c)) for s, c in CHANNELS.items()}
     direction = {s: generator.choice([-1, 1], c) for s, c in CHANNELS.items()}
     none = (np.zeros((32, 32), np.uint8), np.zeros(7, np.float32), 0.0)
     made = []
     for anomalous in label:
-        where = generator.permutation(64)[:16]
+        where = generator.permutation(PLACES)[: PLACES // 4]
         features = {}
         for s, c in CHANNELS.items():
-            x = places[s] + generator.normal(0, 1, (64, c))
+            x = places[s] + generator.normal(0, 1, (PLACES, c))
             if anomalous:
                 x[where] += shift * direction[s]
             features[s] = x.astype(np.float16)

@@ -20,7 +20,7 @@ from swag_ray.experiment import Row, Rule, incremental_loop
 from swag_ray.fits import bank_settings, patch_bank_fit
 from swag_ray.methods import published
 from swag_ray.methods.patch_bank import distances
-from tests.lab import config, here, made_up, reset
+from tests.lab import TOP, config, here, made_up, reset
 
 METHODS = ("contrast", "published")
 ROUNDS = 3
@@ -180,8 +180,8 @@ def test_published_asks_for_u_of_those_who_pass_the_first_gate_alone(tmp_path: P
         fold = fit.folds[cohort.fold_N[image]]
         for s in range(lab.config.swag.samples):
             distance = np.sort(published.distances(patches, fold, settings, s)[0])
-            raw[image, s] = distance[-7:].mean()  # the top tenth of 64 patches
-        mean = np.sort(published.distances(patches, fold, settings)[0])[-7:].mean()
+            raw[image, s] = distance[-TOP:].mean()
+        mean = np.sort(published.distances(patches, fold, settings)[0])[-TOP:].mean()
         np.testing.assert_allclose(fit.s_N[image], mean, rtol=1e-4)
     u = calibrate.standardise_samples(raw, cohort.fold_N, cohort.seed_N).std(axis=1, ddof=1)
     np.testing.assert_allclose(a["u"][asked], u[asked], rtol=1e-2)
@@ -209,7 +209,8 @@ def test_fault_3_seeds_and_held_out_normals_score_alike(tmp_path: Path, method: 
     """The published script calibrates on seeds that sit in the bank, so almost no normal passes its gate."""
     p_values, passed = [], []
     for seed in range(4 if method == "contrast" else 2):
-        lab, audit = made_up(tmp_path / str(seed), config("rounds=1", method=method), normals=160, seed=seed)
+        settings = config("rounds=1", "memory.coreset_ratio=0.5", method=method)
+        lab, audit = made_up(tmp_path / str(seed), settings, normals=160, seed=seed)
         loop = incremental_loop(lab)
         normals = np.flatnonzero(~lab.cohort.seed_N & (audit.label_N == 0))
         for fit in [row.fit for row in loop.rows] + [loop.last]:
@@ -219,10 +220,10 @@ def test_fault_3_seeds_and_held_out_normals_score_alike(tmp_path: Path, method: 
     assert min(passed) > 0.7
 
     # The same seeds, scored by a bank that holds them: the test would notice.
-    seeds, settings = lab.cohort.seeds, bank_settings(lab.config)
-    patches = here(lab).reader.patches(lab.cohort.rows_N.take(seeds), settings.strides)
-    distance = np.stack([np.sort(distances(patches, fold, settings), axis=1) for fold in loop.seed_bank.folds[:2]])
-    inside = distance[(lab.cohort.fold_N[seeds] == 0).astype(int), np.arange(len(seeds)), -7:].mean(axis=1)
+    seeds, bank = lab.cohort.seeds, bank_settings(lab.config)
+    patches = here(lab).reader.patches(lab.cohort.rows_N.take(seeds), bank.strides)
+    distance = np.stack([np.sort(distances(patches, fold, bank), axis=1) for fold in loop.seed_bank.folds[:2]])
+    inside = distance[(lab.cohort.fold_N[seeds] == 0).astype(int), np.arange(len(seeds)), -TOP:].mean(axis=1)
     assert calibrate.two_sample(inside, loop.seed_bank.s_N[normals]) < 1e-3
 
 

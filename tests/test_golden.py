@@ -44,14 +44,14 @@ def figures() -> dict[str, dict[str, Any]]:
         "features": {f"stride {s}": numbers([*f[0, :4], *f[63, :2]]) for s, f in found.items()}
     }
     with tempfile.TemporaryDirectory() as folder:
-        lab, audit = made_up(Path(folder), config("outliers.fdr=0.3"))
+        lab, audit = made_up(Path(folder), config())
         cohort = lab.cohort
         out["cohort"] = {"fold of each": "".join(map(str, cohort.fold_N)), "seeds": rows(cohort.seed_N)}
         bank = patch_bank_fit(lab, cohort.seeds)
         out["bank"] = scores(bank) | {"rows": [len(fold["image"]) for fold in bank.folds]}
         zero = decide(lab, 0, bank, None, Rule())
         one = decide(lab, 1, bank, zero, Rule())
-        clear = decide(reset(lab, config("outliers.fdr=0.3", "outliers.ceiling=0.03")), 0, bank, None, Rule())
+        clear = decide(reset(lab, config("outliers.ceiling=0.03")), 0, bank, None, Rule())
         out["decide"] = {"rejects of row 0": rows(zero.arrays["rejected"]), "admitted": rows(one.arrays["admitted"])}
         out["decide"] |= {"rejects under a low ceiling": rows(clear.arrays["rejected"])}
         head = fit_round(lab, 1, zero, bank, bank)

@@ -126,8 +126,9 @@ class Driver:
         below = descendants(self.process.pid)
         self.process.kill()
         self.process.communicate()
-        left = wait_until_gone(list(below))
-        for pid in left:
+        agents = [pid for pid, command in below.items() if command.endswith("Agent")]
+        left = wait_until_gone([pid for pid in below if pid not in agents])
+        for pid in [*left, *agents]:  # Ray's agents call home for a minute before they give up
             kill(pid)
         assert not left, f"a killed run leaves processes behind: {[below[pid] for pid in left]}"
 

@@ -33,6 +33,9 @@ class SampleActor:
     def run(self, work: Work, task: Any, *shared: Any) -> Any:
         return work(self.reader, task, *shared)
 
+    def ready(self) -> None:
+        """Returns once the actor runs."""
+
 
 class SamplePool:
     """The sample actors of one run. Use as a context manager: the actors end with it.
@@ -49,6 +52,8 @@ class SamplePool:
             SampleActor.options(**options).remote(root, fingerprint, self._shards)  # type: ignore[attr-defined]
             for _ in range(session.actors)
         ]
+        self._starting = {actor.ready.remote(): actor for actor in self.actors}
+        self._ready: list[Any] = []
 
     def __enter__(self) -> SamplePool:
         return self
@@ -84,7 +89,11 @@ class SamplePool:
         return results
 
     def _submit(self, work: Work, tasks: Sequence[Any], shared: list[Any]) -> Iterator[tuple[int, Any]]:
-        """Whoever is free takes the next task; each actor has at most two, so that none idles between them."""
+        """Whoever is free takes the next task; each actor has at most two, so that none idles between them.
+
+        Who does not run yet gets none: of two runs on one cluster, each might hold a core that the other's tasks wait
+        for.
+        """
         waiting = list(enumerate(tasks))[::-1]
         running: dict[Any, tuple[int, Any]] = {}
 
@@ -92,11 +101,17 @@ class SamplePool:
             position, task = waiting.pop()
             running[actor.run.remote(work, task, *shared)] = (position, actor)
 
-        for actor in self.actors * 2:
+        for actor in self._ready * 2:
             if waiting:
                 give(actor)
-        while running:
-            (done,), _ = ray.wait(list(running), num_returns=1)
+        while waiting or running:
+            (done,), _ = ray.wait([*running, *self._starting], num_returns=1)
+            if done in self._starting:
+                actor = self._starting.pop(done)
+                self._ready.append(actor)
+                for _ in range(min(2, len(waiting))):
+                    give(actor)
+                continue
             position, actor = running.pop(done)
             if waiting:
                 give(actor)

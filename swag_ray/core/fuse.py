@@ -1,7 +1,7 @@
 """A frozen convolutional network made faster on the same weights: BatchNorm folded into the convolution before it.
 
-At inference BatchNorm is an affine map per channel, and so part of the convolution. Together with a channels-last layout and
-batches that fit the cache this is worth a factor of 3 to 4 on a CPU core (`tests/benchmarks`).
+At inference BatchNorm is an affine map per channel, and so part of the convolution. Together with a channels-last
+layout and batches that fit the cache this is worth a factor of 3 to 4 on a CPU core (`tests/benchmarks`).
 """
 
 from __future__ import annotations

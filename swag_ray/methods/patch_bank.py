@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from swag_ray.core.coreset import k_center
 from swag_ray.core.knn import Index
 from swag_ray.core.score import image_score, patch_distances
+from swag_ray.core.whitening import whitening
 from swag_ray.data.features import FeatureReader, Patches
 from swag_ray.methods.tasks import FitTask, ScoreTask, by_fold
 from swag_ray.stages import Arrays
@@ -32,11 +33,13 @@ class BankSettings:
     Attributes:
         strides: maps whose patches the bank holds.
         coreset_ratio: share of the patches kept.
+        whitening: shrinkage of the whitening, None for none. An adapter brings its own, and reads no other.
         neighbours, top_fraction: k nearest rows of a patch distance; share of an image's patches averaged.
     """
 
     strides: tuple[int, ...]
     coreset_ratio: float
+    whitening: float | None
     neighbours: int
     top_fraction: float
 
@@ -54,6 +57,18 @@ def standardisation(patches: Patches) -> Arrays:
 def standardise(patches: Patches, model: Mapping[str, NDArray[Any]]) -> Standard:
     """Raw float16 patches to float32 in units of the seeds' sd."""
     return {s: (x.astype(np.float32) - model[f"mean.{s}"]) / model[f"sd.{s}"] for s, x in sorted(patches.items())}
+
+
+def fit_whitening(patches: Patches, model: Arrays, shrinkage: float) -> Arrays:
+    """Maps `whiten.<stride>` (C, C) of these images' standardised patches."""
+    standard = standardise(patches, model)
+    return {f"whiten.{s}": whitening(x.reshape(-1, x.shape[-1]), shrinkage) for s, x in standard.items()}
+
+
+def embed(patches: Patches, model: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+    """Raw patches as the bank compares them: standardised, whitened where the model is, length 1: (..., D)."""
+    standard = standardise(patches, model)
+    return join({s: x @ model[f"whiten.{s}"] if f"whiten.{s}" in model else x for s, x in standard.items()})
 
 
 def join(standard: Standard) -> NDArray[np.float32]:
@@ -89,11 +104,13 @@ def raw_rows(fold: Mapping[str, NDArray[Any]], strides: tuple[int, ...]) -> Patc
 
 
 def fit_bank(reader: FeatureReader, task: FitTask, settings: BankSettings) -> Arrays:
-    """One fold's bank: standardisation from its seeds, coreset over all its training images."""
-    model = standardisation(reader.patches(task.seeds, settings.strides))
+    """One fold's bank: standardisation and whitening from its seeds, coreset over all its training images."""
+    seeds = reader.patches(task.seeds, settings.strides)
+    model = standardisation(seeds)
+    if settings.whitening is not None:
+        model |= fit_whitening(seeds, model, settings.whitening)
     patches = reader.patches(task.train, settings.strides)
-    embedded = join(standardise(patches, model))
-    return model | pick_rows(embedded, patches, task.image, settings.coreset_ratio)
+    return model | pick_rows(embed(patches, model), patches, task.image, settings.coreset_ratio)
 
 
 def score_bank(
@@ -112,5 +129,5 @@ def score_bank(
 
 def distances(patches: Patches, fold: Arrays, settings: BankSettings) -> NDArray[np.float32]:
     """Patch distances (N, P) of raw patches to one fold's bank."""
-    index = Index(join(standardise(raw_rows(fold, settings.strides), fold)))
-    return patch_distances(index, join(standardise(patches, fold)), settings.neighbours)
+    index = Index(embed(raw_rows(fold, settings.strides), fold))
+    return patch_distances(index, embed(patches, fold), settings.neighbours)

@@ -35,7 +35,7 @@ def main() -> int:
     arguments = _arguments()
     if arguments.worker:
         return _worker(arguments)
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=140)
     started = time.perf_counter()
     rows: list[dict[str, Any]] = []
     skipped: dict[str, str] = {}
@@ -73,7 +73,17 @@ def _run_family(name: str, arguments: argparse.Namespace, scratch: Path) -> dict
     folder = scratch / name
     folder.mkdir()
     answer = scratch / f"{name}.json"
-    command = [sys.executable, "-m", "tests.benchmarks", "--worker", name, "--scratch", str(folder), "--out", str(answer)]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.benchmarks",
+        "--worker",
+        name,
+        "--scratch",
+        str(folder),
+        "--out",
+        str(answer),
+    ]
     command += ["--store", str(arguments.store or scratch / "store")]
     command += ["--quick"] if arguments.quick else []
     command += ["--xrays", str(arguments.xrays)] if arguments.xrays else []

@@ -102,10 +102,10 @@ def features(model: Any, paths: Sequence[str], size: int = SIZE, strides: Sequen
         warnings.simplefilter("ignore")  # torchvision 0.29 recommends torchcodec, per image
         for start in range(0, len(paths), BATCH):
             images = [
-                resize(decode_image(read_file(path), ImageReadMode.GRAY), [size, size], antialias=True)
+                resize(decode_image(read_file(path), ImageReadMode.GRAY).float(), [size, size], antialias=True)
                 for path in paths[start : start + BATCH]
             ]
-            x = ((torch.stack(images).float() / 255 - 0.5) / 0.5).expand(-1, 3, -1, -1)
+            x = ((torch.stack(images).round().clamp(0, 255) / 255 - 0.5) / 0.5).expand(-1, 3, -1, -1)
             for stride, found in zip(strides, model(x), strict=True):
                 pooled = F.adaptive_avg_pool2d(F.avg_pool2d(found, 3, 1, 1, count_include_pad=False), GRID)
                 done[stride].append(pooled.flatten(2).transpose(1, 2).half())

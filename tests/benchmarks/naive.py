@@ -5,6 +5,8 @@ Shapes: N rows, M memory rows, D dimensions, K picks or neighbours.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,3 +41,35 @@ def brute_force_knn(
         index_NK[i] = np.argsort(distance_M, kind="stable")[:neighbours]
         distance_NK[i] = distance_M[index_NK[i]]
     return distance_NK, index_NK
+
+
+def brute_force_gate(
+    z_score_N: NDArray[np.floating],
+    z_u_N: NDArray[np.floating],
+    *,
+    tau_distance: float,
+    tau_uncertainty: float,
+    tau_relaxed: float | None,
+    budget: int,
+) -> tuple[set[int], set[int], list[int]]:
+    """A first round's gate with u known for every image: (passed the first, passed both, admitted in order of rank)."""
+    first, both = set(), set()
+    for taus in [(tau_distance, tau_uncertainty), *([(tau_relaxed, tau_relaxed)] if tau_relaxed is not None else [])]:
+        first = {i for i in range(len(z_score_N)) if z_score_N[i] <= taus[0]}
+        both = {i for i in first if z_u_N[i] <= taus[1]}
+        if both:
+            break
+    ranked = sorted(both, key=lambda i: (0.7 * z_score_N[i] + 0.3 * z_u_N[i], i))
+    return first, both, ranked[:budget]
+
+
+def logistic_regression(
+    x_ND: NDArray[np.floating], positive_N: NDArray[np.bool_], weight_decay: float
+) -> Callable[[NDArray[np.floating]], NDArray[np.float64]]:
+    """scikit-learn's fit of the head's own objective: mean balanced log loss + weight_decay / 2 |w|^2; gives logits."""
+    from sklearn.linear_model import LogisticRegression
+
+    strength = 1 / (len(x_ND) * weight_decay)
+    return (
+        LogisticRegression(C=strength, class_weight="balanced", max_iter=1000).fit(x_ND, positive_N).decision_function
+    )

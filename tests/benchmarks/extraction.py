@@ -1,0 +1,88 @@
+"""The Ray Data pipeline's images per second against the bare loop's, start-up apart."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from swag_ray.cluster import features
+from swag_ray.cluster.features import ShardExtractor, feature_set
+from swag_ray.cluster.session import Session, ray_session
+from swag_ray.data.features import FeatureSpec
+from swag_ray.prepare import feature_spec
+from swag_ray.stages import Store
+from tests.benchmarks.bare_loop import BareLoop
+from tests.benchmarks.material import config, images
+from tests.benchmarks.measure import Bench, Goal, Row
+
+QUICK, FULL = 320, 1_280
+
+
+class Watched(ShardExtractor):
+    """The pipeline's own actor, which also notes when it was ready and when its calls ended, beside the store."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.diary = Path(self.store.base) / f"diary-{os.getpid()}.jsonl"
+        self._note()
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        answer = super().__call__(batch)
+        self._note()
+        return answer
+
+    def _note(self) -> None:
+        with self.diary.open("a") as file:
+            file.write(json.dumps(time.time()) + "\n")
+
+
+def measure(bench: Bench) -> list[Row]:
+    paths = [str(path) for path in images(bench, QUICK if bench.quick else FULL)]
+    digests = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths]
+    spec = feature_spec(config(bench, "contrast"))
+    distinct = len(set(digests))
+    ours, bare, start_up = [], [], []
+    with BareLoop(bench.cores, spec.image_size) as loop:
+        loop.seconds(paths[:64])  # the first batch allocates
+        started = time.perf_counter()
+        with ray_session(cpus=bench.cores) as session:
+            ray_start = time.perf_counter() - started
+            for repetition in range(bench.repetitions(3)):
+                bare.append(len(paths) / loop.seconds(paths))
+                rate, ready = _pipeline(bench.folder / str(repetition), spec, paths, digests, session)
+                ours.append(rate * distinct)
+                start_up.append(ready)
+    sample = f"{distinct} X-rays, {bench.cores} processes"
+    return [
+        Row("extraction", "pipeline, start-up apart", ours, bare, unit="images/s", kind="rate",
+            against="bare loop, one process a core", goal=Goal(0.95, at_least=True), note=sample),
+        Row("extraction", "apart: start of Ray (once)", [ray_start]),
+        Row("extraction", "apart: until the backbone actors are ready", start_up, [loop.start_up],
+            against="start of the bare loop's processes"),
+    ]  # fmt: skip
+
+
+def _pipeline(
+    root: Path, spec: FeatureSpec, paths: list[str], digests: list[str], session: Session
+) -> tuple[float, float]:
+    """Images per second and image, from when the actors were ready to the last shard; seconds until they were ready.
+
+    Actors start one after the other: the time that counts is what all of them together had from their start on.
+    """
+    root.mkdir()
+    plain, started = ShardExtractor, time.time()
+    features.ShardExtractor = Watched  # type: ignore[misc]
+    try:
+        feature_set(Store(root), spec, paths, digests, lambda: session)
+    finally:
+        features.ShardExtractor = plain  # type: ignore[misc]
+    diaries = [[float(line) for line in file.read_text().split()] for file in root.glob("diary-*.jsonl")]
+    ready, end = [diary[0] for diary in diaries], max(diary[-1] for diary in diaries)
+    shutil.rmtree(root)
+    available = sum(end - at for at in ready) / len(ready)
+    return 1 / available, sum(ready) / len(ready) - started

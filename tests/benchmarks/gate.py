@@ -1,0 +1,154 @@
+"""The gates of `published`: u for the survivors of the first gate, against u for every pool image. Same decisions.
+
+The mean pass, which gives the first gate its scores, is counted on both sides. Banks have to be embedded anew for every
+sample; that, and the seeds' own u, is shown apart.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swag_ray.core import calibrate, gate
+from swag_ray.core.seeding import numpy_generator
+from swag_ray.fits import Fit, Lab, log_u_z, score_images
+from swag_ray.methods import published
+from swag_ray.published_fits import pool_uncertainty, published_fit, published_settings
+from tests.benchmarks.material import config, described, in_process, laboratory, record_nobody
+from tests.benchmarks.measure import Bench, Goal, Row
+from tests.benchmarks.naive import brute_force_gate
+
+CONTAMINATION = 0.8
+
+
+@dataclass
+class Pass:
+    """One pass over images: seconds in all, and of these embedding banks."""
+
+    seconds: float
+    banks: float
+    value: Any
+
+
+def measure(bench: Bench) -> list[Row]:
+    settings = config(bench, "published")
+    with laboratory(bench, "published") as (lab, _):
+        fit = published_fit(lab, 1, record_nobody(lab), np.array([], dtype=np.int64), None)
+    lab, audit = in_process(bench, "published")
+    pool = _contaminated(lab, audit.label_N)
+    ours: dict[str, list[float]] = {"without": [], "with": []}
+    brute: dict[str, list[float]] = {"without": [], "with": []}
+    seeds, same, passed, embedding = [], True, 0.0, []
+    for _ in range(bench.repetitions(2)):
+        mean = _timed(lambda: _mean_pass(lab, fit, pool))
+        two = _timed(lambda: _two_stage(lab, fit, pool))
+        every = _timed(lambda: _brute_force(lab, fit, pool))
+        for side, found in ((ours, two), (brute, every)):
+            side["with"].append(mean.seconds + found.seconds)
+            side["without"].append(mean.seconds - mean.banks + found.seconds - found.banks)
+        seeds.append(_timed(lambda: _seed_pass(lab, fit)).seconds)
+        embedding.append(two.banks)
+        same = same and all(np.array_equal(a, b) for a, b in zip(two.value, every.value, strict=True))
+        passed = float(two.value[0].mean())
+    limit = (1 + settings.swag.samples) / (1 + settings.swag.samples * passed)
+    what = f"{len(pool):,} pool images of {described(bench)}, {passed:.0%} pass gate one (limit {limit:.2f} x); " + (
+        "identical decisions" if same else "DECISIONS DIFFER"
+    )
+    against = "u for every pool image"
+    goal = None if bench.quick else Goal(2.8, at_least=True)
+    return [
+        Row("gate", "two-stage, banks' embedding apart", ours["without"], brute["without"], kind="speed-up",
+            against=against, goal=goal, note=what),
+        Row("gate", "two-stage, all counted", ours["with"], brute["with"], kind="speed-up", against=against),
+        Row("gate", "of it embedding the banks under every sample", embedding),
+        Row("gate", "apart: u of the seeds, which calibrates", seeds),
+    ]  # fmt: skip
+
+
+def _contaminated(lab: Lab, label_N: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Pool images of which 80 % are anomalies, or as many as there are."""
+    pool = lab.cohort.pool
+    normal, anomaly = pool[label_N[pool] == 0], pool[label_N[pool] == 1]
+    wanted = round(len(anomaly) * (1 - CONTAMINATION) / CONTAMINATION)
+    return np.sort(np.concatenate([normal[: max(wanted, 1)], anomaly]))
+
+
+def _mean_pass(lab: Lab, fit: Fit, pool: NDArray[np.int64]) -> NDArray[np.float64]:
+    bank = published_settings(lab.config).bank
+    s_NS, _ = score_images(
+        lab, published.score_published, fit.folds, bank, pool, samples=1, under=(published.MEAN,), test=False
+    )
+    return s_NS[:, 0]
+
+
+def _two_stage(lab: Lab, fit: Fit, pool: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+    g, seeds = lab.config.gate, lab.cohort.seeds
+
+    def uncertainty(mask_N: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any]]:
+        u_N = pool_uncertainty(lab, fit, pool[mask_N])
+        return u_N[pool], log_u_z(fit.u_N[seeds], u_N)[pool]
+
+    chosen = gate.decide(
+        fit.s_N[pool], fit.z_N(lab.cohort)[pool], np.zeros(len(pool), dtype=np.bool_), gate.initial_state(len(pool)),
+        gate.GateSettings(g.tau_distance, g.tau_uncertainty, g.tau_relaxed, g.budget, "safe", 1), uncertainty,
+        numpy_generator(0, "benchmark"),
+    )  # fmt: skip
+    return chosen.passed_distance_N, chosen.passed_both_N, chosen.admitted_N
+
+
+def _brute_force(lab: Lab, fit: Fit, pool: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+    g, seeds = lab.config.gate, lab.cohort.seeds
+    u_N = pool_uncertainty(lab, fit, pool)
+    z_u = calibrate.z_score(calibrate.log_uncertainty(fit.u_N[seeds]), calibrate.log_uncertainty(u_N[pool]))
+    chosen = brute_force_gate(
+        fit.z_N(lab.cohort)[pool], z_u, tau_distance=g.tau_distance, tau_uncertainty=g.tau_uncertainty,
+        tau_relaxed=g.tau_relaxed, budget=g.budget,
+    )  # fmt: skip
+    return tuple(np.isin(np.arange(len(pool)), list(rows)) for rows in chosen)
+
+
+def _seed_pass(lab: Lab, fit: Fit) -> None:
+    samples = tuple(range(lab.config.swag.samples))
+    bank, seeds = published_settings(lab.config).bank, lab.cohort.seeds
+    score_images(
+        lab, published.score_published, fit.folds, bank, seeds, samples=len(samples), under=samples, test=False
+    )
+
+
+def _timed(work: Any) -> Pass:
+    with _banks() as spent:
+        start = time.perf_counter()
+        value = work()
+        return Pass(time.perf_counter() - start, sum(spent), value)
+
+
+@contextmanager
+def _banks() -> Iterator[list[float]]:
+    """Notes the seconds that go into embedding and indexing banks: their rows come without an image axis."""
+    spent: list[float] = []
+    embed, index = published.embed, published.Index
+
+    def timed_embed(standard: Any, *rest: Any) -> Any:
+        start = time.perf_counter()
+        value = embed(standard, *rest)
+        if next(iter(standard.values())).ndim == 2:
+            spent.append(time.perf_counter() - start)
+        return value
+
+    def timed_index(*rest: Any) -> Any:
+        start = time.perf_counter()
+        value = index(*rest)
+        spent.append(time.perf_counter() - start)
+        return value
+
+    published.embed, published.Index = timed_embed, timed_index  # type: ignore[assignment,misc]
+    try:
+        yield spent
+    finally:
+        published.embed, published.Index = embed, index  # type: ignore[misc]

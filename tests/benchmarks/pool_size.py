@@ -1,0 +1,200 @@
+"""Pools of 5,000, 20,000 and 100,000 images: peak memory of the driver and of the actors, and the time.
+
+    python -m tests.benchmarks.pool_size SHARED STORE IMAGES    one loop on a pool of so many, in this process
+
+The feature store is made of real images' features mixed in pairs, in the project's own format; it is removed
+afterwards. What a process holds for itself is counted (anonymous memory), and its whole resident set beside it, in
+which pages of shards and of the object store count that the system may drop or that others share.
+
+Shapes: N images, P patches, C channels.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from swag_ray.cluster.features import LARGE_SHARD, MANY, SHARD
+from swag_ray.cluster.workers import Workers
+from swag_ray.config import Config
+from swag_ray.data.cohort import build_cohort
+from swag_ray.data.features import Patches, Rows, shard_table, write_shard
+from swag_ray.data.split import make_split
+from swag_ray.experiment import incremental_loop
+from swag_ray.fits import Lab
+from swag_ray.progress import Progress
+from swag_ray.stages import Store
+from tests.benchmarks.material import config, in_process
+from tests.benchmarks.measure import REPOSITORY, Bench, Goal, Row, Skip
+from tests.processes import descendants
+
+FINGERPRINT = "mixed"
+SEEDS, TESTS, SOURCE = 400, 200, 2_000
+MB = 2**20
+
+
+def measure(bench: Bench) -> list[Row]:
+    if bench.quick:
+        raise Skip("not in the quick round: a pool of 100,000 takes minutes and 7 GB of disk")
+    if not Path("/proc/self/status").exists():
+        raise Skip("needs /proc to see the memory of the actors")
+    sizes = [n for n in (5_000, 20_000, 100_000) if shutil.disk_usage(bench.folder).free > 2 * n * 61_000]
+    peaks = {size: _peaks(bench, size) for size in sizes}
+    rows = []
+    small = peaks[sizes[0]]
+    for size in sizes[1:]:
+        p = peaks[size]
+        rows += [
+            Row("pool size", f"driver's peak memory, pool of {size:,}", [p.own["driver"]], [small.own["driver"]],
+                unit="MB", against=f"pool of {sizes[0]:,}", goal=Goal(1.3) if size == 100_000 else None,
+                note=f"resident set {p.resident['driver']:.0f} MB against {small.resident['driver']:.0f} MB"),
+            Row("pool size", f"largest actor's peak memory, pool of {size:,}", [p.own["actor"]], [small.own["actor"]],
+                unit="MB", against=f"pool of {sizes[0]:,}",
+                note=f"resident set {p.resident['actor']:.0f} MB against {small.resident['actor']:.0f} MB"),
+            Row("pool size", f"row 0, one round, last fit, pool of {size:,}", [p.seconds / size * 1e3],
+                [small.seconds / sizes[0] * 1e3], unit="ms/image", against=f"pool of {sizes[0]:,}",
+                note=f"{p.seconds:.0f} s in all"),
+        ]  # fmt: skip
+    return rows
+
+
+@dataclass
+class Peaks:
+    """Largest memory seen, MB, by `driver`, `actor` (the largest one) and `bank`; seconds of the loop."""
+
+    own: dict[str, float] = field(default_factory=dict)
+    resident: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def look(self, role: str, pid: int) -> None:
+        try:
+            lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        except OSError:
+            return  # gone meanwhile
+        held = {line.split(":")[0]: float(line.split()[1]) / 1024 for line in lines if line.endswith(" kB")}
+        self.own[role] = max(self.own.get(role, 0.0), held.get("RssAnon", 0.0))
+        self.resident[role] = max(self.resident.get(role, 0.0), held.get("VmHWM", 0.0))
+
+
+def _peaks(bench: Bench, size: int) -> Peaks:
+    """Make the pool, run the loop on it in another process, watch that one and its actors."""
+    root = bench.folder / "mixed"
+    make_store(root, _source(bench), size)
+    peaks = Peaks()
+    command = [sys.executable, "-m", "tests.benchmarks.pool_size", str(bench.store), str(root), str(size)]
+    if bench.xrays is not None:
+        command.append(str(bench.xrays))
+    child = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+    watcher = threading.Thread(target=_watch, args=(peaks, child), daemon=True)
+    watcher.start()
+    out, _ = child.communicate()
+    watcher.join()
+    shutil.rmtree(root)
+    if child.returncode:
+        raise RuntimeError(f"the loop on a pool of {size} ended with exit code {child.returncode}")
+    peaks.seconds = float(json.loads(out.splitlines()[-1])["seconds"])
+    return peaks
+
+
+def _watch(peaks: Peaks, child: subprocess.Popen[str]) -> None:
+    while child.poll() is None:
+        peaks.look("driver", child.pid)
+        for pid, command in descendants(child.pid).items():
+            if command.startswith("ray::SampleActor"):
+                peaks.look("actor", pid)
+            elif command.startswith("ray::MemoryBank"):
+                peaks.look("bank", pid)
+        time.sleep(0.2)
+
+
+def _source(bench: Bench) -> Patches:
+    """Features of some real images, to mix."""
+    lab, _ = in_process(bench, "contrast")
+    rows = lab.cohort.rows_N
+    some = np.linspace(0, len(rows) - 1, min(SOURCE, len(rows))).astype(int)
+    found: Patches = lab.workers.reader.patches(rows.take(some), lab.config.backbone.strides)  # type: ignore[attr-defined]
+    return found
+
+
+def sizes_of(size: int) -> tuple[int, int]:
+    """Images in all, and images a shard, of a pool of `size`."""
+    count = SEEDS + size + TESTS
+    return count, SHARD if count <= MANY else LARGE_SHARD
+
+
+def make_store(root: Path, source: Patches, size: int) -> None:
+    """Feature shards of a pool of `size` images, seeds and test images, each mixed from two real ones."""
+    store, generator = Store(root), np.random.default_rng(0)
+    count, shard = sizes_of(size)
+    none = (np.zeros((32, 32), np.uint8), np.zeros(7, np.float32), 0.0)
+    for start in range(0, count, shard):
+        number = min(shard, count - start)
+        a, b = generator.integers(0, len(next(iter(source.values()))), (2, number))
+        weight = generator.uniform(0.6, 1.0, (number, 1, 1)).astype(np.float32)
+        mixed = {s: (weight * x[a] + (1 - weight) * x[b]).astype(np.float16) for s, x in source.items()}
+        rows = [
+            {
+                "error": None,
+                "features": {s: x[i] for s, x in mixed.items()},
+                "statistics": none,
+                "width": 9,
+                "height": 9,
+            }
+            for i in range(number)
+        ]
+        table = shard_table(_names(start, number), rows, list(source))
+        write_shard(store, store.path("features", FINGERPRINT, f"{start // shard:05d}.parquet"), table)
+
+
+def _names(start: int, number: int) -> list[str]:
+    return [f"{i:064x}" for i in range(start, start + number)]
+
+
+def run_loop(settings: Config, root: Path, size: int) -> float:
+    """Row 0, one round and the last fit on a made pool, on sample actors; seconds without the start of Ray."""
+    count, shard = sizes_of(size)
+    ids = _names(0, count)
+    test_N = np.arange(count) >= count - TESTS
+    # Every train image is called a normal: no label is read by the loop, and the share of seeds sets their number.
+    table = pa.table(
+        {
+            "id": ids, "path": ids, "split": np.where(test_N, "test", "train").tolist(),
+            "label": (test_N & (np.arange(count) % 2 == 0)).tolist(), "class_name": ids,
+            "kind": pa.array([None] * count, pa.string()), "sha256": ids, "file_bytes": np.arange(count), "group": ids,
+        }
+    )  # fmt: skip
+    cut = make_split(
+        table, seed_fraction=SEEDS / (SEEDS + size), folds=settings.split.folds, contamination=None, random_seed=0
+    )
+    number = np.arange(count, dtype=np.int32)
+    cohort, _ = build_cohort(table, cut, Rows(number // shard, number % shard), settings.split.folds, FINGERPRINT)
+    del table, ids, cut
+    store = Store(root)
+    with Workers() as workers:
+        workers.attach(store.root, FINGERPRINT, [f"{i:05d}.parquet" for i in range(-(-count // shard))], cohort.seeds)
+        workers.map(ready, range(4))
+        start = time.perf_counter()
+        incremental_loop(Lab(settings, store, cohort, workers, Progress()))
+        return time.perf_counter() - start
+
+
+def ready(reader: object, task: int) -> int:
+    return task
+
+
+def main(shared: str, root: str, size: str, xrays: str | None = None) -> None:
+    bench = Bench(False, Path(root).parent, Path(shared), Path(xrays) if xrays else None, 2)
+    print(json.dumps({"seconds": run_loop(config(bench, "contrast", "rounds=1"), Path(root), int(size))}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
