@@ -84,6 +84,7 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Run directory (default: runs/NAME).")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this directory.")] = None,
     address: Annotated[str | None, typer.Option(help="Join a running Ray cluster: `auto` or HOST:PORT.")] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Write where the time went; the report shows it.")] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -105,7 +106,9 @@ def run(
         from swag_ray.run import run_experiment
 
         screen.header(loaded)
-        done = run_experiment(loaded, out, address=address, progress=screen.progress, on_round=screen.round)
+        done = run_experiment(
+            loaded, out, address=address, profile=profile, progress=screen.progress, on_round=screen.round
+        )
         screen.summary(done)
     if as_json:
         print(json.dumps(done.metrics))

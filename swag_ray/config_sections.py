@@ -230,7 +230,7 @@ class OutliersConfig(Section):
         default=0.02,
         gt=0,
         le=1,
-        description="highest p-value of a reject: in a pool of mostly anomalies the FDR alone would reject many normals",
+        description="highest p of a reject: in a pool of mostly anomalies the FDR alone would reject many normals",
     )
     minimum: int = Field(default=20, ge=2, description="fewer rejects leave the head off")
     maximum: int = Field(default=4000, ge=2, description="rejects a head learns from at most, drawn at random beyond")

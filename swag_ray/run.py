@@ -37,7 +37,15 @@ from swag_ray.experiment import Row, Trajectory, incremental_loop
 from swag_ray.fits import Fit, bank_settings, contrast_settings, patch_bank_fit
 from swag_ray.prepare import Prepared, Source, feature_reader, look, prepare
 from swag_ray.progress import Progress
-from swag_ray.run_directory import MANIFEST_FILE, METRICS_FILE, check_directory, claimed, write_text, writing
+from swag_ray.run_directory import (
+    MANIFEST_FILE,
+    METRICS_FILE,
+    PROFILE_FILE,
+    check_directory,
+    claimed,
+    write_text,
+    writing,
+)
 
 SHOWN = 6  # overlays of that many highest- and lowest-scored test images
 PACKAGES = (
@@ -72,6 +80,7 @@ def run_experiment(
     out: str | Path | None = None,
     *,
     address: str | None = None,
+    profile: bool = False,
     progress: Progress | None = None,
     on_round: Callable[[dict[str, Any]], None] = lambda figures: None,
 ) -> Run:
@@ -81,6 +90,7 @@ def run_experiment(
         config: from `load_config`.
         out: the run directory; default `runs/<name>`. One that holds a run of the same config is continued.
         address: a running Ray cluster (`auto` or HOST:PORT); None starts a local Ray, or uses the one this process has.
+        profile: also write profile.json: where the time went, by phase, stage and actor.
         progress: what to show; None shows nothing.
         on_round: told the figures of every row of the loop as soon as it is there.
 
@@ -100,7 +110,7 @@ def run_experiment(
         while True:
             try:
                 with Workers(**options) as workers:
-                    metrics = _carry_out(source, workers, directory, progress, on_round, started)
+                    metrics = _carry_out(source, workers, directory, progress, on_round, started, profile)
                 break
             except DamagedShard as error:
                 if error.path in damaged:
@@ -121,6 +131,7 @@ def _carry_out(
     progress: Progress,
     on_round: Callable[[dict[str, Any]], None],
     started: float,
+    profile: bool,
 ) -> dict[str, Any]:
     """Everything between the listing and the report; what is in the store is not computed again."""
     try:
@@ -145,6 +156,8 @@ def _carry_out(
     metrics["timing"] = _timing(progress, time.perf_counter() - started)
     with writing(directory):
         _write_json(directory / MANIFEST_FILE, _manifest(prepared, trajectory, controls, metrics["timing"]))
+        if profile:
+            _write_json(directory / PROFILE_FILE, _profile(prepared, workers, progress))
         _write_json(directory / METRICS_FILE, metrics)
     return metrics
 
@@ -218,6 +231,20 @@ def _fit_warnings(trajectory: Trajectory) -> list[str]:
         if fit.reason:
             fits.setdefault(fit.reason, []).append(n)
     return [f"{reason} (fit {', '.join(map(str, numbers))})" for reason, numbers in fits.items()]
+
+
+def _profile(prepared: Prepared, workers: Workers, progress: Progress) -> dict[str, Any]:
+    """Where the time went. Phases and stages are the driver's seconds, an actor's are those in which it was at work."""
+    stages: dict[str, dict[str, Any]] = {}
+    for name, _, seconds in prepared.lab.store.computed:
+        entry = stages.setdefault(name, {"stage": name, "computed": 0, "seconds": 0.0})
+        entry["computed"] += 1
+        entry["seconds"] += seconds
+    return {
+        "phases": [{"phase": name, "seconds": seconds} for name, seconds in progress.seconds.items()],
+        "stages": list(stages.values()),
+        "actors": [*prepared.features.busy, *workers.busy()],
+    }
 
 
 def _timing(progress: Progress, total: float) -> dict[str, float]:

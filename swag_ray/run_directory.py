@@ -13,6 +13,7 @@ from swag_ray.config import Config
 from swag_ray.errors import InputError, StorageError
 
 CONFIG_FILE, METRICS_FILE, MANIFEST_FILE = "config.yaml", "metrics.json", "manifest.json"
+PROFILE_FILE = "profile.json"
 TEMPORARY = f"{CONFIG_FILE}.tmp"
 
 

@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import posixpath
+import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -79,6 +80,7 @@ class Store:
 
     def __init__(self, root: str | Path) -> None:
         self.root = str(root)
+        self.computed: list[tuple[str, str, float]] = []  # (stage, key, seconds) that this object had to compute
         self.local = "://" not in self.root
         if self.local:
             self.base = str(Path(self.root).expanduser().absolute())
@@ -100,8 +102,10 @@ class Store:
         found = self.load(name, key)
         if found is not None:
             return found
+        start = time.perf_counter()
         result = compute()
         self.save(name, key, result)
+        self.computed.append((name, key, time.perf_counter() - start))
         return result
 
     def load(self, name: str, key: str) -> Result | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ class FeatureSet:
         errors: {sha256: reason} of the images that could not be read.
         key: the stage key: changes with the images or the fingerprint.
         extracted: images embedded by this call, 0 when all features were in the store.
+        busy: what each extraction actor spent its time on: actor, work, calls, seconds.
     """
 
     fingerprint: str
@@ -44,6 +46,7 @@ class FeatureSet:
     errors: dict[str, str]
     key: str
     extracted: int
+    busy: tuple[dict[str, Any], ...] = ()
 
 
 def feature_set(
@@ -68,6 +71,7 @@ def feature_set(
     key = stage_key("features", {"fingerprint": spec.fingerprint, "images": digest(sorted(set(sha256)))})
     found = store.load("features", key)
     extracted = 0
+    spent: dict[int, tuple[int, float]] = {}
     if found is None or not _all_there(store, spec, found):
         present = _present(store, spec)
         missing = {d: p for d, p in zip(sha256, paths, strict=True) if d not in present}
@@ -76,8 +80,10 @@ def feature_set(
             start(len(missing))
             # By all images, not by those left: a run that was killed on the way must cut its shards as it began to.
             size = SHARD if len(set(sha256)) <= MANY else LARGE_SHARD
-            for count in _extract_missing(store, spec, missing, size, session()):
+            for actor, count, seconds in _extract_missing(store, spec, missing, size, session()):
                 advance(count)
+                shards, before = spent.get(actor, (0, 0.0))
+                spent[actor] = (shards + 1, before + seconds)
             extracted = len(missing)
             present = _present(store, spec)
         found = _index(sorted(set(sha256)), present)
@@ -85,7 +91,11 @@ def feature_set(
     order = {d: i for i, d in enumerate(found.info["sha256"])}
     index = np.array([order[d] for d in sha256], dtype=np.int64)
     rows = Rows(found.arrays["shard"][index], found.arrays["row"][index])
-    return FeatureSet(spec.fingerprint, found.info["shards"], rows, found.info["errors"], key, extracted)
+    busy = tuple(
+        {"actor": f"extraction actor {i}", "work": "extract shards", "calls": calls, "seconds": seconds}
+        for i, (calls, seconds) in enumerate(spent.values())
+    )
+    return FeatureSet(spec.fingerprint, found.info["shards"], rows, found.info["errors"], key, extracted, busy)
 
 
 class ShardExtractor:
@@ -102,8 +112,9 @@ class ShardExtractor:
             self.backbone = self.backbone.cuda()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        counts, errors = [], []
+        counts, errors, seconds = [], [], []
         for name, paths, sha256 in zip(batch["name"], batch["paths"], batch["sha256"], strict=True):
+            start = time.perf_counter()
             try:
                 images = self.readers.map(_read_image, paths, sha256)
                 rows = list(extract(self.backbone, images, self.spec.image_size))
@@ -115,7 +126,9 @@ class ShardExtractor:
             except OSError as error:  # a full disk is the user's to mend: one line, not Ray's stack
                 errors.append(str(self.store.unusable(error)))
             counts.append(len(paths))
-        return {"count": np.array(counts), "error": np.array(errors)}
+            seconds.append(time.perf_counter() - start)
+        who = np.full(len(counts), os.getpid())
+        return {"count": np.array(counts), "error": np.array(errors), "seconds": np.array(seconds), "actor": who}
 
 
 def _read_image(path: str, sha256: str) -> bytes:
@@ -134,7 +147,8 @@ def _read_image(path: str, sha256: str) -> bytes:
 
 def _extract_missing(
     store: Store, spec: FeatureSpec, missing: dict[str, str], size: int, session: Session
-) -> Iterator[int]:
+) -> Iterator[tuple[int, int, float]]:
+    """Yields (actor, images, seconds) of every shard written."""
     import ray.data
 
     digests = list(missing)
@@ -154,7 +168,7 @@ def _extract_missing(
         if row["error"]:
             # Only text travels: what the store said is told by how it begins.
             raise (StorageError if row["error"].startswith("store:") else InputError)(str(row["error"]))
-        yield int(row["count"])
+        yield int(row["actor"]), int(row["count"]), float(row["seconds"])
 
 
 def _shard_files(store: Store, spec: FeatureSpec) -> dict[str, int]:

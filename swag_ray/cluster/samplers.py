@@ -7,6 +7,7 @@ changes.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -29,9 +30,19 @@ class SampleActor:
         torch.set_num_threads(1)
         faiss.omp_set_num_threads(1)
         self.reader = FeatureReader(root, fingerprint, shards)
+        self.spent: dict[str, tuple[int, float]] = {}
 
     def run(self, work: Work, task: Any, *shared: Any) -> Any:
-        return work(self.reader, task, *shared)
+        start = time.perf_counter()
+        try:
+            return work(self.reader, task, *shared)
+        finally:
+            calls, seconds = self.spent.get(work.__name__, (0, 0.0))
+            self.spent[work.__name__] = (calls + 1, seconds + time.perf_counter() - start)
+
+    def busy(self) -> dict[str, tuple[int, float]]:
+        """{work: (calls, seconds)} since this process started."""
+        return self.spent
 
     def ready(self) -> None:
         """Returns once the actor runs."""
@@ -57,6 +68,16 @@ class SamplePool:
 
     def __enter__(self) -> SamplePool:
         return self
+
+    def busy(self) -> list[dict[str, Any]]:
+        """What each actor spent its time on: actor, work, calls, seconds (of its present process, if it was
+        restarted).
+        """
+        return [
+            {"actor": f"sample actor {i}", "work": work, "calls": calls, "seconds": seconds}
+            for i, spent in enumerate(ray.get([actor.busy.remote() for actor in self._ready]))
+            for work, (calls, seconds) in sorted(spent.items())
+        ]
 
     def __exit__(self, *exc: object) -> None:
         for actor in self.actors:

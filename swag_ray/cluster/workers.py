@@ -71,6 +71,10 @@ class Workers:
         """Have the bank record a round's decision."""
         take(self._memory_bank().admit.remote(decision, result))
 
+    def busy(self) -> list[dict[str, Any]]:
+        """What each sample actor has spent its time on so far: actor, work, calls, seconds."""
+        return self._pool.busy() if self._pool is not None else []
+
     def share(self, value: Any) -> Any:
         """A reference to a large value, put into the object store once for several calls of `map`."""
         self.session()

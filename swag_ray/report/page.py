@@ -12,6 +12,7 @@ from swag_ray.errors import InputError
 from swag_ray.report import published, sections
 from swag_ray.report.markup import Html, element, join, number, paragraph, percent, section
 from swag_ray.report.plots import draw_all
+from swag_ray.report.profile import profile_section
 from swag_ray.report.read import Run, read_run
 from swag_ray.report.style import style_sheet
 from swag_ray.report.summary import confusion_section, summary_section
@@ -84,6 +85,7 @@ def _page(run: Run, plots: Mapping[str, Plot]) -> str:
         sections.kinds_section(run),
         sections.shortcuts_section(run),
         sections.arms_section(run),
+        profile_section(run),
         sections.origin_section(run, yaml.safe_dump(dict(run.config), sort_keys=False, allow_unicode=True)),
         sections.limits_section(run),
     )
