@@ -11,6 +11,8 @@ import pytest
 from hypothesis import settings
 
 from swag_ray.config import Config, parse_config
+from tests.commands import Command
+from tests.disks import SmallDisk, mount
 
 # Two busy cores are no reason to fail: pytest-timeout watches the time.
 settings.register_profile("swag-ray", deadline=None)
@@ -97,3 +99,33 @@ def tiny(session_store: Path) -> Callable[..., Config]:
         return parse_config(raw, overrides)
 
     return make
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """`command("run", path).complaint`: the command line, in this process."""
+    return Command(monkeypatch, capfd)
+
+
+@pytest.fixture
+def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the test does must not get as far as Ray."""
+
+    def refuse(**options: Any) -> None:
+        raise AssertionError("Ray was started")
+
+    monkeypatch.setattr("swag_ray.cluster.workers.ray_session", refuse)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], SmallDisk]]:
+    """`small_disk("64k")`: an empty disk of that size, gone after the test."""
+    disks: list[SmallDisk] = []
+
+    def make(size: str) -> SmallDisk:
+        disks.append(mount(tmp_path / f"disk{len(disks)}", size))
+        return disks[-1]
+
+    yield make
+    for disk in disks:
+        disk.unmount()

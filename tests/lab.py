@@ -40,7 +40,7 @@ CONFIG: dict[str, Any] = {
     # All that figures depend on, so that no default moves them.
     "split": {"seed_fraction": 0.5, "folds": 3},
     "backbone": {"grid": GRID},
-    "memory": {"strides": [8, 16], "coreset_ratio": 0.1},
+    "memory": {"strides": [8, 16], "coreset_ratio": 0.1, "whitening": None},
     "score": {"neighbours": 3, "top_fraction": 0.1},
     "head": {"grid": 4, "weight_decay": 1e-2, "warmup_epochs": 4, "swag_epochs": 5, "learning_rate": 1e-2},
     "swag": {"samples": 4, "max_columns": 20},

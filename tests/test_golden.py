@@ -49,6 +49,8 @@ def figures() -> dict[str, dict[str, Any]]:
         out["cohort"] = {"fold of each": "".join(map(str, cohort.fold_N)), "seeds": rows(cohort.seed_N)}
         bank = patch_bank_fit(lab, cohort.seeds)
         out["bank"] = scores(bank) | {"rows": [len(fold["image"]) for fold in bank.folds]}
+        whitened = patch_bank_fit(reset(lab, config("memory.whitening=0.1")), cohort.seeds)
+        out["bank"] |= {f"{name}, whitened": value for name, value in scores(whitened).items()}
         zero = decide(lab, 0, bank, None, Rule())
         one = decide(lab, 1, bank, zero, Rule())
         clear = decide(reset(lab, config("outliers.ceiling=0.03")), 0, bank, None, Rule())

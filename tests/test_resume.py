@@ -55,14 +55,6 @@ def finished(tiny: Tiny, local_ray: None, directory: Path) -> Run:
     return run_experiment(tiny(), directory / "first")
 
 
-@pytest.fixture
-def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(**options: Any) -> None:
-        raise AssertionError("no Ray is needed")
-
-    monkeypatch.setattr("swag_ray.cluster.workers.ray_session", refuse)
-
-
 def test_the_same_again_computes_nothing_and_starts_no_ray(
     tiny: Tiny, finished: Run, directory: Path, session_store: Path, no_ray: None
 ) -> None:

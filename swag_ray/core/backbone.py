@@ -235,8 +235,8 @@ def _stored_state(name: str, weights: str) -> dict[str, Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and safetensors each have their own, some of many lines
         raise InputError(
-            f"backbone.weights: '{path}' is no readable file of weights ({type(error).__name__}); "
-            "give a .safetensors file or a state dict saved by torch"
+            f"backbone.weights: '{path}' is no readable file of weights; "
+            "give a whole .safetensors file or a state dict saved by torch"
         ) from error
     for key in ("state_dict", "model"):
         state = state.get(key, state) if isinstance(state, dict) else state

@@ -12,7 +12,7 @@ from swag_ray.cluster.session import Session, ray_session
 from swag_ray.fits import bank_settings, patch_bank_fit
 from swag_ray.methods.patch_bank import score_bank
 from swag_ray.methods.tasks import ALL_FOLDS, ScoreTask, score_tasks
-from tests.benchmarks.material import described, identical, laboratory
+from tests.benchmarks.material import described, identical, laboratory, start_actors
 from tests.benchmarks.measure import Bench, Goal, Row, Skip
 
 TASKS = 48  # fewer images are scored several times over: with few tasks the last one decides
@@ -31,6 +31,8 @@ def measure(bench: Bench) -> list[Row]:
         with SamplePool(Session(1, 0, 1), *where) as one, SamplePool(Session(2, 0, 2), *where) as two:
             pools = {"one": one, "two": two}
             rate: dict[str, list[float]] = {"one": [], "two": []}
+            for count, pool in enumerate(pools.values(), 1):
+                start_actors(pool, count)
             results = [pool.map(score_bank, tasks, folds, settings) for pool in pools.values()]  # also warms up
             for _ in range(3 if bench.quick else 5):
                 for name, pool in pools.items():

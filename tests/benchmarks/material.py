@@ -5,6 +5,8 @@ Shapes: N rows, P patches an image, C channels of one stride, D embedding dimens
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -123,6 +125,24 @@ def patch_rows(bench: Bench, count: int) -> tuple[NDArray[np.float32], str]:
     return x_ND.astype(
         np.float32
     ), "real patches" if real >= count else f"{real:,} real patches, the rest mixed of them"
+
+
+def start_actors(workers: Any, count: int, seconds: float = 120.0) -> set[str]:
+    """Wait until `count` actors have answered, for what is timed next is to be done by all; the nodes they are on."""
+    deadline = time.monotonic() + seconds
+    answers: set[tuple[int, str]] = set()
+    while len({pid for pid, _ in answers}) < count:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{len(answers)} of {count} actors answered within {seconds:g} s")
+        answers |= set(workers.map(who_and_where, range(2 * count)))
+    return {node for _, node in answers}
+
+
+def who_and_where(reader: object, task: int) -> tuple[int, str]:
+    import ray
+
+    time.sleep(0.1)  # long enough that nobody answers for all
+    return os.getpid(), str(ray.get_runtime_context().get_node_id())
 
 
 def record_nobody(lab: Lab) -> str:

@@ -33,7 +33,7 @@ from swag_ray.experiment import incremental_loop
 from swag_ray.fits import Lab
 from swag_ray.progress import Progress
 from swag_ray.stages import Store
-from tests.benchmarks.material import config, in_process
+from tests.benchmarks.material import config, in_process, start_actors
 from tests.benchmarks.measure import REPOSITORY, Bench, Goal, Row, Skip
 from tests.processes import descendants
 
@@ -181,14 +181,10 @@ def run_loop(settings: Config, root: Path, size: int) -> float:
     store = Store(root)
     with Workers() as workers:
         workers.attach(store.root, FINGERPRINT, [f"{i:05d}.parquet" for i in range(-(-count // shard))], cohort.seeds)
-        workers.map(ready, range(4))
+        start_actors(workers, workers.session().actors)
         start = time.perf_counter()
         incremental_loop(Lab(settings, store, cohort, workers, Progress()))
         return time.perf_counter() - start
-
-
-def ready(reader: object, task: int) -> int:
-    return task
 
 
 def main(shared: str, root: str, size: str, xrays: str | None = None) -> None:

@@ -38,6 +38,7 @@ def measure(bench: Bench) -> list[Row]:
 def _ray(bench: Bench) -> list[Row]:
     from swag_ray.cluster.samplers import SamplePool
     from swag_ray.cluster.session import ray_session
+    from tests.benchmarks.material import start_actors
 
     started, actors = [], []
     for _ in range(bench.repetitions(3)):
@@ -46,13 +47,9 @@ def _ray(bench: Bench) -> list[Row]:
             started.append(time.perf_counter() - start)
             start = time.perf_counter()
             with SamplePool(session, str(bench.folder), "none", []) as pool:
-                pool.map(ready, range(4 * session.actors))
+                start_actors(pool, session.actors)
                 actors.append(time.perf_counter() - start)
     return [Row("startup", "Ray", started), Row("startup", f"{bench.cores} sample actors", actors)]
-
-
-def ready(reader: object, task: int) -> int:
-    return task
 
 
 def _process(command: list[str]) -> None:

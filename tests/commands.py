@@ -1,0 +1,49 @@
+"""`swag-ray` as a user types it, in this process: what it prints and how it ends."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+from dataclasses import dataclass
+
+import pytest
+
+from swag_ray.cli import main
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Exit code and all that went to the terminal."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def complaint(self) -> str:
+        """The one line of a bad input; anything more, or another exit code, is a failure."""
+        assert self.code == 2, f"exit code {self.code}: {self.err}"
+        lines = self.err.splitlines()
+        assert len(lines) == 1 and lines[0].startswith("swag-ray: "), self.err
+        assert not re.search(r"Traceback|Error\b|\[Errno", lines[0]), lines[0]
+        return lines[0].removeprefix("swag-ray: ")
+
+
+@dataclass(frozen=True)
+class Command:
+    """Calls the entry point. A fault of ours comes out as the exception that it is."""
+
+    monkeypatch: pytest.MonkeyPatch
+    capfd: pytest.CaptureFixture[str]
+
+    def __call__(self, *arguments: object) -> Ended:
+        self.monkeypatch.setattr(sys, "argv", ["swag-ray", *map(str, arguments)])
+        self.capfd.readouterr()
+        ended_by = signal.getsignal(signal.SIGTERM)
+        try:
+            with pytest.raises(SystemExit) as end:
+                main()
+        finally:
+            signal.signal(signal.SIGTERM, ended_by)
+        return Ended(int(end.value.code or 0), *self.capfd.readouterr())
