@@ -53,7 +53,7 @@ def _usage(error: Exception) -> int:
         raise error
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
-        print(complaint(), file=sys.stderr)
+        print(complaint(), end="", file=sys.stderr)  # with rich, the help is printed already
     else:
         command = context.command_path if context is not None else "swag-ray"
         print(f"swag-ray: {_line(complaint())} (see `{command} --help`)", file=sys.stderr)

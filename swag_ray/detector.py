@@ -114,7 +114,7 @@ def save_detector(detector: Detector, folder: Path) -> None:
         arrays |= {f"fold{k}.bank.{n}": a for k, fold in enumerate(detector.banks) for n, a in fold.items()}
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    state = {name: tensor.contiguous() for name, tensor in detector.spec.build().state_dict().items()}
+    state = {name: tensor.contiguous() for name, tensor in detector.spec.build(fused=False).state_dict().items()}
     files = {ARRAYS: buffer.getvalue(), BACKBONE: save(state)}
     record = {
         "format": FORMAT, "name": detector.name, "score_used": detector.score_used, "rate": detector.rate,

@@ -75,7 +75,7 @@ def writing(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error).splitlines()[0]
+        reason = os.strerror(error.errno) if error.errno else error.strerror or str(error).splitlines()[0]
         raise StorageError(
             f"--out: cannot write to '{directory}' ({reason}); make room or gain access there, or choose another folder"
         ) from error

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import posixpath
 import time
 import uuid
@@ -194,7 +195,8 @@ class Store:
 
     def unusable(self, error: OSError) -> StorageError:
         """The one line for a store on which a write failed."""
-        reason = error.strerror or str(error).splitlines()[0]
+        # Arrow's own wording wraps the reason in more words; an s3 store has no number.
+        reason = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
         return StorageError(f"store: cannot write to '{self.root}' ({reason}); free space there or set another `store`")
 
     def _publish(self, folder: str, final: str) -> None:

@@ -73,6 +73,14 @@ TINY: dict[str, Any] = {
 }  # fmt: skip
 
 
+def tiny_config(store: Path, *overrides: str, **top: Any) -> Config:
+    """`TINY` on a store, with dotted overrides and top-level fields."""
+    raw = copy.deepcopy(TINY) | {"store": str(store)} | top
+    for section in ("head", "outliers") if raw.get("method") == "published" else ():
+        del raw[section]
+    return parse_config(raw, overrides)
+
+
 @pytest.fixture(scope="session")
 def session_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that all tests of a session share, so that features are extracted once."""
@@ -93,10 +101,7 @@ def tiny(session_store: Path) -> Callable[..., Config]:
     """`tiny("gate.budget=5", method="published", store=other)`: a small config on the shared store."""
 
     def make(*overrides: str, store: Path | None = None, **top: Any) -> Config:
-        raw = copy.deepcopy(TINY) | {"store": str(store or session_store)} | top
-        for section in ("head", "outliers") if raw.get("method") == "published" else ():
-            del raw[section]
-        return parse_config(raw, overrides)
+        return tiny_config(store or session_store, *overrides, **top)
 
     return make
 

@@ -215,9 +215,7 @@ def test_weights_that_are_none(refused: Refused, tmp_path: Path, kind: str) -> N
         path.write_bytes(content.get(kind, os.urandom(4000)))
     said = refused(f"backbone.weights={path}")
     why = {"list": "holds no state dict; save", "other model": r"does not fit tf_efficientnet_lite0: \d+ of its \d+ "}
-    assert re.search(
-        rf"^backbone\.weights: '{path}' {why.get(kind, 'is no readable file of weights; give a ')}", said
-    )
+    assert re.search(rf"^backbone\.weights: '{path}' {why.get(kind, 'is no readable file of weights; give a ')}", said)
 
 
 def test_weights_by_path_are_the_weights(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import socket
+from contextlib import suppress
 
 from swag_ray.core.deadline import within
 from swag_ray.errors import InputError
@@ -32,6 +34,18 @@ def check_address(address: str) -> None:
         within(2 * SECONDS, lambda: _greet(match[1], int(match[2])))
     except OSError as error:
         raise no_cluster(target, error) from error
+
+
+def use_token() -> None:
+    """Show the token for clusters that lies on this machine, unless RAY_AUTH_MODE says otherwise.
+
+    Ray does so for clusters that it starts, not for those that it joins. One that asks for none takes it too.
+    """
+    logging.getLogger("ray").setLevel(logging.ERROR)  # it would warn of what is wanted here
+    with suppress(ImportError):  # not a public function
+        from ray._private.authentication import authentication_token_setup
+
+        authentication_token_setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
 def no_cluster(address: str, error: Exception) -> InputError:

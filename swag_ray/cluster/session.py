@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from swag_ray.cluster.address import check_address, no_cluster
+from swag_ray.cluster.address import check_address, no_cluster, use_token
 from swag_ray.errors import InputError
 
 
@@ -123,6 +123,7 @@ def _start(address: str | None, cpus: int | None, gpus: int | None, object_store
             ) from error
     else:
         check_address(address)
+        use_token()
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
