@@ -207,7 +207,7 @@ class FeatureReader:
             with self._reading(shard) as path:
                 table = self._table(path, [f"stride_{s}" for s in strides])
                 for stride in strides:
-                    channels = int(table.schema.metadata[f"channels_{stride}".encode()])
+                    channels = int((table.schema.metadata or {})[f"channels_{stride}".encode()])
                     part = _fixed(table.column(f"stride_{stride}"), np.float16)[rows.row_N[where]]
                     part = part.reshape(len(where), -1, channels)
                     if stride not in out:
