@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import shutil
 import time
 import zipfile
@@ -236,7 +237,7 @@ def score_files(folder: Path, paths: Sequence[Path]) -> Iterator[dict[str, Any]]
         for path, row in zip(chunk, rows, strict=True):
             score, p = next(values) if row["error"] is None else (None, None)
             yield {
-                "path": str(path),
+                "path": os.fsencode(path).decode(errors="replace"),  # a name may be of another encoding
                 "score": None if score is None else float(score), "p": None if p is None else float(p),
                 "above_threshold": None if p is None else bool(p <= detector.rate),
                 "seconds": seconds, "error": row["error"],

@@ -1,11 +1,14 @@
-"""`swag-ray` as a user types it, in this process: what it prints and how it ends."""
+"""`swag-ray` as a user types it, in this process: what it prints, how it ends, what two runs must have in common."""
 
 from __future__ import annotations
 
+import copy
 import re
 import signal
 import sys
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,3 +50,20 @@ class Command:
         finally:
             signal.signal(signal.SIGTERM, ended_by)
         return Ended(int(end.value.code or 0), *self.capfd.readouterr())
+
+
+def figures(metrics: dict[str, Any]) -> dict[str, Any]:
+    """metrics.json without what a clock says."""
+    plain = copy.deepcopy(metrics)
+    del plain["timing"]
+    for row in plain["rounds"]:
+        del row["seconds"]
+    return plain
+
+
+def borrowed(session_store: Path, store: Path) -> Path:
+    """A store of its own, but for the images and their features."""
+    for part in ("features", "datasets", "stages/features"):
+        (store / part).parent.mkdir(exist_ok=True, parents=True)
+        (store / part).symlink_to(session_store / part)
+    return store

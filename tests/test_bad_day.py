@@ -5,7 +5,6 @@ What is refused before anything starts is in tests/test_bad_input.py.
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import re
@@ -28,7 +27,7 @@ from swag_ray.errors import InputError
 from swag_ray.progress import Progress
 from swag_ray.run import Run, run_experiment
 from swag_ray.run_directory import TEMPORARY
-from tests.commands import Command
+from tests.commands import Command, borrowed, figures
 from tests.disks import SmallDisk
 
 pytestmark = pytest.mark.ray
@@ -37,11 +36,9 @@ SHORT = {"rounds": 1, "controls": []}
 
 
 def rounds(metrics: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows 0 and 1, without what a clock says: what a short run has in common with a whole one."""
-    rows = copy.deepcopy(metrics["rounds"][:2])
-    for row in rows:
-        del row["seconds"]
-    return rows
+    """Rows 0 and 1, what a short run has in common with a whole one."""
+    rows: list[dict[str, Any]] = figures(metrics)["rounds"]
+    return rows[:2]
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +54,6 @@ def whole(tiny: Tiny, local_ray: None, directory: Path) -> dict[str, Any]:
         run_experiment(tiny(), path.parent)
     metrics: dict[str, Any] = json.loads(path.read_text())
     return metrics
-
-
-def borrowed(session_store: Path, store: Path) -> Path:
-    """A store of its own, but for the images and their features."""
-    for part in ("features", "datasets", "stages/features"):
-        (store / part).parent.mkdir(exist_ok=True, parents=True)
-        (store / part).symlink_to(session_store / part)
-    return store
 
 
 def config_file(config: Config, path: Path) -> Path:

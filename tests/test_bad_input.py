@@ -116,6 +116,16 @@ def test_a_class_without_images(refused: Refused, images: Path, tmp_path: Path, 
     assert re.search(said, complaint := refused(f"dataset.root={root}")), complaint
 
 
+def test_a_file_name_of_another_encoding(refused: Refused, images: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(images, tmp_path / "named")
+    try:
+        (root / "train/NORMAL" / os.fsdecode(b"caf\xe9.jpeg")).write_bytes(b"")
+    except OSError:
+        pytest.skip("this disk takes names in UTF-8 only")
+    said = refused(f"dataset.root={root}")
+    assert re.search(r"^dataset\.root: the file name '.*caf\\udce9\.jpeg' is not UTF-8; rename the file$", said), said
+
+
 def test_what_is_not_a_config(command: Command, refused: Refused, tmp_path: Path) -> None:
     assert refused(config=tmp_path) == f"{tmp_path}: cannot read the config: Is a directory"
     assert "cannot read the config: No such file" in refused(config=tmp_path / "none.yaml")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import re
@@ -19,22 +18,13 @@ import pytest
 
 from swag_ray.config import Config, load_config, resolved, to_yaml
 from swag_ray.run import run_experiment
-from tests.commands import Command
+from tests.commands import Command, borrowed, figures
 from tests.data.images import small_set
 from tests.processes import descendants, kill, wait_until_gone
 
 Tiny = Callable[..., Config]
 SHORT: dict[str, Any] = {"rounds": 1, "controls": []}
 PROGRAM = [sys.executable, "-m", "swag_ray.cli"]
-
-
-def figures(metrics: dict[str, Any]) -> dict[str, Any]:
-    """metrics.json without what a clock says."""
-    plain = copy.deepcopy(metrics)
-    del plain["timing"]
-    for row in plain["rounds"]:
-        del row["seconds"]
-    return plain
 
 
 def environment() -> dict[str, str]:
@@ -174,10 +164,7 @@ def test_a_running_cluster_is_joined_and_left_as_it_was(
     import ray
 
     address = ray.get_runtime_context().gcs_address
-    store, path = tmp_path / "store", tmp_path / "config.yaml"
-    (store / "stages").mkdir(parents=True)
-    for part in ("features", "datasets", "stages/features"):  # all else is computed on the cluster
-        (store / part).symlink_to(session_store / part)
+    store, path = borrowed(session_store, tmp_path / "store"), tmp_path / "config.yaml"
     path.write_text(to_yaml(tiny(store=store, **SHORT)))
     command = [*PROGRAM, "run", str(path), "--out", str(tmp_path / "run"), "--json", "--address", address]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment())
@@ -192,31 +179,50 @@ def test_a_running_cluster_is_joined_and_left_as_it_was(
 @pytest.mark.ray
 @pytest.mark.slow
 def test_interrupted_it_ends_soon_and_goes_on(
-    command: Command, finished: dict[str, Any], tiny: Tiny, tmp_path: Path
+    command: Command, finished: dict[str, Any], tiny: Tiny, session_store: Path, tmp_path: Path
 ) -> None:
-    """Once by a scheduler while features are extracted, once by Ctrl-C in a round; then the same command finishes."""
-    store, out, path = tmp_path / "store", tmp_path / "run", tmp_path / "config.yaml"
+    """Ctrl-C in the middle of a round; then the same command finishes."""
+    store, out, path = borrowed(session_store, tmp_path / "store"), tmp_path / "run", tmp_path / "config.yaml"
     path.write_text(to_yaml(tiny(store=store, **SHORT)))
     arguments = ["run", str(path), "--out", str(out), "--quiet"]
-    for signum, reached in ((signal.SIGTERM, "features/*/*.parquet"), (signal.SIGINT, "stages/decide/*/complete.json")):
-        with subprocess.Popen(
-            [*PROGRAM, *arguments], env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
-        ) as process:
-            while not list(store.glob(reached)):
-                assert process.poll() is None, f"it ended too soon: {process.communicate()[1]}"
-                time.sleep(0.02)
-            below = descendants(process.pid)
-            started = time.monotonic()
-            # A terminal's Ctrl-C goes to everybody, Ray's own processes too.
-            os.killpg(process.pid, signum) if signum == signal.SIGINT else process.send_signal(signum)
-            said = process.communicate(timeout=60)[1]
-        assert time.monotonic() - started < 20, "a few seconds, were the machine idle"
-        assert process.returncode == 130
-        assert said == "swag-ray: interrupted; the same command goes on from the last complete stage\n"
-        left = wait_until_gone(list(below), 20)
-        for pid in left:
-            kill(pid)
-        assert not left, [below[pid] for pid in left]
-        assert not (out / "metrics.json").exists() and os.listdir(out) == ["config.yaml"]
+    with subprocess.Popen(
+        [*PROGRAM, *arguments], env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        while not list(store.glob("stages/decide/*/complete.json")):
+            assert process.poll() is None, f"it ended too soon: {process.communicate()[1]}"
+            time.sleep(0.02)
+        below = descendants(process.pid)
+        started = time.monotonic()
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to everybody, Ray's own processes too
+        said = process.communicate(timeout=60)[1]
+    assert time.monotonic() - started < 20, "a few seconds, were the machine idle"
+    assert process.returncode == 130
+    assert said == "swag-ray: interrupted; the same command goes on from the last complete stage\n"
+    left = wait_until_gone(list(below), 20)
+    for pid in left:
+        kill(pid)
+    assert not left, [below[pid] for pid in left]
+    assert os.listdir(out) == ["config.yaml"], "nothing looks complete"
     assert command(*arguments).code == 0
     assert figures(json.loads((out / "metrics.json").read_text())) == figures(finished)
+
+
+def test_a_scheduler_s_signal_is_an_interruption_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray puts a handler of its own in place, which ends the program with another code and no word."""
+    import ray
+
+    from swag_ray.cluster import session
+
+    def init(**options: Any) -> None:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))
+
+    def mine(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ray, "init", init)
+    before = signal.signal(signal.SIGTERM, mine)
+    try:
+        session._start(None, 1, None, None)
+        assert signal.getsignal(signal.SIGTERM) is mine
+    finally:
+        signal.signal(signal.SIGTERM, before)

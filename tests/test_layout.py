@@ -93,10 +93,10 @@ def test_reading_a_config_loads_nothing_heavy() -> None:
 
 
 def test_the_public_names_are_there() -> None:
-    from swag_ray import config, experiment
+    from swag_ray import config, run
 
     assert swag_ray.load_config is config.load_config
-    assert swag_ray.run_experiment is experiment.run_experiment
+    assert swag_ray.run_experiment is run.run_experiment
     assert {"load_config", "run_experiment", "__version__"} <= set(dir(swag_ray))
     with pytest.raises(AttributeError, match="no_such_name"):
         swag_ray.no_such_name  # noqa: B018

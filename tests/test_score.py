@@ -18,7 +18,7 @@ import pytest
 from swag_ray.config import Config
 from swag_ray.detector import load_detector
 from swag_ray.run import run_experiment
-from tests.commands import Command
+from tests.commands import Command, borrowed
 
 pytestmark = pytest.mark.ray
 Tiny = Callable[..., Config]
@@ -179,10 +179,7 @@ def test_the_bundle_of_a_head_and_of_an_adapter(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """So few images of so few pixels would leave the head off; here it is kept, good or not."""
-    store = tmp_path / "store"
-    (store / "stages").mkdir(parents=True)
-    for part in ("features", "datasets", "stages/features"):
-        (store / part).symlink_to(session_store / part)
+    store = borrowed(session_store, tmp_path / "store")
     monkeypatch.setattr("swag_ray.fits.outliers.tells_apart", lambda seeds, rejects: (True, ""))
     overrides = ["rounds=1", "controls=[]"]
     if method == "contrast":

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from swag_ray.cluster.session import Session
-from swag_ray.data.features import FeatureSpec, Rows, extract, shard_table, write_shard
+from swag_ray.data.features import DamagedShard, FeatureSpec, Rows, extract, shard_table, write_shard
 from swag_ray.errors import InputError, StorageError
 from swag_ray.stages import Result, Store, digest, stage_key
 
@@ -182,9 +183,11 @@ def _present(store: Store, spec: FeatureSpec) -> dict[str, tuple[str, int, int, 
     for name, size in sorted(_shard_files(store, spec).items()):
         path = store.path("features", spec.fingerprint, name)
         try:
-            table = pq.read_table(path, columns=["sha256", "error"], filesystem=store.fs)
-        except (OSError, ValueError):  # damaged: remove it, its images are extracted again
-            store.fs.delete_file(path)
+            table = pq.read_table(
+                path, columns=["sha256", "error"], filesystem=store.fs, page_checksum_verification=True
+            )
+        except (OSError, ValueError, LookupError, pa.ArrowException) as damage:  # its images are extracted again
+            DamagedShard(path, str(damage)).remove(store)
             continue
         for row, (d, error) in enumerate(zip(*(table.column(c).to_pylist() for c in ("sha256", "error")), strict=True)):
             present.setdefault(d, (name, size, row, error))

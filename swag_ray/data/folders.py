@@ -134,12 +134,21 @@ def _split_images(folder: Path, split: str, classes: dict[str, bool], ignored: C
             held = tally[NESTED] + tally[OTHER_TYPE]
             seen = f"only {held} other files or files in sub-folders" if held else "no image"
             raise InputError(f"dataset.root: {found} holds {seen}; put .jpeg, .jpg or .png files directly into it")
+        for path in paths:
+            _require_text(path)
         ignored.update({reason: count for reason, count in tally.items() if count})
         images += [_Image(path, split, name, label) for path in paths]
     for name, other in class_folders(folder).items():
         if other not in used:
             ignored[f"class {split}/{name}"] += len(class_images(other, Counter()))
     return images
+
+
+def _require_text(path: Path) -> None:
+    try:
+        path.name.encode()
+    except UnicodeEncodeError:  # bytes of another encoding, as old archives leave them
+        raise InputError(f"dataset.root: the file name {str(path)!a} is not UTF-8; rename the file") from None
 
 
 def _check_classes(
