@@ -233,7 +233,7 @@ def test_lost_and_damaged_shards_are_extracted_again_alone(images: Images) -> No
     def extract_here(store: Store, spec: FeatureSpec, missing: dict[str, str], size: int, session: Session) -> Any:
         asked.extend(missing)
         batch = {"name": ["d.parquet"], "paths": [list(missing.values())], "sha256": [list(missing)]}
-        yield int(worker(batch)["count"][0])
+        yield 0, int(worker(batch)["count"][0]), 0.0
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("swag_ray.cluster.features._extract_missing", extract_here)
