@@ -101,10 +101,18 @@ def run(
             raise InputError(f"--resume: '{resume}' holds no run (no config.yaml)")
         config, out = str(resume / "config.yaml"), resume
     loaded = load_config(str(config), set_ or [])
-    signal.signal(signal.SIGTERM, _interrupt)  # a scheduler's kill ends as cleanly as Ctrl-C
+    asked: list[int] = []
+
+    def interrupt(number: int, _: Any) -> NoReturn:
+        asked.append(number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):  # a scheduler's kill ends as cleanly as Ctrl-C
+        signal.signal(number, interrupt)
     with terminal.shown(quiet=quiet or as_json) as screen:
         from swag_ray.run import run_experiment
 
+        screen.progress.interrupted = lambda: bool(asked)
         screen.header(loaded)
         done = run_experiment(
             loaded, out, address=address, profile=profile, progress=screen.progress, on_round=screen.round
@@ -215,11 +223,6 @@ def store_prune(
     removed = prune(Store(store), days=older_than, features=features, remove=yes)
     verb = "removed" if yes else "would remove (add --yes)"
     print(f"{verb}: {removed['entries']} entries, {removed['bytes'] / 1e6:.1f} MB")
-
-
-def _interrupt(*_: Any) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

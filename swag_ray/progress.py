@@ -5,7 +5,7 @@ quiet.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,14 +19,19 @@ class Progress:
 
     Attributes:
         seconds: {phase: seconds spent in it}, summed where a phase comes again.
+        interrupted: whether the user asked for an end; looked at before every phase, for Python swallows an exception
+            that a signal raises within a callback of a C library.
     """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.interrupted: Callable[[], bool] = lambda: False
 
     @contextmanager
     def phase(self, name: str, text: str) -> Iterator[None]:
         """A stretch of work: `name` is what its seconds are booked under, `text` what is shown."""
+        if self.interrupted():
+            raise KeyboardInterrupt
         start = time.perf_counter()
         try:
             yield

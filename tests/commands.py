@@ -43,12 +43,13 @@ class Command:
     def __call__(self, *arguments: object) -> Ended:
         self.monkeypatch.setattr(sys, "argv", ["swag-ray", *map(str, arguments)])
         self.capfd.readouterr()
-        ended_by = signal.getsignal(signal.SIGTERM)
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             with pytest.raises(SystemExit) as end:
                 main()
         finally:
-            signal.signal(signal.SIGTERM, ended_by)
+            for number, handler in before.items():
+                signal.signal(number, handler)
         return Ended(int(end.value.code or 0), *self.capfd.readouterr())
 
 
