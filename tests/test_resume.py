@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import subprocess
@@ -17,19 +16,11 @@ import pytest
 
 from swag_ray.config import Config, to_yaml
 from swag_ray.run import Run, run_experiment
+from tests.commands import figures
 from tests.processes import descendants, kill, wait_until_gone
 
 pytestmark = pytest.mark.ray
 Tiny = Callable[..., Config]
-
-
-def figures(metrics: dict[str, Any]) -> dict[str, Any]:
-    """metrics.json without what a clock says."""
-    plain = copy.deepcopy(metrics)
-    del plain["timing"]
-    for row in plain["rounds"]:
-        del row["seconds"]
-    return plain
 
 
 def stages(store: Path) -> set[tuple[str, str]]:
