@@ -175,6 +175,11 @@ class MemoryConfig(Section):
         le=100,
         description="shrinkage of the patches' whitening; null: none, the default in published",
     )
+    max_rows: int | None = Field(
+        default=None,
+        ge=1,
+        description="rows a fold's bank holds at most, kept by merge-reduce, block by block; null: no bound",
+    )
 
 
 class ScoreConfig(Section):

@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 from swag_ray.core import calibrate, head
 from swag_ray.core.head import HeadSettings
 from swag_ray.core.score import image_score
-from swag_ray.data.features import FeatureSpec, Patches, extract
+from swag_ray.data.features import FeatureReader, FeatureSpec, Patches, Rows, extract
 from swag_ray.errors import InputError
-from swag_ray.methods import contrast, published
+from swag_ray.methods import contrast
 from swag_ray.methods.contrast import ContrastSettings
 from swag_ray.methods.patch_bank import BankSettings, distances
 from swag_ray.stages import Arrays, fold_arrays
@@ -101,13 +101,23 @@ class Detector:
     def _distances(self, patches: Patches, folds: tuple[Arrays, ...]) -> list[NDArray[np.float32]]:
         held = {s: patches[s] for s in self.bank.strides}
         if self.score_used == "bank":
+            from swag_ray.methods import published  # torch, which no other detector needs
+
             return [published.distances(held, fold, self.bank) for fold in folds]
         return [distances(held, fold, self.bank) for fold in folds]
 
 
-def save_detector(detector: Detector, folder: Path) -> None:
-    """Write the bundle; the folder appears complete or not at all."""
-    from safetensors.torch import save
+def score_maps(reader: FeatureReader, rows: Rows, detector: Detector) -> Arrays:
+    """Maps of these images for the report, as one task: `distance` (n, G, G), and `evidence` where there is a head."""
+    patches = reader.patches(rows, detector.spec.strides)
+    evidence = detector.evidence_maps(patches)
+    maps: Arrays = {"distance": detector.distance_maps(patches)}
+    return maps if evidence is None else maps | {"evidence": evidence}
+
+
+def save_detector(detector: Detector, weights: Arrays, folder: Path) -> None:
+    """Write the bundle with its backbone's tensors; the folder appears complete or not at all."""
+    from safetensors.numpy import save
 
     arrays = {"seed_s": detector.seed_s, "seed_fold": detector.seed_fold}
     arrays |= {f"fold{k}.model.{n}": a for k, fold in enumerate(detector.models) for n, a in fold.items()}
@@ -115,8 +125,7 @@ def save_detector(detector: Detector, folder: Path) -> None:
         arrays |= {f"fold{k}.bank.{n}": a for k, fold in enumerate(detector.banks) for n, a in fold.items()}
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    state = {name: tensor.contiguous() for name, tensor in detector.spec.build(fused=False).state_dict().items()}
-    files = {ARRAYS: buffer.getvalue(), BACKBONE: save(state)}
+    files = {ARRAYS: buffer.getvalue(), BACKBONE: save(weights)}
     record = {
         "format": FORMAT, "name": detector.name, "score_used": detector.score_used, "rate": detector.rate,
         "spec": asdict(detector.spec), "bank": asdict(detector.bank),
@@ -169,13 +178,11 @@ def load_detector(folder: Path) -> Detector:
 
 def load_backbone(folder: Path, spec: FeatureSpec) -> Backbone:
     """The bundle's frozen backbone: no network, no package of weights. Raises InputError when it is damaged."""
-    from safetensors.torch import load
-
-    from swag_ray.core.backbone import restore_backbone
+    from safetensors.numpy import load
 
     data = _whole(folder, _record(folder), BACKBONE)
     try:
-        return restore_backbone(spec.backbone, spec.strides, spec.grid, load(data))
+        return spec.build(load(data))
     except (RuntimeError, LookupError) as error:
         reason = f"does not fit this timm's {spec.backbone} ({str(error).splitlines()[0]})"
         raise InputError(f"detector: '{folder / BACKBONE}' {reason}; install the timm of the run") from error

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from swag_ray import published_fits
 from swag_ray.core import gate, head, outliers
-from swag_ray.core.adapter import schedule
+from swag_ray.core.schedule import schedule
 from swag_ray.core.seeding import numpy_generator
-from swag_ray.fits import Fit, Floats, Lab, contrast_fit, contrast_settings, log_u_z, patch_bank_fit
+from swag_ray.fits import Fit, Floats, Lab, adapter_settings, contrast_fit, contrast_settings, log_u_z, patch_bank_fit
+from swag_ray.published_fits import pool_uncertainty, published_fit
 from swag_ray.stages import Arrays, Result, digest, stage_key
 
 Mask = NDArray[np.bool_]
@@ -134,14 +134,14 @@ def require_snapshots(lab: Lab) -> None:
         head.snapshots(fewest, contrast_settings(lab.config).fit)
     else:
         patches = fewest * lab.config.backbone.grid**2
-        schedule(patches, published_fits.published_settings(lab.config).fit)
+        schedule(patches, adapter_settings(lab.config))
 
 
 def fit_round(lab: Lab, n: int, before: Decision, seed_bank: Fit, previous: Fit) -> Fit:
     """Fit n on seed + admitted so far, by the config's method."""
     if lab.config.method == "contrast":
         return contrast_fit(lab, n, before.key, before.held, before.rejects, seed_bank)
-    return published_fits.published_fit(lab, n, before.key, before.held, previous if n > 1 else None)
+    return published_fit(lab, n, before.key, before.held, previous if n > 1 else None)
 
 
 def decide(lab: Lab, n: int, fit: Fit, before: Decision | None, rule: Rule) -> Decision:
@@ -218,8 +218,7 @@ def _uncertainty(lab: Lab, fit: Fit) -> gate.Uncertainty:
     pool, seeds = lab.cohort.pool, lab.cohort.seeds
 
     def known(mask: Mask) -> tuple[Floats, Floats]:
-        lazy = lab.config.method == "published"
-        u_N = published_fits.pool_uncertainty(lab, fit, pool[mask]) if lazy else fit.u_N
+        u_N = pool_uncertainty(lab, fit, pool[mask]) if lab.config.method == "published" else fit.u_N
         return u_N[pool], log_u_z(fit.u_N[seeds], u_N)[pool]
 
     return known

@@ -19,6 +19,7 @@ from swag_ray.cluster.workers import Workers
 from swag_ray.config import Config
 from swag_ray.core import calibrate, outliers
 from swag_ray.core.head import HeadSettings
+from swag_ray.core.schedule import AdapterSettings
 from swag_ray.core.seeding import numpy_generator
 from swag_ray.data.cohort import Cohort
 from swag_ray.methods.contrast import ContrastSettings, fit_head, score_head
@@ -106,6 +107,7 @@ def bank_settings(config: Config) -> BankSettings:
         config.memory.whitening,
         config.score.neighbours,
         config.score.top_fraction,
+        config.memory.max_rows,
     )
 
 
@@ -116,6 +118,14 @@ def contrast_settings(config: Config) -> ContrastSettings:
         swag_epochs=h.swag_epochs, max_columns=config.swag.max_columns, collect_every=config.swag.collect_every,
     )  # fmt: skip
     return ContrastSettings(config.backbone.strides, h.grid, config.swag.samples, fit)
+
+
+def adapter_settings(config: Config) -> AdapterSettings:
+    a = config.adapter
+    return AdapterSettings(
+        warmup_epochs=a.warmup_epochs, round_epochs=a.round_epochs, warmup_learning_rate=a.warmup_learning_rate,
+        learning_rate=a.learning_rate, max_columns=config.swag.max_columns, collect_every=config.swag.collect_every,
+    )  # fmt: skip
 
 
 def patch_bank_fit(
@@ -261,9 +271,9 @@ def score_images(
     raw_NS = np.full((len(cohort.id_N), samples), np.nan)
     raw_TKS = np.full((len(cohort.id_T), cohort.folds, samples), np.nan)
     tasks = score_tasks(cohort.rows_N.take(own), cohort.fold_N[own], own)
-    if test:
+    if test:  # first, as the long ones: every image by all folds
         everyone = np.full(len(cohort.id_T), ALL_FOLDS, np.int8)
-        tasks += score_tasks(cohort.rows_T, everyone, np.arange(len(cohort.id_T)))
+        tasks = score_tasks(cohort.rows_T, everyone, np.arange(len(cohort.id_T))) + tasks
     for task, scores in zip(
         tasks, lab.workers.map(work, tasks, folds, settings, *([under] if under else [])), strict=True
     ):

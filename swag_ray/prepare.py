@@ -114,18 +114,19 @@ def split_table(config: Config, table: pa.Table) -> Split:
         contamination=config.dataset.contamination, random_seed=config.random_seed,
     )  # fmt: skip
     seeds = split.counts["seed"] - max(split.fold_seeds)
-    rows, wanted = bank_rows(seeds * config.backbone.grid**2, config.memory.coreset_ratio), config.score.neighbours
+    memory, wanted = config.memory, config.score.neighbours
+    rows = bank_rows(seeds * config.backbone.grid**2, memory.coreset_ratio, memory.max_rows)
     if rows < wanted:
         raise InputError(
             f"score.neighbours: {wanted} is more than the smallest memory bank's rows, {rows} (of {seeds} seeds); "
-            f"set it to {rows} at most, or raise memory.coreset_ratio or split.seed_fraction"
+            f"set it to {rows} at most, or raise memory.coreset_ratio, memory.max_rows or split.seed_fraction"
         )
     return split
 
 
 def feature_spec(config: Config) -> FeatureSpec:
     """What the config's features depend on. Raises InputError when the weights cannot be had."""
-    from swag_ray.core.backbone import check_weights, weights_digest
+    from swag_ray.core.weights import check_weights, weights_digest
 
     b = config.backbone
     check_weights(b.name, b.weights)

@@ -11,19 +11,13 @@ from numpy.typing import NDArray
 
 from swag_ray.config import Config
 from swag_ray.core import calibrate
-from swag_ray.core.adapter import AdapterSettings
-from swag_ray.fits import Fit, Floats, Lab, bank_settings, fold_tasks, score_images
+from swag_ray.fits import Fit, Floats, Lab, adapter_settings, bank_settings, fold_tasks, score_images
 from swag_ray.methods.published import MEAN, PublishedSettings, fit_published, score_published
 from swag_ray.stages import Arrays, Result, fold_arrays, stage_key
 
 
 def published_settings(config: Config) -> PublishedSettings:
-    a = config.adapter
-    fit = AdapterSettings(
-        warmup_epochs=a.warmup_epochs, round_epochs=a.round_epochs, warmup_learning_rate=a.warmup_learning_rate,
-        learning_rate=a.learning_rate, max_columns=config.swag.max_columns, collect_every=config.swag.collect_every,
-    )  # fmt: skip
-    return PublishedSettings(bank_settings(config), a.dim, fit, config.swag.samples)
+    return PublishedSettings(bank_settings(config), config.adapter.dim, adapter_settings(config), config.swag.samples)
 
 
 def published_fit(lab: Lab, n: int, decision: str, held: NDArray[np.int64], previous: Fit | None) -> Fit:

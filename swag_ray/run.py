@@ -12,9 +12,11 @@ from __future__ import annotations
 import json
 import os
 import platform
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -29,10 +31,10 @@ from swag_ray.cluster.workers import Workers
 from swag_ray.config import Config
 from swag_ray.controls import run_controls
 from swag_ray.core.calibrate import DegenerateScores
+from swag_ray.data.decode import ImageError, picture
 from swag_ray.data.features import DamagedShard
-from swag_ray.detector import Detector, save_detector
+from swag_ray.detector import Detector, save_detector, score_maps
 from swag_ray.errors import InputError
-from swag_ray.evaluate import evaluate, round_figures, rounds_table, scores_table
 from swag_ray.experiment import Row, Trajectory, incremental_loop
 from swag_ray.fits import Fit, bank_settings, contrast_settings, patch_bank_fit
 from swag_ray.prepare import Prepared, Source, feature_reader, look, prepare
@@ -139,10 +141,13 @@ def _carry_out(
         lab, audit = prepared.lab, prepared.audit
         for warning in prepared.warnings:
             progress.warning(warning)
+        threading.Thread(target=import_module, args=["swag_ray.evaluate"], daemon=True).start()  # while Ray starts
         seconds: list[float] = []
         before = progress.seconds.get("fits", 0.0)
 
         def timed(row: Row) -> None:
+            from swag_ray.evaluate import round_figures
+
             seconds.append(progress.seconds["fits"] - before - sum(seconds))
             on_round(round_figures(lab, audit, row))
 
@@ -165,6 +170,8 @@ def _carry_out(
 def _write_results(
     directory: Path, prepared: Prepared, trajectory: Trajectory, controls: dict[Any, Fit], seconds: list[float]
 ) -> dict[str, Any]:
+    from swag_ray.evaluate import evaluate, rounds_table, scores_table  # scikit-learn takes a second to import
+
     lab, audit = prepared.lab, prepared.audit
     last, decision = trajectory.last, trajectory.decision
     # The grown bank serves heatmaps and the arm `bank` alone, so it is built once, here; `published` has one already.
@@ -184,9 +191,10 @@ def _write_results(
         seed_fold=lab.cohort.fold_N[lab.cohort.seeds], models=last.folds, banks=grown.folds,
     )  # fmt: skip
     overlays = _overlays(prepared, detector, last) if lab.config.report.images else None
+    weights = prepared.spec.weights_in(lab.store)
     with writing(directory):
         (directory / METRICS_FILE).unlink(missing_ok=True)  # without it, nothing here looks complete
-        save_detector(detector, directory / "detector")
+        save_detector(detector, weights, directory / "detector")
         _write_table(directory / "rounds.parquet", rounds_table(lab, audit, trajectory))
         _write_table(directory / "scores.parquet", scores_table(lab, audit, last, controls))
         if overlays is not None:
@@ -203,25 +211,20 @@ def _overlays(prepared: Prepared, detector: Detector, last: Fit) -> dict[str, An
     order = np.argsort(-last.s_T, kind="stable")
     shown = np.unique(np.concatenate([order[:SHOWN], order[-SHOWN:]]))
     shown = shown[np.argsort(-last.s_T[shown], kind="stable")]
-    patches = feature_reader(prepared).patches(cohort.rows_T.take(shown), prepared.spec.strides)
+    maps = prepared.lab.workers.once(score_maps, cohort.rows_T.take(shown), detector)
     pixels = [_pixels(prepared.root / audit.path_T[i], prepared.spec.image_size) for i in shown]
-    arrays = {
+    facts = {
         "id": cohort.id_T[shown], "score": last.s_T[shown], "p": last.p_T(cohort)[shown], "label": audit.label_T[shown],
-        "image": np.stack(pixels), "distance": detector.distance_maps(patches),
     }  # fmt: skip
-    evidence = detector.evidence_maps(patches)
-    return arrays if evidence is None else arrays | {"evidence": evidence}
+    return facts | {"image": np.stack(pixels)} | maps
 
 
 def _pixels(path: Path, size: int) -> NDArray[np.uint8]:
-    from swag_ray.data.decode import ImageError, read_grey
-
     try:
-        pixels: NDArray[np.uint8] = read_grey(path.read_bytes(), size).image_1HW[0].numpy()
+        return picture(path.read_bytes(), size)
     except (OSError, ImageError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"dataset: '{path}' changed after it was listed ({reason}); run again") from error
-    return pixels
 
 
 def _fit_warnings(trajectory: Trajectory) -> list[str]:

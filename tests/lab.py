@@ -85,6 +85,9 @@ class Here(Workers):
         kept.extend((work.__name__, task) for task in tasks)
         return [work(self.reader, task, *shared) for task in tasks]
 
+    def once(self, work: Work, task: Any, *shared: Any) -> Any:
+        return work(self.reader, task, *shared)
+
     def publish(
         self, work: Work, tasks: Sequence[Any], *shared: Any, version: str, decision: str | None
     ) -> tuple[Arrays, ...]:

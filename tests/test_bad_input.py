@@ -19,7 +19,8 @@ import pytest
 import torch
 
 from swag_ray.config import Config, load_config, to_yaml
-from swag_ray.core.backbone import build_backbone, weights_file
+from swag_ray.core.backbone import build_backbone
+from swag_ray.core.weights import weights_file
 from swag_ray.errors import InputError, StorageError
 from swag_ray.prepare import look
 from swag_ray.progress import Progress
@@ -253,7 +254,7 @@ def test_the_hub_without_a_network(refused: Refused, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"https://127.0.0.1:{free_port()}")
         host = r"127\.0\.0\.1"
     else:
-        monkeypatch.setattr("swag_ray.core.backbone.urlopen", lambda *a, **k: time.sleep(20))
+        monkeypatch.setattr("swag_ray.core.weights.urlopen", lambda *a, **k: time.sleep(20))
         host = r"huggingface\.co"
     started = time.monotonic()
     said = refused("backbone.name=resnet18", "backbone.weights=hub")

@@ -18,7 +18,8 @@ import torch
 from swag_ray import stages
 from swag_ray.cluster.features import FeatureSet, ShardExtractor, feature_set
 from swag_ray.cluster.session import Session
-from swag_ray.core.backbone import Backbone, build_backbone, weights_digest, weights_file
+from swag_ray.core.backbone import Backbone, build_backbone
+from swag_ray.core.weights import weights_digest, weights_file
 from swag_ray.data.features import BATCH, FeatureReader, FeatureSpec, extract
 from swag_ray.errors import InputError
 from swag_ray.stages import Store
@@ -35,7 +36,7 @@ def spec() -> FeatureSpec:
 
 @pytest.fixture(scope="module")
 def backbone(spec: FeatureSpec) -> Backbone:
-    return spec.build()
+    return build_backbone(spec.backbone, spec.weights, spec.strides, spec.grid)
 
 
 @pytest.fixture(autouse=True)

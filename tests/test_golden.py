@@ -16,19 +16,19 @@ import pytest
 import torch
 
 from swag_ray.controls import supervised_fit
-from swag_ray.core.backbone import weights_digest
 from swag_ray.core.outliers import fewest_rejects, tells_apart
+from swag_ray.core.weights import weights_digest
 from swag_ray.data.features import FeatureSpec, extract
 from swag_ray.experiment import Rule, decide, fit_round
 from swag_ray.fits import patch_bank_fit
 from swag_ray.published_fits import published_fit
-from swag_ray.stages import VERSIONS
+from swag_ray.stages import VERSIONS, Store
 from tests.data.images import blocks, encoded
 from tests.lab import config, made_up, reset
 
 GOLDEN = Path(__file__).with_name("golden.json")
 # Other CPUs round otherwise, and float16 features amplify it; whoever changes a formula changes more than this.
-KINDS = ("features", "cohort", "bank", "decide", "fit contrast", "supervised", "fit published")
+KINDS = ("backbone", "features", "cohort", "bank", "decide", "fit contrast", "supervised", "fit published")
 RELATIVE = {"features": 0.01, "fit published": 0.02}
 ELSEWHERE = 0.005
 
@@ -38,10 +38,14 @@ def figures() -> dict[str, dict[str, Any]]:
     torch.set_num_threads(1)
     name = "tf_efficientnet_lite0"
     spec = FeatureSpec(name, "bundled", weights_digest(name, "bundled"), 64, (8, 16, 32), 8)
-    (row,) = extract(spec.build(), [encoded(blocks(3, 48))], 64)
+    with tempfile.TemporaryDirectory() as folder:
+        weights = spec.weights_in(Store(folder))
+    (row,) = extract(spec.build(weights), [encoded(blocks(3, 48))], 64)
     found = row["features"]
+    ends = {name: numbers(weights[name].ravel()[:4]) for name in (*list(weights)[:3], *list(weights)[-3:])}
     out: dict[str, dict[str, Any]] = {
-        "features": {f"stride {s}": numbers([*f[0, :4], *f[63, :2]]) for s, f in found.items()}
+        "backbone": ends | {"tensors": [len(weights)]},
+        "features": {f"stride {s}": numbers([*f[0, :4], *f[63, :2]]) for s, f in found.items()},
     }
     with tempfile.TemporaryDirectory() as folder:
         lab, audit = made_up(Path(folder), config())
@@ -110,7 +114,7 @@ def now() -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    "kind", ["features", "cohort", "bank", "decide", "fit contrast", "supervised", "fit published"]
+    "kind", ["backbone", "features", "cohort", "bank", "decide", "fit contrast", "supervised", "fit published"]
 )
 def test_figures_change_only_with_their_version(kind: str, now: dict[str, dict[str, Any]]) -> None:
     golden = json.loads(GOLDEN.read_text())

@@ -56,7 +56,8 @@ def keys(loop: Trajectory) -> list[str]:
 FIRST_CHANGED: dict[str, dict[str, str | None]] = {
     "contrast": {
         "memory.coreset_ratio=0.2": "bank", "score.neighbours=2": "bank", "score.top_fraction=0.2": "bank",
-        "memory.strides=[8]": "bank", "memory.whitening=0.5": "bank", "outliers.fdr=0.3": "decide 0",
+        "memory.strides=[8]": "bank", "memory.whitening=0.5": "bank", "memory.max_rows=9": "bank",
+        "outliers.fdr=0.3": "decide 0",
         "outliers.ceiling=0.1": "decide 0", "outliers.minimum=6": "fit 1",
         "outliers.maximum=50": "fit 1", "head.weight_decay=0.1": "fit 1", "head.learning_rate=0.1": "fit 1",
         "head.grid=2": "fit 1", "head.swag_epochs=6": "fit 1", "swag.samples=3": "fit 1", "swag.max_columns=3": "fit 1",

@@ -19,6 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from swag_ray.cluster.session import Session
+from swag_ray.core.allocator import keep_freed_memory
+from swag_ray.core.device import device
 from swag_ray.data.features import DamagedShard, FeatureSpec, Rows, extract, shard_table, write_shard
 from swag_ray.errors import InputError, StorageError
 from swag_ray.stages import Result, Store, digest, stage_key
@@ -77,7 +79,7 @@ def feature_set(
         present = _present(store, spec)
         missing = {d: p for d, p in zip(sha256, paths, strict=True) if d not in present}
         if missing:
-            spec.build()  # a model or weights that cannot be had is refused here, before any actor starts
+            spec.weights_in(store)  # what cannot be had is refused here, before any actor starts
             start(len(missing))
             # By all images, not by those left: a run that was killed on the way must cut its shards as it began to.
             size = SHARD if len(set(sha256)) <= MANY else LARGE_SHARD
@@ -108,9 +110,8 @@ class ShardExtractor:
         self.store, self.spec = Store(root), spec
         self.readers = ThreadPoolExecutor(2)
         torch.set_num_threads(1)
-        self.backbone = spec.build()
-        if torch.cuda.is_available():
-            self.backbone = self.backbone.cuda()
+        keep_freed_memory()
+        self.backbone = spec.build(spec.weights_in(self.store)).to(device())
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         counts, errors, seconds = [], [], []

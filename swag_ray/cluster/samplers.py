@@ -14,6 +14,7 @@ from typing import Any
 import ray
 
 from swag_ray.cluster.session import Session, constructor_argument, take
+from swag_ray.core.allocator import keep_freed_memory
 from swag_ray.data.features import FeatureReader
 
 Work = Callable[..., Any]
@@ -29,6 +30,7 @@ class SampleActor:
 
         torch.set_num_threads(1)
         faiss.omp_set_num_threads(1)
+        keep_freed_memory()
         self.reader = FeatureReader(root, fingerprint, shards)
         self.spent: dict[str, tuple[int, float]] = {}
 

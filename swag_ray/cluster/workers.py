@@ -14,6 +14,7 @@ import ray
 from swag_ray.cluster.bank import MemoryBank
 from swag_ray.cluster.samplers import SamplePool, Work
 from swag_ray.cluster.session import Session, constructor_argument, ray_session, take
+from swag_ray.data.features import FeatureReader
 from swag_ray.stages import Arrays, Result, fold_arrays
 
 
@@ -55,6 +56,15 @@ class Workers:
         """`work(reader, task, *shared)` for every task on the sample actors; results in the order of the tasks."""
         return self._sample_pool().map(work, tasks, *shared, advance=advance)
 
+    def once(self, work: Work, task: Any, *shared: Any) -> Any:
+        """`work(reader, task, *shared)` a single time: on a sample actor where they run anyway, which has what the work
+        imports, else in this process, which spares the start of Ray.
+        """
+        if self._pool is not None:
+            return self.map(work, [task], *shared)[0]
+        assert self._features is not None, "attach first"
+        return work(FeatureReader(*self._features), task, *shared)
+
     def publish(
         self, work: Work, tasks: Sequence[Any], *shared: Any, version: str, decision: str | None
     ) -> tuple[Arrays, ...]:
@@ -63,8 +73,9 @@ class Workers:
         The folds' results go from the sample actors to the bank through the object store; what comes back is the bank's
         snapshot, fold by fold.
         """
-        references = self._sample_pool().references(work, tasks, *shared)
-        snapshot = take(self._memory_bank().publish.remote(version, decision, *references))
+        pool, bank = self._sample_pool(), self._memory_bank()  # the bank's process starts while the folds are fitted
+        references = pool.references(work, tasks, *shared)
+        snapshot = take(bank.publish.remote(version, decision, *references))
         return fold_arrays(snapshot, len(tasks))
 
     def admit(self, decision: str, result: Result) -> None:

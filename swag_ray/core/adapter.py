@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from swag_ray.core import swag
 from swag_ray.core.coreset import k_center
-from swag_ray.errors import InputError
+from swag_ray.core.schedule import MIN_SNAPSHOTS, AdapterSettings, schedule
 
 BN_EPS = 1e-5
 # Directions of little variance are mostly noise and full whitening blows them up; this much of a standardised channel's
@@ -29,7 +29,6 @@ BN_EPS = 1e-5
 # 256): no adapter .959; 0.001 .966; 0.1 .969; 0.3 .972.
 SHRINKAGE = 0.3
 
-ROUND_STEPS = 20  # a fit's fewest, and its snapshots, where collect_every is null
 PROBE = 1024  # patches whose embedding variance is watched
 
 Params = dict[str, Tensor]
@@ -139,30 +138,6 @@ def embedding_variance(embedding_RD: Tensor) -> float:
 
 
 @dataclass(frozen=True)
-class AdapterSettings:
-    """How a fit trains."""
-
-    warmup_epochs: int = 3  # of fit 1 only, no snapshots
-    round_epochs: int = 2  # of every fit, at a constant learning rate, with snapshots
-    warmup_learning_rate: float = 1e-4
-    learning_rate: float = 3e-5
-    collect_every: int | None = None  # round steps from snapshot to snapshot; None: as `schedule` says
-    max_columns: int = 20  # of SWAG
-    batch_size: int = 1024  # patches, at most: 16 images on the default grid
-    prototypes: int = 128
-    collapse_below: float = 0.5  # share of the reference embedding variance
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """The steps of a fit."""
-
-    steps_per_epoch: int
-    collect_every: int  # round steps from snapshot to snapshot
-    snapshots: int  # 2 or more
-
-
-@dataclass(frozen=True)
 class AdapterFit:
     """What a fit gives."""
 
@@ -171,34 +146,6 @@ class AdapterFit:
     variance_trace: list[float]  # embedding variance at the start and after every step
     loss_trace: list[float]  # mean distance to the nearest prototype, per step
     collapsed: bool
-
-
-def schedule(patches: int, settings: AdapterSettings) -> Schedule:
-    """The steps of a fit on so many training patches; callers ask before fit 1, `fit_adapter` asks again.
-
-    With `collect_every` None the batches shrink until the round epochs have at least 20 steps, and a snapshot is taken
-    every floor(steps / 20). A set value counts round steps and leaves the batches alone.
-
-    Raises:
-        InputError: fewer than 2 snapshots, of which no Gaussian can be made.
-        ValueError: no patch, or a count in the settings below 1.
-    """
-    counts = (patches, settings.round_epochs, settings.batch_size, settings.collect_every or 1)
-    if min(counts) < 1:
-        raise ValueError(f"patches, round_epochs, batch_size and collect_every are {counts}, must be at least 1")
-    per_epoch = math.ceil(patches / settings.batch_size)
-    if settings.collect_every is None:
-        per_epoch = min(max(per_epoch, math.ceil(ROUND_STEPS / settings.round_epochs)), patches)
-    steps = per_epoch * settings.round_epochs
-    every = settings.collect_every or max(1, steps // ROUND_STEPS)
-    if steps // every < swag.MIN_COLUMNS:
-        raise InputError(
-            f"swag.collect_every: every {every} steps gives {steps // every} snapshots in a fit of {steps} steps, "
-            f"at least {swag.MIN_COLUMNS} are needed; set it to {steps // swag.MIN_COLUMNS} or less, or to null"
-            if steps >= swag.MIN_COLUMNS
-            else f"swag.collect_every: a fit of {steps} step gives no 2 snapshots; raise adapter.round_epochs"
-        )
-    return Schedule(steps_per_epoch=per_epoch, collect_every=every, snapshots=steps // every)
 
 
 def fit_adapter(
@@ -255,7 +202,7 @@ def fit_adapter(
         run.train(settings.round_epochs, settings.learning_rate, plan.steps_per_epoch, generator, plan.collect_every)
     return AdapterFit(
         params={name: p.detach() for name, p in run.params.items()},
-        swag=run.state if run.state.n >= swag.MIN_COLUMNS else None,
+        swag=run.state if run.state.n >= MIN_SNAPSHOTS else None,
         variance_trace=run.variance_trace,
         loss_trace=run.loss_trace,
         collapsed=run.collapsed,

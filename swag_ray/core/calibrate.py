@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import betabinom, ks_2samp
 
 FLOOR = 1e-12  # uncertainties below this are one and the same: no spread at all
 ROUNDING = 1e-12  # a spread below this share of the values' size is rounding, not spread
@@ -160,6 +159,8 @@ def two_sample(a: NDArray[Any], b: NDArray[Any]) -> float:
     Raises:
         ValueError: an empty sample or a score that is not finite.
     """
+    from scipy.stats import ks_2samp  # half a second, and no actor needs it
+
     first, second = _finite("a", a, 1), _finite("b", b, 1)
     _require_rows("a", first, 1)
     _require_rows("b", second, 1)
@@ -191,6 +192,8 @@ def rate_interval(rate: float, seeds: int, normals: int, level: float = 0.95) ->
     flagged = int(np.count_nonzero(np.arange(1, seeds + 1) / (seeds + 1) <= rate))
     if flagged == 0:
         return 0.0, 0.0
+    from scipy.stats import betabinom
+
     tail = (1 - level) / 2
     low, high = betabinom.ppf([tail, 1 - tail], normals, flagged, seeds + 1 - flagged)
     return float(low) / normals, float(high) / normals

@@ -14,13 +14,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from swag_ray.core import swag
 from swag_ray.errors import InputError
+
+if TYPE_CHECKING:  # only a fit needs torch, and importing it costs more than a second
+    import torch
+
+    from swag_ray.core import swag
 
 
 def pool_features(features: Mapping[int, NDArray[np.floating]], grid: int = 4) -> NDArray[np.float32]:
@@ -127,7 +131,11 @@ def snapshots(images: int, settings: HeadSettings) -> int:
 
 
 def fit_head(
-    x_ND: NDArray[np.float32], rejected_N: NDArray[np.bool_], settings: HeadSettings, generator: torch.Generator
+    x_ND: NDArray[np.float32],
+    rejected_N: NDArray[np.bool_],
+    settings: HeadSettings,
+    generator: torch.Generator,
+    device: torch.device | None = None,
 ) -> swag.State:
     """Logistic regression of rejects (1) against trusted images (0), both classes weighing the same.
 
@@ -137,6 +145,8 @@ def fit_head(
     Args:
         x_ND: standardised features (see `Scaler`).
         rejected_N: True = reject. Both kinds must occur.
+        generator: order of the rows; a CPU generator, so that the order is the same on every device.
+        device: where the products are taken; None is the CPU.
 
     Returns:
         SWAG state with the tensors `weight` (D,) and `bias` ().
@@ -144,37 +154,40 @@ def fit_head(
     Raises:
         InputError: fewer than 2 snapshots (before any work).
     """
+    import torch
+
+    from swag_ray.core import swag
+
     count, rejects = len(x_ND), int(rejected_N.sum())
     if not 0 < rejects < count:
         raise ValueError(f"the head needs trusted images and rejects, not {count - rejects} and {rejects}")
     snapshots(count, settings)
-    rows_ND = torch.from_numpy(np.ascontiguousarray(x_ND, dtype=np.float32))
-    target_N = torch.from_numpy(rejected_N.astype(np.float32))
-    balance_N = torch.where(target_N > 0, count / (2 * rejects), count / (2 * (count - rejects)))
-    weight_D, bias = torch.zeros(rows_ND.shape[1]), torch.zeros(())
-    buffer_BD = torch.empty(min(settings.batch_size, count), rows_ND.shape[1])
-    speed_D, speed = torch.zeros_like(weight_D), torch.zeros(())
-    state = swag.init({"weight": weight_D, "bias": bias}, settings.max_columns)
-    step = 0
-    for epoch in range(settings.warmup_epochs + settings.swag_epochs):
-        collecting = epoch >= settings.warmup_epochs
-        order_N = torch.randperm(count, generator=generator)
-        for start in range(0, count, settings.batch_size):
-            batch_B = order_N[start : start + settings.batch_size]
-            # Gathered once into one buffer: it stays in the cache for both products, and no step maps new memory.
-            rows_BD = torch.index_select(rows_ND, 0, batch_B, out=buffer_BD[: len(batch_B)])
-            error_B = (torch.sigmoid(rows_BD @ weight_D + bias) - target_N[batch_B]) * balance_N[batch_B]
-            error_B /= len(batch_B)
-            speed_D.mul_(settings.momentum).add_(error_B @ rows_BD).add_(weight_D, alpha=settings.weight_decay)
-            speed.mul_(settings.momentum).add_(error_B.sum())
-            weight_D.sub_(speed_D, alpha=settings.learning_rate)
-            bias.sub_(speed, alpha=settings.learning_rate)
-            if collecting and settings.collect_every is not None:
-                step += 1
-                if step % settings.collect_every == 0:
+    with torch.inference_mode():
+        rows_ND = torch.from_numpy(np.ascontiguousarray(x_ND, dtype=np.float32)).to(device)
+        target_N = torch.from_numpy(rejected_N.astype(np.float32)).to(device)
+        balance_N = torch.where(target_N > 0, count / (2 * rejects), count / (2 * (count - rejects)))
+        weight_D, bias = rows_ND.new_zeros(rows_ND.shape[1]), rows_ND.new_zeros(())
+        buffer_BD = rows_ND.new_empty(min(settings.batch_size, count), rows_ND.shape[1])
+        speed_D, speed = torch.zeros_like(weight_D), torch.zeros_like(bias)
+        state = swag.init({"weight": weight_D, "bias": bias}, settings.max_columns)
+        step = 0
+        for epoch in range(settings.warmup_epochs + settings.swag_epochs):
+            collecting = epoch >= settings.warmup_epochs
+            order_N = torch.randperm(count, generator=generator).to(rows_ND.device)
+            columns = (order_N, target_N[order_N], balance_N[order_N])
+            for batch_B, target_B, balance_B in zip(*(c.split(settings.batch_size) for c in columns), strict=True):
+                # Gathered once into one buffer: both products read it, and no step maps new memory.
+                rows_BD = torch.index_select(rows_ND, 0, batch_B, out=buffer_BD[: len(batch_B)])
+                error_B = (rows_BD @ weight_D).add_(bias).sigmoid_().sub_(target_B).mul_(balance_B).div_(len(batch_B))
+                speed_D.mul_(settings.momentum).add_(error_B @ rows_BD).add_(weight_D, alpha=settings.weight_decay)
+                speed.mul_(settings.momentum).add_(error_B.sum())
+                weight_D.sub_(speed_D, alpha=settings.learning_rate)
+                bias.sub_(speed, alpha=settings.learning_rate)
+                step += collecting
+                if collecting and settings.collect_every is not None and step % settings.collect_every == 0:
                     state = swag.update(state, {"weight": weight_D, "bias": bias})
-        if collecting and settings.collect_every is None:
-            state = swag.update(state, {"weight": weight_D, "bias": bias})
+            if collecting and settings.collect_every is None:
+                state = swag.update(state, {"weight": weight_D, "bias": bias})
     return state
 
 
@@ -182,8 +195,10 @@ def sample_weights(
     state: swag.State, generators: Sequence[torch.Generator]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """One draw of a head per generator: weight (S, D) and bias (S,), float32."""
+    from swag_ray.core import swag
+
     draws = swag.sample_many(state, generators)
-    return draws["weight"].numpy(), draws["bias"].numpy()
+    return draws["weight"].cpu().numpy(), draws["bias"].cpu().numpy()
 
 
 def logits(

@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from swag_ray.core.metrics import roc_auc, two_sided
-
 THUMBNAIL = 32
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 GREY = ("mean", "sd", "q05", "q25", "q50", "q75", "q95")
@@ -92,6 +90,8 @@ def shortcut_aucs(
     Raises:
         ValueError: labels of one class or another length, no seeds, a property that is not finite.
     """
+    from swag_ray.core.metrics import roc_auc, two_sided  # scikit-learn, which no actor needs
+
     width_N, height_N = np.asarray(stats_test.size_N2, dtype=np.float64).T
     candidates: dict[str, list[NDArray[Any]]] = {
         "thumbnail_1nn": [nearest_distance(stats_test.thumbnail_NHW, stats_seed.thumbnail_NHW)],

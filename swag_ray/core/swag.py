@@ -20,7 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-MIN_COLUMNS = 2  # the low-rank part divides by K - 1
+from swag_ray.core.schedule import MIN_SNAPSHOTS
+
+MIN_COLUMNS = MIN_SNAPSHOTS  # the low-rank part divides by K - 1
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 if TYPE_CHECKING:  # importing torch costs seconds; listing a folder needs none of it
@@ -112,10 +114,25 @@ def _grey(data: bytes, found: str) -> torch.Tensor:
     return _grey_by_pil(data)
 
 
+def picture(data: bytes, size: int) -> NDArray[np.uint8]:
+    """The image as grey levels (size, size) for people to look at, within rounding what `read_grey` gives, no torch.
+
+    Raises:
+        ImageError: as `read_grey`.
+    """
+    _checked_format(data)
+    resized = Image.fromarray(_levels_by_pil(data)).resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(resized).round().clip(0, 255).astype(np.uint8)
+
+
 def _grey_by_pil(data: bytes) -> torch.Tensor:
-    import numpy as np
     import torch
 
+    return torch.from_numpy(_levels_by_pil(data))[None]
+
+
+def _levels_by_pil(data: bytes) -> NDArray[np.float32]:
+    """Grey levels 0..255, (H, W)."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -123,8 +140,8 @@ def _grey_by_pil(data: bytes) -> torch.Tensor:
                 image.load()
                 upright = ImageOps.exif_transpose(image)
                 deep = upright.mode.startswith("I")  # PIL would clip 16-bit levels at 255
-                grey_HW = np.array(upright if deep else upright.convert("L"), dtype=np.float32)
+                grey_HW: NDArray[np.float32] = np.array(upright if deep else upright.convert("L"), dtype=np.float32)
     except Exception as error:
         reason = "truncated" if "truncated" in str(error).lower() else f"broken image data ({type(error).__name__})"
         raise ImageError(reason) from None
-    return torch.from_numpy(grey_HW)[None] / (257 if deep else 1)
+    return grey_HW / np.float32(257 if deep else 1)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from swag_ray.core.head import pool_features
 from swag_ray.core.shortcuts import ImageStatistics, image_statistics
 from swag_ray.errors import InputError
-from swag_ray.stages import VERSIONS, Store, digest
+from swag_ray.stages import VERSIONS, Arrays, Result, Store, digest, stage_key
 
 if TYPE_CHECKING:
     from swag_ray.core.backbone import Backbone
@@ -57,11 +57,28 @@ class FeatureSpec:
             ["grey", "bilinear antialias", "mean pool 3", "float16", "fused", BATCH, GPU_BATCH],
         )
 
-    def build(self, *, fused: bool = True) -> Backbone:
-        """The backbone, ready to run, or (`fused` False) with its weights as they are stored."""
-        from swag_ray.core.backbone import build_backbone
+    def weights_in(self, store: Store) -> Arrays:
+        """The backbone's tensors, weights and normalisation, by name: found and checked once, then a stage like others,
+        so that neither an actor nor a later run needs the package, the file or the hub that they came from.
 
-        return build_backbone(self.backbone, self.weights, self.strides, self.grid, fused=fused)
+        Raises:
+            InputError: unknown model or stride, or weights that cannot be had here.
+        """
+
+        def compute() -> Result:
+            from swag_ray.core.backbone import build_backbone
+
+            backbone = build_backbone(self.backbone, self.weights, self.strides, self.grid, fused=False)
+            return Result({name: tensor.numpy() for name, tensor in backbone.state_dict().items()})
+
+        reads = {"name": self.backbone, "weights": self.weights_digest, "strides": self.strides, "grid": self.grid}
+        return store.stage("backbone", stage_key("backbone", reads), compute).arrays
+
+    def build(self, weights: Arrays) -> Backbone:
+        """The backbone, ready to run, from what `weights_in` gave or a detector bundle keeps."""
+        from swag_ray.core.backbone import restore_backbone
+
+        return restore_backbone(self.backbone, self.strides, self.grid, weights)
 
 
 def extract(backbone: Backbone, images: Iterable[bytes], image_size: int) -> Iterator[dict[str, Any]]:
@@ -268,7 +285,7 @@ class FeatureReader:
 
     def _table(self, path: str, columns: list[str]) -> pa.Table:
         return pq.read_table(
-            path, columns=columns, filesystem=self.store.fs, memory_map=True, use_threads=False,
+            path, columns=columns, filesystem=self.store.fs, use_threads=False,
             page_checksum_verification=True,
         )  # fmt: skip
 

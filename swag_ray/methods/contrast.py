@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swag_ray.core import head
+from swag_ray.core.device import device
 from swag_ray.core.seeding import torch_generator
 from swag_ray.data.features import FeatureReader
 from swag_ray.methods.tasks import FitTask, ScoreTask, by_fold
@@ -44,7 +45,7 @@ def fit_head(reader: FeatureReader, task: FitTask, settings: ContrastSettings) -
     assert task.rejected is not None
     scaler = head.Scaler.fit(_pooled(reader, task.seeds, settings))
     x_ND = scaler.apply(_pooled(reader, task.train, settings))
-    state = head.fit_head(x_ND, task.rejected, settings.fit, torch_generator(*task.names, "fit"))
+    state = head.fit_head(x_ND, task.rejected, settings.fit, torch_generator(*task.names, "fit"), device())
     generators = [torch_generator(*task.names, "sample", s) for s in range(settings.samples)]
     weight_SD, bias_S = head.sample_weights(state, generators)
     return {"mean": scaler.mean_D, "sd": scaler.sd_D, "weight": weight_SD, "bias": bias_S}

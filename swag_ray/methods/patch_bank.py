@@ -8,7 +8,8 @@ Shapes: N images, P patches, C channels of one stride, D embedding dimensions, M
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ from swag_ray.methods.tasks import FitTask, ScoreTask, by_fold
 from swag_ray.stages import Arrays
 
 Standard = dict[int, NDArray[np.float32]]
+BLOCK = 512  # images read at a time for a bounded bank
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class BankSettings:
         coreset_ratio: share of the patches kept.
         whitening: shrinkage of the whitening, None for none. An adapter brings its own, and reads no other.
         neighbours, top_fraction: k nearest rows of a patch distance; share of an image's patches averaged.
+        max_rows: rows held at most, None for no bound.
     """
 
     strides: tuple[int, ...]
@@ -42,6 +45,7 @@ class BankSettings:
     whitening: float | None
     neighbours: int
     top_fraction: float
+    max_rows: int | None = None
 
 
 def standardisation(patches: Patches) -> Arrays:
@@ -78,24 +82,49 @@ def join(standard: Standard) -> NDArray[np.float32]:
     return np.divide(x, np.maximum(length, 1e-12), dtype=np.float32)
 
 
-def bank_rows(patches: int, ratio: float) -> int:
+def bank_rows(patches: int, ratio: float, max_rows: int | None) -> int:
     """Rows of a bank that is picked from so many patches."""
-    return max(1, int(ratio * patches))
+    return min(max(1, int(ratio * patches)), max_rows or patches)
 
 
-def pick_rows(embedded_NPD: NDArray[np.float32], patches: Patches, image_N: NDArray[np.int64], ratio: float) -> Arrays:
+def blocks(images: int, places: int, settings: BankSettings) -> list[slice]:
+    """How the images of a bank are gone through: all at once, or in blocks where `max_rows` cuts the bank short."""
+    bounded = bank_rows(images * places, settings.coreset_ratio, None) > (settings.max_rows or math.inf)
+    step = BLOCK if bounded else images
+    return [slice(start, min(start + step, images)) for start in range(0, images, step)]
+
+
+def pick_rows(
+    parts: Iterable[tuple[NDArray[np.float32], Patches, NDArray[np.int64]]], patches: int, settings: BankSettings
+) -> Arrays:
     """Greedy k-center over all patches: what the bank holds, with each row's origin.
+
+    Several parts are merged and reduced (Har-Peled & Mazumdar 2004): each joins the rows kept so far, of which as many
+    as the bank may hold are picked again. A row given up is then covered by one that may be given up later, so the
+    covering radii of the steps can add up; memory stays that of one part.
+
+    Args:
+        parts: blocks of images: embedded (n, P, D), raw patches, and what they are as cohort rows.
+        patches: of all parts together.
 
     Returns:
         image (M,) cohort row, patch (M,), raw.<stride> (M, C) float16.
     """
-    count, places = embedded_NPD.shape[:2]
-    flat = embedded_NPD.reshape(count * places, -1)
-    picks = k_center(flat, bank_rows(len(flat), ratio))
-    rows: Arrays = {"image": image_N[picks // places].astype(np.int64), "patch": (picks % places).astype(np.int32)}
-    for stride, x in patches.items():
-        rows[f"raw.{stride}"] = x.reshape(count * places, -1)[picks]
-    return rows
+    wanted = bank_rows(patches, settings.coreset_ratio, settings.max_rows)
+    kept: Arrays = {}
+    for embedded_NPD, raw, image_N in parts:
+        count, places = embedded_NPD.shape[:2]
+        rows: Arrays = {
+            "embedded": embedded_NPD.reshape(count * places, -1),
+            "image": np.repeat(image_N.astype(np.int64), places),
+            "patch": np.tile(np.arange(places, dtype=np.int32), count),
+        }
+        rows |= {f"raw.{stride}": x.reshape(count * places, -1) for stride, x in raw.items()}
+        if kept:
+            rows = {name: np.concatenate([kept[name], a]) for name, a in rows.items()}
+        picks = k_center(rows["embedded"], min(wanted, len(rows["embedded"])))
+        kept = {name: a[picks] for name, a in rows.items()}
+    return {name: a for name, a in kept.items() if name != "embedded"}
 
 
 def raw_rows(fold: Mapping[str, NDArray[Any]], strides: tuple[int, ...]) -> Patches:
@@ -109,8 +138,14 @@ def fit_bank(reader: FeatureReader, task: FitTask, settings: BankSettings) -> Ar
     model = standardisation(seeds)
     if settings.whitening is not None:
         model |= fit_whitening(seeds, model, settings.whitening)
-    patches = reader.patches(task.train, settings.strides)
-    return model | pick_rows(embed(patches, model), patches, task.image, settings.coreset_ratio)
+    images, places = len(task.train), next(iter(seeds.values())).shape[1]
+
+    def parts() -> Iterator[tuple[NDArray[np.float32], Patches, NDArray[np.int64]]]:
+        for block in blocks(images, places, settings):
+            patches = reader.patches(task.train.take(np.arange(images)[block]), settings.strides)
+            yield embed(patches, model), patches, task.image[block]
+
+    return model | pick_rows(parts(), images * places, settings)
 
 
 def score_bank(

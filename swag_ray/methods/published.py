@@ -10,21 +10,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from swag_ray.core import adapter, swag
-from swag_ray.core.adapter import AdapterSettings
+from swag_ray.core.device import device
 from swag_ray.core.knn import Index
+from swag_ray.core.schedule import AdapterSettings
 from swag_ray.core.score import image_score, patch_distances
 from swag_ray.core.seeding import torch_generator
 from swag_ray.data.features import FeatureReader, Patches
-from swag_ray.methods.patch_bank import BankSettings, Standard, pick_rows, raw_rows, standardisation, standardise
+from swag_ray.methods.patch_bank import (
+    BankSettings,
+    Standard,
+    blocks,
+    pick_rows,
+    raw_rows,
+    standardisation,
+    standardise,
+)
 from swag_ray.methods.tasks import FitTask, ScoreTask, by_fold
 from swag_ray.stages import Arrays
+
+if TYPE_CHECKING:  # the actors train; their driver never loads torch
+    from swag_ray.core import adapter
 
 MEAN = -1  # stands for the SWA mean where a sample number is expected
 
@@ -53,11 +63,15 @@ def fit_published(reader: FeatureReader, task: FitTask, settings: PublishedSetti
         mean.*, sd.* standardisation; mu.*, cov.* moments of the training patches; iterate.*, mean_weights.*,
         sample<s>.* weights; image, patch, raw.* of the bank; reference_variance, collapsed.
     """
+    import torch
+
+    from swag_ray.core import adapter
+
     strides = settings.bank.strides
     model = standardisation(reader.patches(task.seeds, strides))
     patches = reader.patches(task.train, strides)
     standard = standardise(patches, model)
-    tensors = {s: torch.from_numpy(x) for s, x in standard.items()}
+    tensors = {s: torch.from_numpy(x).to(device()) for s, x in standard.items()}
     moments = {s: adapter.patch_moments(x) for s, x in tensors.items()}
     if task.start is None:
         params = adapter.init_adapter(moments, settings.dim, torch_generator(*task.names, "start"))
@@ -71,16 +85,23 @@ def fit_published(reader: FeatureReader, task: FitTask, settings: PublishedSetti
     )  # fmt: skip
     weights = {"iterate": fitted.params} | _posterior(fitted, task.names, settings.samples)
     for stride, m in moments.items():
-        model |= {f"mu.{stride}": m.mean_C.numpy(), f"cov.{stride}": m.cov_CC.numpy()}
-    model |= {f"{kind}.{name}": t.numpy() for kind, params in weights.items() for name, t in params.items()}
+        model |= {f"mu.{stride}": m.mean_C.cpu().numpy(), f"cov.{stride}": m.cov_CC.cpu().numpy()}
+    model |= {f"{kind}.{name}": t.cpu().numpy() for kind, params in weights.items() for name, t in params.items()}
     first = fitted.variance_trace[0] if reference is None else reference
     model |= {"reference_variance": np.array(first), "collapsed": np.array(fitted.collapsed)}
     embedded = embed(standard, model, MEAN)
-    return model | pick_rows(embedded, patches, task.image, settings.bank.coreset_ratio)
+    images, places = embedded.shape[:2]
+    parts = (
+        (embedded[block], {s: x[block] for s, x in patches.items()}, task.image[block])
+        for block in blocks(images, places, settings.bank)
+    )
+    return model | pick_rows(parts, images * places, settings.bank)
 
 
 def _posterior(fitted: adapter.AdapterFit, names: tuple[object, ...], samples: int) -> dict[str, adapter.Params]:
     """The SWA mean and the samples; a fit that collapsed before it had two snapshots stands for itself."""
+    from swag_ray.core import swag
+
     if fitted.swag is None:
         return {kind: fitted.params for kind in ("mean_weights", *(f"sample{s}" for s in range(samples)))}
     drawn = {f"sample{s}": swag.sample(fitted.swag, torch_generator(*names, "sample", s)) for s in range(samples)}
@@ -91,13 +112,18 @@ def embed(standard: Standard, fold: Mapping[str, NDArray[Any]], sample: int) -> 
     """Standardised patches through the adapter under the SWA mean (`MEAN`) or a sample's weights: (..., D), length
     1.
     """
+    import torch
+
+    from swag_ray.core import adapter
+
     kind = "mean_weights" if sample == MEAN else f"sample{sample}"
     moments = {
-        s: adapter.Moments(0, torch.from_numpy(fold[f"mu.{s}"]), torch.from_numpy(fold[f"cov.{s}"])) for s in standard
+        s: adapter.Moments(0, *(torch.from_numpy(fold[f"{name}.{s}"]).to(device()) for name in ("mu", "cov")))
+        for s in standard
     }
     with torch.inference_mode():
-        tensors = {s: torch.from_numpy(x) for s, x in standard.items()}
-        embedded: NDArray[np.float32] = adapter.embed(_weights(fold, kind), tensors, moments).numpy()
+        tensors = {s: torch.from_numpy(x).to(device()) for s, x in standard.items()}
+        embedded: NDArray[np.float32] = adapter.embed(_weights(fold, kind), tensors, moments).cpu().numpy()
     return embedded
 
 
@@ -124,5 +150,8 @@ def distances(patches: Patches, fold: Arrays, settings: BankSettings, sample: in
 
 
 def _weights(fold: Mapping[str, NDArray[Any]], kind: str) -> adapter.Params:
+    import torch
+
     prefix = f"{kind}."
-    return {n.removeprefix(prefix): torch.from_numpy(np.array(a)) for n, a in fold.items() if n.startswith(prefix)}
+    named = {n.removeprefix(prefix): a for n, a in fold.items() if n.startswith(prefix)}
+    return {n: torch.from_numpy(np.array(a)).to(device()) for n, a in named.items()}

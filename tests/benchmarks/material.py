@@ -92,15 +92,18 @@ def in_process(bench: Bench, method: str, *overrides: str) -> tuple[Lab, Audit]:
 
 
 def _own_store(bench: Bench, method: str, overrides: Sequence[str]) -> Source:
-    """The family's own store, whose features are those of the shared one, extracted where they are missing."""
-    shared = config(bench, method)
-    with Workers(cpus=bench.cores) as workers:
-        prepare(look(shared, Progress()), workers, Progress())
-    own = bench.folder / "store"
+    return look(config(bench, method, f"store={own_store(bench, method)}", *overrides), Progress())
+
+
+def own_store(bench: Bench, method: str, name: str = "store") -> Path:
+    """A store of the family's own, whose features are those of the shared one, extracted where they are missing."""
+    own = bench.folder / name
     if not own.exists():
+        with Workers(cpus=bench.cores) as workers:
+            prepare(look(config(bench, method), Progress()), workers, Progress())
         own.mkdir()
         (own / "features").symlink_to(bench.store.absolute() / "features")
-    return look(config(bench, method, f"store={own}", *overrides), Progress())
+    return own
 
 
 def patch_rows(bench: Bench, count: int) -> tuple[NDArray[np.float32], str]:

@@ -13,7 +13,6 @@ from swag_ray.core import swag
 from swag_ray.core.adapter import (
     BN_EPS,
     AdapterFit,
-    AdapterSettings,
     Moments,
     bn_moments,
     compactness,
@@ -22,9 +21,9 @@ from swag_ray.core.adapter import (
     fit_adapter,
     init_adapter,
     patch_moments,
-    schedule,
 )
 from swag_ray.core.knn import Index
+from swag_ray.core.schedule import AdapterSettings, schedule
 from swag_ray.core.score import patch_distances
 from swag_ray.errors import InputError
 

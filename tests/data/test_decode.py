@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from swag_ray.data.decode import ImageError, read_grey
+from swag_ray.data.decode import ImageError, picture, read_grey
 from tests.data.images import blocks, encoded, real_set
 
 SIDE = 64
@@ -131,7 +131,7 @@ def test_damaged_bytes_never_end_the_process(grey: Image.Image) -> None:
     """In a process of its own: torchvision 0.29 segfaults on damaged PNGs."""
     code = f"""
 import numpy as np
-from swag_ray.data.decode import ImageError, read_grey
+from swag_ray.data.decode import ImageError, picture, read_grey
 generator = np.random.default_rng(0)
 for whole in {[encoded(grey, form) for form in ("JPEG", "PNG")]!r}:
     for _ in range(200):
@@ -184,3 +184,12 @@ def test_real_images_agree_with_pil() -> None:
         with Image.open(path) as image:
             expected = np.asarray(image.resize((256, 256), Image.Resampling.BILINEAR)).astype(int)
         assert abs(levels(path.read_bytes(), 256) - expected).max() <= 1
+
+
+def test_the_picture_for_people_is_what_the_network_sees(grey: Image.Image) -> None:
+    for image in (grey, grey.resize((150, 90)), grey.convert("RGBA")):
+        seen = picture(encoded(image), 32)
+        assert seen.shape == (32, 32) and seen.dtype == np.uint8
+        assert abs(seen.astype(int) - levels(encoded(image), 32)).max() <= 1
+    with pytest.raises(ImageError, match="truncated"):
+        picture(encoded(grey)[:-20], 32)
