@@ -15,6 +15,9 @@ def emulated(nodes: int, cpus: int, *, object_store_mb: int = 200) -> Iterator[A
     """
     from ray.cluster_utils import Cluster
 
+    from swag_ray.cluster.address import use_token
+
+    use_token()  # `ray start` does; with none here, a driver that has one would turn the nodes' calls away
     size = {"num_cpus": cpus, "object_store_memory": object_store_mb * 2**20}
     cluster = Cluster(initialize_head=True, head_node_args=size | {"include_dashboard": False})
     try:

@@ -158,7 +158,7 @@ def test_wrong_values_name_field_value_and_rule(override: str, parts: list[str])
         ("roundz=3", "roundz: unknown key; did you mean rounds?"),
         ("dataset.digit_anatomie.x=3", "did you mean dataset.digit_anatomy?"),
         ("query.budget=0", "query: unknown key; known here: name, random_seed"),
-        ("memory.rows=1000", "memory.rows: unknown key; known here: strides, coreset_ratio"),
+        ("memory.limit=1000", "memory.limit: unknown key; known here: strides, coreset_ratio"),
     ],
 )
 def test_unknown_keys_name_the_nearest_known_one(override: str, hint: str) -> None:

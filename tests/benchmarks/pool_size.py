@@ -23,11 +23,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from swag_ray.cluster.features import LARGE_SHARD, MANY, SHARD
+from swag_ray.cluster.features import LARGE_SHARD, MANY, SHARD, feature_set
 from swag_ray.cluster.workers import Workers
 from swag_ray.config import Config
 from swag_ray.data.cohort import build_cohort
-from swag_ray.data.features import Patches, Rows, shard_table, write_shard
+from swag_ray.data.features import FeatureSpec, Patches, shard_table, write_shard
 from swag_ray.data.split import make_split
 from swag_ray.experiment import incremental_loop
 from swag_ray.fits import Lab
@@ -37,7 +37,7 @@ from tests.benchmarks.material import config, in_process, start_actors
 from tests.benchmarks.measure import REPOSITORY, Bench, Goal, Row, Skip
 from tests.processes import descendants
 
-FINGERPRINT = "mixed"
+SPEC = FeatureSpec("mixed", "none", "none", 256, (8, 16, 32), 8)  # names the store; nobody extracts with it
 SEEDS, TESTS, SOURCE = 400, 200, 2_000
 MB = 2**20
 
@@ -152,7 +152,7 @@ def make_store(root: Path, source: Patches, size: int) -> None:
             for i in range(number)
         ]
         table = shard_table(_names(start, number), rows, list(source))
-        write_shard(store, store.path("features", FINGERPRINT, f"{start // shard:05d}.parquet"), table)
+        write_shard(store, store.path("features", SPEC.fingerprint, f"{start // shard:05d}.parquet"), table)
 
 
 def _names(start: int, number: int) -> list[str]:
@@ -161,7 +161,7 @@ def _names(start: int, number: int) -> list[str]:
 
 def run_loop(settings: Config, root: Path, size: int) -> float:
     """Row 0, one round and the last fit on a made pool, on sample actors; seconds without the start of Ray."""
-    count, shard = sizes_of(size)
+    count, _ = sizes_of(size)
     ids = _names(0, count)
     test_N = np.arange(count) >= count - TESTS
     # Every train image is called a normal: no label is read by the loop, and the share of seeds sets their number.
@@ -175,12 +175,12 @@ def run_loop(settings: Config, root: Path, size: int) -> float:
     cut = make_split(
         table, seed_fraction=SEEDS / (SEEDS + size), folds=settings.split.folds, contamination=None, random_seed=0
     )
-    number = np.arange(count, dtype=np.int32)
-    cohort, _ = build_cohort(table, cut, Rows(number // shard, number % shard), settings.split.folds, FINGERPRINT)
-    del table, ids, cut
     store = Store(root)
     with Workers() as workers:
-        workers.attach(store.root, FINGERPRINT, [f"{i:05d}.parquet" for i in range(-(-count // shard))], cohort.seeds)
+        features = feature_set(store, SPEC, ids, ids, workers.session)  # all there: found, indexed, and looked up
+        cohort, _ = build_cohort(table, cut, features.rows, settings.split.folds, features.fingerprint)
+        workers.attach(store.root, features.fingerprint, features.shards, cohort.seeds)
+        del table, ids, cut, features
         start_actors(workers, workers.session().actors)
         start = time.perf_counter()
         incremental_loop(Lab(settings, store, cohort, workers, Progress()))
