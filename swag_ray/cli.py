@@ -6,12 +6,17 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from swag_ray.errors import InputError
+
+if TYPE_CHECKING:
+    from swag_ray.progress import Progress
 
 app = typer.Typer(
     name="swag-ray", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -75,6 +80,35 @@ def _flushed(code: int) -> int:
     return code
 
 
+def _resumed(command: str, config: str | None, out: Path | None, resume: Path | None) -> tuple[str, Path | None]:
+    """The config to read and where to write, from CONFIG and --out or from --resume."""
+    if (config is None) == (resume is None):
+        raise InputError(f"{command}: give either a CONFIG or --resume DIR")
+    if resume is None:
+        return str(config), out
+    if out is not None and out != resume:
+        raise InputError(f"{command}: --resume DIR already says where; leave --out away")
+    holds = resume / {"run": "config.yaml", "sweep": "sweep.yaml"}[command]
+    if not holds.is_file():
+        raise InputError(f"--resume: '{resume}' holds no {command} (no {holds.name})")
+    return str(holds), resume
+
+
+@contextmanager
+def _interruptible(progress: Progress) -> Iterator[None]:
+    """A scheduler's kill ends as cleanly as Ctrl-C; both are remembered for the next phase."""
+    asked: list[int] = []
+
+    def interrupt(number: int, _: Any) -> NoReturn:
+        asked.append(number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
+    progress.interrupted = lambda: bool(asked)
+    yield
+
+
 @app.command()
 def run(
     config: Annotated[
@@ -92,27 +126,11 @@ def run(
     from swag_ray import terminal
     from swag_ray.config import load_config
 
-    if (config is None) == (resume is None):
-        raise InputError("run: give either a CONFIG or --resume DIR")
-    if resume is not None:
-        if out is not None and out != resume:
-            raise InputError("run: --resume DIR already says where; leave --out away")
-        if not (resume / "config.yaml").is_file():
-            raise InputError(f"--resume: '{resume}' holds no run (no config.yaml)")
-        config, out = str(resume / "config.yaml"), resume
-    loaded = load_config(str(config), set_ or [])
-    asked: list[int] = []
-
-    def interrupt(number: int, _: Any) -> NoReturn:
-        asked.append(number)
-        raise KeyboardInterrupt
-
-    for number in (signal.SIGINT, signal.SIGTERM):  # a scheduler's kill ends as cleanly as Ctrl-C
-        signal.signal(number, interrupt)
-    with terminal.shown(quiet=quiet or as_json) as screen:
+    config, out = _resumed("run", config, out, resume)
+    loaded = load_config(config, set_ or [])
+    with terminal.shown(quiet=quiet or as_json) as screen, _interruptible(screen.progress):
         from swag_ray.run import run_experiment
 
-        screen.progress.interrupted = lambda: bool(asked)
         screen.header(loaded)
         done = run_experiment(
             loaded, out, address=address, profile=profile, progress=screen.progress, on_round=screen.round
@@ -120,6 +138,40 @@ def run(
         screen.summary(done)
     if as_json:
         print(json.dumps(done.metrics))
+
+
+@app.command()
+def sweep(
+    config: Annotated[
+        str | None, typer.Argument(metavar="[CONFIG]", help="Sweep's YAML; not needed with --resume.")
+    ] = None,
+    set_: Set = None,
+    out: Annotated[Path | None, typer.Option(help="Sweep directory (default: sweeps/NAME).")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the sweep in this directory.")] = None,
+    address: Annotated[str | None, typer.Option(help="Join a running Ray cluster: `auto` or HOST:PORT.")] = None,
+    wait: Annotated[float, typer.Option(help="Minutes to wait for nodes, where a trial does not fit yet.")] = 0.0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run many trials around one config, over datasets and seeds, or go on with them."""
+    from swag_ray import terminal
+    from swag_ray.sweep_config import load_sweep
+
+    config, out = _resumed("sweep", config, out, resume)
+    loaded = load_sweep(config, set_ or [])
+    with terminal.shown(quiet=quiet or as_json) as screen, _interruptible(screen.progress):
+        from swag_ray.sweep import run_sweep
+        from swag_ray.terminal_sweep import SweepScreen
+
+        with SweepScreen(screen.console, loaded) as live:
+            done = run_sweep(
+                loaded, out, address=address, wait=60 * wait, progress=live.progress, on_report=live.report
+            )
+        live.summary(done)
+    if as_json:
+        print(json.dumps(done.table.to_pylist()))
+    if done.count("failed"):
+        raise typer.Exit(1)
 
 
 @app.command()

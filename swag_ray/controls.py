@@ -25,9 +25,9 @@ TEXTS: dict[Control, str] = {
 }
 
 
-def run_controls(lab: Lab, audit: Audit, trajectory: Trajectory) -> dict[Control, Fit]:
+def run_controls(lab: Lab, audit: Audit, trajectory: Trajectory) -> dict[str, Fit]:
     """The config's controls, each as the fit that is evaluated; those that need labels are absent without them."""
-    done: dict[Control, Fit] = {}
+    done: dict[str, Fit] = {}
     quiet = replace(lab, progress=Progress())  # a control's own rounds are not the run's
     for name in lab.config.controls:
         with lab.progress.phase("controls", TEXTS[name]):

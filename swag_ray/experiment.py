@@ -154,10 +154,11 @@ def decide(lab: Lab, n: int, fit: Fit, before: Decision | None, rule: Rule) -> D
     if rule.allowed_N is not None and n:
         reads |= {"allowed": digest(rule.allowed_N)}
     key = stage_key("decide", reads, [fit.key, *([before.key] if before else [])])
-    result = lab.store.load("decide", key)
-    if result is None:
-        result = _first_decision(lab, fit) if before is None else _next_decision(lab, n, fit, before, rule)
-        lab.workers.admit(key, result)
+
+    def compute() -> Result:
+        return _first_decision(lab, fit) if before is None else _next_decision(lab, n, fit, before, rule)
+
+    result = lab.store.stage("decide", key, compute, lab.workers.admit)
     flags = {name: bool(result.info[name]) for name in ("relaxed", "relaxed_used", "exhausted")}
     return Decision(key, result.arrays, **flags)
 

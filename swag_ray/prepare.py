@@ -85,10 +85,11 @@ def prepare(source: Source, workers: Workers, progress: Progress) -> Prepared:
     order = np.lexsort([np.arange(len(table)), np.asarray(table.column("split").to_pylist())])
     ordered = table.take(pa.array(order))
     paths = [str(listing.root / p) for p in ordered.column("path").to_pylist()]
+    digests = ordered.column("sha256").to_pylist()
     with progress.phase("features", f"features of {len(table)} images ({config.backbone.name})"):
         features = feature_set(
-            store, spec, paths, ordered.column("sha256").to_pylist(), workers.session, progress.advance, progress.expect
-        )
+            store, spec, paths, digests, workers.extraction, progress.advance, progress.expect
+        )  # fmt: skip
     unreadable = _unreadable(config, listing, features)
     back = np.argsort(order)
     readable = np.flatnonzero(features.rows.shard_N[back] >= 0)

@@ -12,11 +12,9 @@ from __future__ import annotations
 import json
 import os
 import platform
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -29,15 +27,12 @@ from numpy.typing import NDArray
 from swag_ray.cluster.address import check_address
 from swag_ray.cluster.workers import Workers
 from swag_ray.config import Config
-from swag_ray.controls import run_controls
-from swag_ray.core.calibrate import DegenerateScores
 from swag_ray.data.decode import ImageError, picture
-from swag_ray.data.features import DamagedShard
 from swag_ray.detector import Detector, save_detector, score_maps
 from swag_ray.errors import InputError
-from swag_ray.experiment import Row, Trajectory, incremental_loop
-from swag_ray.fits import Fit, bank_settings, contrast_settings, patch_bank_fit
-from swag_ray.prepare import Prepared, Source, feature_reader, look, prepare
+from swag_ray.fits import Fit, bank_settings, contrast_settings
+from swag_ray.outcome import Outcome, carry_out
+from swag_ray.prepare import Prepared, look
 from swag_ray.progress import Progress
 from swag_ray.run_directory import (
     MANIFEST_FILE,
@@ -107,107 +102,58 @@ def run_experiment(
     progress = progress or Progress()
     source = look(config, progress)
     options = config.cluster.model_dump() | {"address": address}
+
+    def finish(outcome: Outcome, workers: Workers) -> None:
+        with progress.phase("evaluate", "writing the results"):
+            overlays = _overlays(outcome) if config.report.images else None
+            _write_results(directory, outcome, overlays)
+        timing = outcome.metrics["timing"] = _timing(progress, time.perf_counter() - started)
+        with writing(directory):
+            _write_json(directory / MANIFEST_FILE, _manifest(outcome, timing))
+            if profile:
+                _write_json(directory / PROFILE_FILE, _profile(outcome.prepared, workers, progress))
+            _write_json(directory / METRICS_FILE, outcome.metrics)
+
     with claimed(directory, config):
-        damaged: set[str] = set()
-        while True:
-            try:
-                with Workers(**options) as workers:
-                    metrics = _carry_out(source, workers, directory, progress, on_round, started, profile)
-                break
-            except DamagedShard as error:
-                if error.path in damaged:
-                    raise
-                damaged.add(error.path)
-                error.remove(source.store)
-                progress.warning(f"'{error.path}' is damaged ({error.reason}); its images are extracted again")
+        outcome = carry_out(source, lambda: Workers(**options), progress, on_round, finish)
         from swag_ray.report import write_report
 
         write_report(directory)
-    return Run(directory, metrics)
+    return Run(directory, outcome.metrics)
 
 
-def _carry_out(
-    source: Source,
-    workers: Workers,
-    directory: Path,
-    progress: Progress,
-    on_round: Callable[[dict[str, Any]], None],
-    started: float,
-    profile: bool,
-) -> dict[str, Any]:
-    """Everything between the listing and the report; what is in the store is not computed again."""
-    try:
-        prepared = prepare(source, workers, progress)
-        lab, audit = prepared.lab, prepared.audit
-        for warning in prepared.warnings:
-            progress.warning(warning)
-        threading.Thread(target=import_module, args=["swag_ray.evaluate"], daemon=True).start()  # while Ray starts
-        seconds: list[float] = []
-        before = progress.seconds.get("fits", 0.0)
+def _write_results(directory: Path, outcome: Outcome, overlays: dict[str, Any] | None) -> None:
+    from swag_ray.evaluate import rounds_table, scores_table
 
-        def timed(row: Row) -> None:
-            from swag_ray.evaluate import round_figures
-
-            seconds.append(progress.seconds["fits"] - before - sum(seconds))
-            on_round(round_figures(lab, audit, row))
-
-        trajectory = incremental_loop(lab, on_row=timed)
-        controls = run_controls(lab, audit, trajectory)
-        with progress.phase("evaluate", "evaluating"):
-            metrics = _write_results(directory, prepared, trajectory, controls, seconds)
-    except DegenerateScores as error:
-        reason = f"dataset: the trusted seeds cannot calibrate anything ({error}); are they all one image?"
-        raise InputError(reason) from error
-    metrics["timing"] = _timing(progress, time.perf_counter() - started)
-    with writing(directory):
-        _write_json(directory / MANIFEST_FILE, _manifest(prepared, trajectory, controls, metrics["timing"]))
-        if profile:
-            _write_json(directory / PROFILE_FILE, _profile(prepared, workers, progress))
-        _write_json(directory / METRICS_FILE, metrics)
-    return metrics
-
-
-def _write_results(
-    directory: Path, prepared: Prepared, trajectory: Trajectory, controls: dict[Any, Fit], seconds: list[float]
-) -> dict[str, Any]:
-    from swag_ray.evaluate import evaluate, rounds_table, scores_table  # scikit-learn takes a second to import
-
+    prepared, last, grown = outcome.prepared, outcome.trajectory.last, outcome.grown
     lab, audit = prepared.lab, prepared.audit
-    last, decision = trajectory.last, trajectory.decision
-    # The grown bank serves heatmaps and the arm `bank` alone, so it is built once, here; `published` has one already.
-    members = np.union1d(lab.cohort.seeds, decision.held)
-    published = lab.config.method == "published"
-    grown = last if published else patch_bank_fit(lab, members, decision.key, score_pool=False)
-    reader = feature_reader(prepared)
-    metrics = evaluate(lab, audit, trajectory, controls, grown, reader)
-    for row, spent in zip(metrics["rounds"], seconds, strict=True):
-        row["seconds"] = spent
-    metrics["warnings"] = [*prepared.warnings, *_fit_warnings(trajectory)]
-    metrics["dataset"] = prepared.facts
-    detector = Detector(
-        name=lab.config.name, score_used=last.score_used, spec=prepared.spec, bank=bank_settings(lab.config),
-        head=contrast_settings(lab.config) if last.score_used == "head" else None,
-        rate=lab.config.calibration.false_positive_rate, seed_s=last.s_N[lab.cohort.seeds],
-        seed_fold=lab.cohort.fold_N[lab.cohort.seeds], models=last.folds, banks=grown.folds,
-    )  # fmt: skip
-    overlays = _overlays(prepared, detector, last) if lab.config.report.images else None
     weights = prepared.spec.weights_in(lab.store)
     with writing(directory):
         (directory / METRICS_FILE).unlink(missing_ok=True)  # without it, nothing here looks complete
-        save_detector(detector, weights, directory / "detector")
-        _write_table(directory / "rounds.parquet", rounds_table(lab, audit, trajectory))
-        _write_table(directory / "scores.parquet", scores_table(lab, audit, last, controls))
+        save_detector(_detector(prepared, last, grown), weights, directory / "detector")
+        _write_table(directory / "rounds.parquet", rounds_table(lab, audit, outcome.trajectory))
+        _write_table(directory / "scores.parquet", scores_table(lab, audit, last, outcome.controls))
         if overlays is not None:
             (directory / "plots").mkdir(exist_ok=True)
             temporary = directory / "plots" / "overlays.tmp.npz"
             np.savez_compressed(temporary, **overlays)
             os.replace(temporary, temporary.with_name("overlays.npz"))
-    return metrics
 
 
-def _overlays(prepared: Prepared, detector: Detector, last: Fit) -> dict[str, Any]:
+def _detector(prepared: Prepared, last: Fit, grown: Fit) -> Detector:
+    lab = prepared.lab
+    return Detector(
+        name=lab.config.name, score_used=last.score_used, spec=prepared.spec, bank=bank_settings(lab.config),
+        head=contrast_settings(lab.config) if last.score_used == "head" else None,
+        rate=lab.config.calibration.false_positive_rate, seed_s=last.s_N[lab.cohort.seeds],
+        seed_fold=lab.cohort.fold_N[lab.cohort.seeds], models=last.folds, banks=grown.folds,
+    )  # fmt: skip
+
+
+def _overlays(outcome: Outcome) -> dict[str, Any]:
     """The highest- and lowest-scored test images with their maps, for the report."""
-    cohort, audit = prepared.lab.cohort, prepared.audit
+    prepared, last = outcome.prepared, outcome.trajectory.last
+    cohort, audit, detector = prepared.lab.cohort, prepared.audit, _detector(prepared, last, outcome.grown)
     order = np.argsort(-last.s_T, kind="stable")
     shown = np.unique(np.concatenate([order[:SHOWN], order[-SHOWN:]]))
     shown = shown[np.argsort(-last.s_T[shown], kind="stable")]
@@ -225,15 +171,6 @@ def _pixels(path: Path, size: int) -> NDArray[np.uint8]:
     except (OSError, ImageError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"dataset: '{path}' changed after it was listed ({reason}); run again") from error
-
-
-def _fit_warnings(trajectory: Trajectory) -> list[str]:
-    """What the fits warn of, each reason once with the fits it holds for."""
-    fits: dict[str, list[int]] = {}
-    for n, fit in enumerate([*(row.fit for row in trajectory.rows), trajectory.last]):
-        if fit.reason:
-            fits.setdefault(fit.reason, []).append(n)
-    return [f"{reason} (fit {', '.join(map(str, numbers))})" for reason, numbers in fits.items()]
 
 
 def _profile(prepared: Prepared, workers: Workers, progress: Progress) -> dict[str, Any]:
@@ -258,9 +195,8 @@ def _timing(progress: Progress, total: float) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _manifest(
-    prepared: Prepared, trajectory: Trajectory, controls: dict[Any, Fit], timing: dict[str, float]
-) -> dict[str, Any]:
+def _manifest(outcome: Outcome, timing: dict[str, float]) -> dict[str, Any]:
+    prepared, trajectory, controls = outcome.prepared, outcome.trajectory, outcome.controls
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

@@ -98,14 +98,27 @@ class Store:
         """A path inside the store, as its file system spells it."""
         return posixpath.join(self.base, *parts)
 
-    def stage(self, name: str, key: str, compute: Callable[[], Result]) -> Result:
-        """The stage's result: read if it is there, else computed and kept."""
+    def stage(
+        self,
+        name: str,
+        key: str,
+        compute: Callable[[], Result],
+        keep: Callable[[str, Result], None] | None = None,
+    ) -> Result:
+        """The stage's result: read if it is there, else computed and kept.
+
+        Args:
+            keep: keeps (key, result) in place of `save`: for what another process writes.
+        """
         found = self.load(name, key)
         if found is not None:
             return found
         start = time.perf_counter()
         result = compute()
-        self.save(name, key, result)
+        if keep is None:
+            self.save(name, key, result)
+        else:
+            keep(key, result)
         self.computed.append((name, key, time.perf_counter() - start))
         return result
 

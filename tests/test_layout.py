@@ -22,7 +22,7 @@ FLOORS = {
     "core": {"core", "errors"},
     "data": {"data", "core", *BASE},
     "methods": {"methods", "data", "core", *BASE},
-    "cluster": {"cluster", "methods", "data", "core", *BASE},
+    "cluster": {"cluster", "methods", "data", "core", "sweep_config", "sweep_table", "search", *BASE},
 }
 
 

@@ -9,38 +9,59 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 
-from swag_ray.cluster.session import Session, constructor_argument, take
+from swag_ray.cluster.session import Session, take
 from swag_ray.core.allocator import keep_freed_memory
 from swag_ray.data.features import FeatureReader
+from swag_ray.stages import digest
 
 Work = Callable[..., Any]
+READERS = 2  # feature sets that an actor keeps at hand: the trials of a sweep over two datasets alternate
+
+
+@dataclass(frozen=True)
+class FeatureFiles:
+    """A feature set, as it travels to the actors: what `FeatureReader` takes, and a key that stands for it."""
+
+    root: str
+    fingerprint: str
+    shards: list[str]
+    key: str
 
 
 @ray.remote(max_restarts=-1, max_task_retries=-1)
 class SampleActor:
     """One worker, one thread: figures must not depend on how many cores a machine has."""
 
-    def __init__(self, root: str, fingerprint: str, shards: list[str]) -> None:
+    def __init__(self) -> None:
         import faiss
         import torch
 
         torch.set_num_threads(1)
         faiss.omp_set_num_threads(1)
         keep_freed_memory()
-        self.reader = FeatureReader(root, fingerprint, shards)
+        self.readers: dict[str, FeatureReader] = {}
         self.spent: dict[str, tuple[int, float]] = {}
 
-    def run(self, work: Work, task: Any, *shared: Any) -> Any:
+    def run(self, work: Work, files: FeatureFiles, task: Any, *shared: Any) -> Any:
         start = time.perf_counter()
         try:
-            return work(self.reader, task, *shared)
+            return work(self._reader(files), task, *shared)
         finally:
             calls, seconds = self.spent.get(work.__name__, (0, 0.0))
             self.spent[work.__name__] = (calls + 1, seconds + time.perf_counter() - start)
+
+    def _reader(self, files: FeatureFiles) -> FeatureReader:
+        """The reader of these files, which keeps pooled features from call to call; of the last few sets only."""
+        found = self.readers.pop(files.key, None) or FeatureReader(files.root, files.fingerprint, files.shards)
+        self.readers[files.key] = found
+        while len(self.readers) > READERS:
+            del self.readers[next(iter(self.readers))]
+        return found
 
     def busy(self) -> dict[str, tuple[int, float]]:
         """{work: (calls, seconds)} since this process started."""
@@ -51,22 +72,26 @@ class SampleActor:
 
 
 class SamplePool:
-    """The sample actors of one run. Use as a context manager: the actors end with it.
+    """The sample actors of one run, or of several one after the other. Use as a context manager: they end with it.
 
     Args:
         session: the Ray to work on.
-        root, fingerprint, shards: the feature set that the actors read (see FeatureReader).
+        root, fingerprint, shards: the feature set that the actors read (see FeatureReader); `read` names another.
     """
 
     def __init__(self, session: Session, root: str, fingerprint: str, shards: list[str]) -> None:
         options = {"num_cpus": 1, "num_gpus": session.gpus_per_actor}
-        self._shards = constructor_argument(shards, len(shards))
         self.actors = [
-            SampleActor.options(**options).remote(root, fingerprint, self._shards)  # type: ignore[attr-defined]
+            SampleActor.options(**options).remote()  # type: ignore[attr-defined]
             for _ in range(session.actors)
         ]
+        self.read(root, fingerprint, shards)
         self._starting = {actor.ready.remote(): actor for actor in self.actors}
         self._ready: list[Any] = []
+
+    def read(self, root: str, fingerprint: str, shards: list[str]) -> None:
+        """Say which features the next tasks read; it travels with each task, for a restarted actor knows none."""
+        self._files = ray.put(FeatureFiles(root, fingerprint, shards, digest(root, fingerprint, shards)))
 
     def __enter__(self) -> SamplePool:
         return self
@@ -122,7 +147,7 @@ class SamplePool:
 
         def give(actor: Any) -> None:
             position, task = waiting.pop()
-            running[actor.run.remote(work, task, *shared)] = (position, actor)
+            running[actor.run.remote(work, self._files, task, *shared)] = (position, actor)
 
         for actor in self._ready * 2:
             if waiting:

@@ -22,11 +22,13 @@ class Workers:
     """The Ray session, the sample actors and the memory bank actor of one experiment. Use as a context manager.
 
     Args:
+        pool: sample actors to work with, which stay when this ends; None starts some, which end with it.
         options: arguments of `ray_session`.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, pool: SamplePool | None = None, **options: Any) -> None:
         self._options = options
+        self._lent = pool
         self._stack = ExitStack()
         self._session: Session | None = None
         self._features: tuple[str, str, list[str]] | None = None
@@ -46,9 +48,15 @@ class Workers:
             self._session = self._stack.enter_context(ray_session(**self._options))
         return self._session
 
+    def extraction(self) -> Session:
+        """The Ray to extract features on."""
+        return self.session()
+
     def attach(self, root: str, fingerprint: str, shards: list[str], seeds: np.ndarray[Any, Any]) -> None:
         """Say which features the sample actors read and which images the bank trusts; starts nothing."""
         self._features, self._seeds = (root, fingerprint, shards), seeds
+        if self._pool is not None:
+            self._pool.read(*self._features)
 
     def map(
         self, work: Work, tasks: Sequence[Any], *shared: Any, advance: Callable[[int], None] = lambda n: None
@@ -94,7 +102,12 @@ class Workers:
     def _sample_pool(self) -> SamplePool:
         if self._pool is None:
             assert self._features is not None, "attach first"
-            self._pool = self._stack.enter_context(SamplePool(self.session(), *self._features))
+            self.session()
+            if self._lent is not None:
+                self._pool = self._lent
+                self._pool.read(*self._features)
+            else:
+                self._pool = self._stack.enter_context(SamplePool(self.session(), *self._features))
         return self._pool
 
     def _memory_bank(self) -> Any:

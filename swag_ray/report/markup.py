@@ -114,6 +114,7 @@ def table(
     *,
     caption: str = "",
     strong: Sequence[bool] | None = None,
+    sortable: bool = False,
 ) -> Html:
     """A table that scrolls by itself on a narrow screen. Columns without one known cell are left out.
 
@@ -123,6 +124,7 @@ def table(
         columns: the others.
         caption: a sentence above the table.
         strong: rows to emphasise.
+        sortable: a long table: its own window with a standing head, to be sorted by the page's script.
     """
     shown = [column for column in columns if any(cell is not None for cell in column.cells)]
     if not shown or not stubs:
@@ -135,9 +137,11 @@ def table(
         cells = [element("td", c.cells[index] or "", class_="text" if c.text else "") for c in shown]
         emphasis = "strong" if strong is not None and strong[index] else ""
         body.append(element("tr", element("th", stub, scope="row"), *cells, class_=emphasis))
-    inner = element("table", element("thead", *head), element("tbody", *body))
+    kind = "sortable" if sortable else ""
+    inner = element("table", element("thead", *head), element("tbody", *body), class_=kind)
     # The caption stands outside, so that it does not scroll away with a wide table.
-    scroll = element("div", inner, class_="scroll", tabindex="0", role="region", aria_label=caption or corner)
+    scroll = element("div", inner, class_="scroll tall" if sortable else "scroll", tabindex="0",
+                     role="region", aria_label=caption or corner)  # fmt: skip
     return join(paragraph(caption, class_="note"), scroll)
 
 

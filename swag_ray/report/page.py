@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
 
-from swag_ray.errors import InputError
 from swag_ray.report import published, sections
+from swag_ray.report.document import DISCLAIMER, document, write_files
 from swag_ray.report.markup import Html, element, join, number, paragraph, percent, section
 from swag_ray.report.plots import draw_all
 from swag_ray.report.profile import profile_section
 from swag_ray.report.read import Run, read_run
-from swag_ray.report.style import style_sheet
 from swag_ray.report.summary import confusion_section, summary_section
-from swag_ray.report.themed import Plot
+from swag_ray.report.themed import Plot, show
 from swag_ray.report.verdict import verdict
-
-DISCLAIMER = "Research software, not a medical device."
 
 
 def write_report(run_dir: Path) -> Path:
@@ -41,43 +37,19 @@ def write_report(run_dir: Path) -> Path:
     published.published_for(run.settings("report").get("published"))
     plots = draw_all(run)
     target = run.folder / "report.html"
-    page = _page(run, plots)
-    try:
-        (run.folder / "plots").mkdir(exist_ok=True)
-        for plot in plots.values():
-            _replace(run.folder / "plots" / f"{plot.name}.svg", plot.svg)
-        _replace(target, page)
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"{target}: cannot be written ({reason}); make the folder writable or free space") from None
+    drawn = {run.folder / "plots" / f"{plot.name}.svg": plot.svg for plot in plots.values()}
+    write_files({**drawn, target: _page(run, plots)})
     return target
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        # File names outside UTF-8 reach us as lone surrogates.
-        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _page(run: Run, plots: Mapping[str, Plot]) -> str:
     name = str(run.config.get("name") or run.folder.resolve().name)
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", f"{name} \N{EN DASH} swag-ray report"),
-        element("style", Html(style_sheet())),
-    )
     body = element(
         "main",
         element("header", element("h1", name), _about(run), paragraph(verdict(run), class_="verdict")),
         sections.warning_section(run),
         summary_section(run),
-        section("Curves", sections.show(plots, "roc", "pr")),
+        section("Curves", show(plots, "roc", "pr")),
         confusion_section(run),
         sections.rounds_section(run, plots),
         sections.calibration_section(run, plots),
@@ -89,7 +61,7 @@ def _page(run: Run, plots: Mapping[str, Plot]) -> str:
         sections.origin_section(run, yaml.safe_dump(dict(run.config), sort_keys=False, allow_unicode=True)),
         sections.limits_section(run),
     )
-    return f"<!DOCTYPE html>\n{element('html', head, element('body', body), lang='en')}\n"
+    return document(f"{name} \N{EN DASH} swag-ray report", body)
 
 
 def _about(run: Run) -> Html:

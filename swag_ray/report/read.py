@@ -145,8 +145,8 @@ def read_run(folder: Path) -> Run:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the directory of a finished run")
-    metrics = _mapping(folder, "metrics.json")
-    config = _mapping(folder, "config.yaml")
+    metrics = read_mapping(folder, "metrics.json")
+    config = read_mapping(folder, "config.yaml")
     options = config.get("report") or {}
     if not isinstance(options, Mapping):
         raise InputError(f"{folder / 'config.yaml'}: report is not a table of settings; restore the file")
@@ -157,7 +157,7 @@ def read_run(folder: Path) -> Run:
     return Run(
         folder=folder,
         config=config,
-        manifest=_mapping(folder, "manifest.json"),
+        manifest=read_mapping(folder, "manifest.json"),
         metrics=metrics,
         pool=_pool(folder / "rounds.parquet"),
         scores=_scores(folder / "scores.parquet") if has_scores else None,
@@ -169,12 +169,14 @@ def _missing(path: Path) -> InputError:
     return InputError(f"{path}: missing; give the directory of a finished run, or finish it with --resume")
 
 
-def _damaged(path: Path, error: object) -> InputError:
+def damaged(path: Path, error: object) -> InputError:
+    """The error to raise for a file whose content is not what it should be, in one line."""
     reason = " ".join(str(error).split())[:200]
     return InputError(f"{path}: cannot be read ({reason}); restore the file or run the experiment again")
 
 
-def _mapping(folder: Path, name: str) -> Mapping[str, Any]:
+def read_mapping(folder: Path, name: str) -> Mapping[str, Any]:
+    """A YAML or JSON file that holds a table; InputError where it is missing or damaged."""
     path = folder / name
     try:
         text = path.read_text(encoding="utf-8")
@@ -182,22 +184,23 @@ def _mapping(folder: Path, name: str) -> Mapping[str, Any]:
     except FileNotFoundError:
         raise _missing(path) from None
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise _damaged(path, error) from None
+        raise damaged(path, error) from None
     if not isinstance(value, Mapping):
-        raise _damaged(path, "not a table of keys and values")
+        raise damaged(path, "not a table of keys and values")
     return value
 
 
-def _table(path: Path, required: Sequence[str]) -> pa.Table:
+def read_table(path: Path, required: Sequence[str]) -> pa.Table:
+    """A Parquet file with at least the required columns; InputError where it is missing or damaged."""
     if not path.exists():
         raise _missing(path)
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
-        raise _damaged(path, error) from None
+        raise damaged(path, error) from None
     absent = [name for name in required if name not in table.column_names]
     if absent:
-        raise _damaged(path, f"no column {', '.join(absent)}")
+        raise damaged(path, f"no column {', '.join(absent)}")
     return table
 
 
@@ -216,7 +219,7 @@ def _labels(table: pa.Table) -> NDArray[np.int8]:
 
 
 def _pool(path: Path) -> PoolRounds:
-    table = _table(path, ["round", "id", "z_s"])
+    table = read_table(path, ["round", "id", "z_s"])
     try:
         round_R = np.asarray(table["round"].to_numpy(), dtype=np.int64)
         admitted_R = np.zeros(table.num_rows, dtype=bool)
@@ -227,12 +230,12 @@ def _pool(path: Path) -> PoolRounds:
         np.minimum.at(first, image_R[admitted_R], round_R[admitted_R])
         z_R, p_R, label_R = _floats(table, "z_s"), _floats(table, "p"), _labels(table)
     except (ValueError, TypeError, pa.ArrowException) as error:
-        raise _damaged(path, error) from None
+        raise damaged(path, error) from None
     return PoolRounds(round_R, z_R, p_R, label_R, first[image_R] <= round_R)
 
 
 def _scores(path: Path) -> TestScores:
-    table = _table(path, ["id"])
+    table = read_table(path, ["id"])
     try:
         score = {name: _floats(table, name) for name in METHODS if name in table.column_names}
         kind = table["kind"].to_pylist() if "kind" in table.column_names else [None] * table.num_rows
@@ -244,7 +247,7 @@ def _scores(path: Path) -> TestScores:
             p_T=_floats(table, "p"),
         )
     except (ValueError, TypeError, pa.ArrowException) as error:
-        raise _damaged(path, error) from None
+        raise damaged(path, error) from None
 
 
 def _overlays(path: Path) -> Overlays:
@@ -270,4 +273,4 @@ def _overlays(path: Path) -> Overlays:
             evidence_ngg=np.asarray(held["evidence"], dtype=np.float32) if "evidence" in held else None,
         )
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise _damaged(path, error) from None
+        raise damaged(path, error) from None

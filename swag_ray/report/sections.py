@@ -25,19 +25,10 @@ from swag_ray.report.markup import (
 from swag_ray.report.overlays import gallery
 from swag_ray.report.plots import interval
 from swag_ray.report.read import Run, part, round_rows
-from swag_ray.report.themed import Plot, inline
+from swag_ray.report.themed import Plot, show
 from swag_ray.report.verdict import SHORTCUTS, warnings
 
 ARMS = {"bank": "Memory bank (grown)", "head": "Head", "fused": "Both, mean of the two z-scores"}
-
-
-def show(plots: Mapping[str, Plot], *names: str) -> Html:
-    """The named plots beside each other where there is room."""
-    drawn = [
-        element("figure", inline(plot.svg, plot.description), element("figcaption", plot.caption), class_="plot")
-        for plot in (plots[name] for name in names if name in plots)
-    ]
-    return element("div", *drawn, class_="plots") if drawn else Html()
 
 
 def warning_section(run: Run) -> Html:

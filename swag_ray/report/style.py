@@ -24,6 +24,8 @@ p { margin: .5rem 0; }
 .about { margin: .1rem 0 0; }
 .verdict { font-size: clamp(1.25rem, 1rem + 1.2vw, 1.75rem); line-height: 1.36; margin: 1.6rem 0 0; max-width: 52rem;
   text-wrap: pretty; }
+.verdict + .verdict { margin-top: 1rem; }
+.verdict strong { font-weight: 600; }
 .warnings { border-left: 4px solid var(--anomaly); padding-left: 1.1rem; margin-top: 2.2rem; }
 .warnings h2 { margin-top: 0; }
 .warnings ul { margin: 0; padding-left: 1.1rem; }
@@ -43,10 +45,22 @@ thead tr:last-child > * { border-bottom: 1px solid var(--quiet); max-width: 7rem
 tbody tr + tr > * { border-top: 1px solid var(--line); }
 tr.strong > * { font-weight: 650; color: var(--ink); }
 .scroll th:first-child, .scroll thead td:first-child { position: sticky; left: 0; background: var(--paper); }
+.tall { max-height: 36rem; overflow-y: auto; }
+.tall thead th, .tall thead td { position: sticky; top: 0; background: var(--paper); z-index: 1;
+  box-shadow: inset 0 -1px var(--quiet); }
+.tall thead th:first-child { z-index: 2; }
+th button { all: unset; cursor: pointer; }
+th button:hover, th button:focus-visible { color: var(--ink); text-decoration: underline; }
+th[aria-sort] { color: var(--ink) !important; }
+th[aria-sort="descending"] button::after { content: " \\2193"; }
+th[aria-sort="ascending"] button::after { content: " \\2191"; }
+.errors li { overflow-wrap: anywhere; margin-top: .4rem; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 27rem), 1fr)); gap: 1.6rem 2.6rem;
   margin: 1.2rem 0; align-items: start; }
 figure { margin: 0; }
 .plot { max-width: 36rem; }
+.plots.small { grid-template-columns: repeat(auto-fill, minmax(min(100%, 17rem), 1fr)); gap: 1.4rem 2rem; }
+.small .plot { max-width: 24rem; }
 figcaption { color: var(--quiet); font-size: .88rem; line-height: 1.45; }
 svg { display: block; width: 100%; height: auto; }
 svg text { font-family: inherit !important; }
@@ -92,7 +106,7 @@ pre { overflow-x: auto;
   main { max-width: none; padding: 0; }
   h2 { margin-top: 1.6rem; break-after: avoid; }
   h3, h2 + p, .note { break-after: avoid; }
-  .scroll { overflow: visible; }
+  .scroll { overflow: visible; max-height: none; }
   table { font-size: 7.6pt; }
   th, td { padding: .25rem .3rem; min-width: 0; }
   .plots { grid-template-columns: 1fr 1fr; gap: 1rem 1.4rem; }

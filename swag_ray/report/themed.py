@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -37,6 +37,7 @@ DARK_TONES = {
     "third": "#3cc39a",
     "fourth": "#dd8fbd",
 }
+SMALL = 3.4  # inches; three beside each other on a desktop page
 WIDTH = 5.5  # inches; a viewBox of 396 points reads well both in half a desktop page and across a phone
 
 _SETTINGS: dict[Any, Any] = {
@@ -49,6 +50,7 @@ _SETTINGS: dict[Any, Any] = {
     "ytick.labelsize": 9,
     "legend.fontsize": 9,
     "axes.unicode_minus": True,
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "path.simplify": True,
 }
 
@@ -64,10 +66,10 @@ class Plot:
 
 
 @contextmanager
-def figure(height: float, panels: int = 1) -> Iterator[tuple[Figure, list[Axes]]]:
-    """A figure of `panels` stacked axes in the page's style, without any pyplot state."""
+def figure(height: float, panels: int = 1, width: float = WIDTH) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure of `panels` stacked axes in the page's style, without any pyplot state; sizes in inches."""
     with matplotlib.rc_context(_SETTINGS):
-        drawing = Figure(figsize=(WIDTH, height), layout="constrained", facecolor=TONES["paper"])
+        drawing = Figure(figsize=(width, height), layout="constrained", facecolor=TONES["paper"])
         grid = drawing.subplots(panels, 1, sharex=True, squeeze=False)
         axes: list[Axes] = list(grid[:, 0])
         for axis in axes:
@@ -118,3 +120,12 @@ def inline(text: str, description: str) -> Html:
     for tone, colour in TONES.items():
         rest = rest.replace(colour, f"var(--{tone})")
     return element("svg", Html(rest), viewBox=box.group(1), role="img", aria_label=description)
+
+
+def show(plots: Mapping[str, Plot], *names: str, small: bool = False) -> Html:
+    """The named plots that there are, beside each other where there is room."""
+    drawn = [
+        element("figure", inline(plot.svg, plot.description), element("figcaption", plot.caption), class_="plot")
+        for plot in (plots[name] for name in names if name in plots)
+    ]
+    return element("div", *drawn, class_="plots small" if small else "plots") if drawn else Html()

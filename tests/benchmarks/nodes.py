@@ -46,7 +46,7 @@ def _run(bench: Bench, nodes: int) -> tuple[float, list[object]]:
         bench, "contrast", f"store={store}", "rounds=2", "controls=[seed_only]", f"cluster.actors={ACTORS}",
         *(("outliers.ceiling=.1",) if bench.quick else ()),
     )  # fmt: skip
-    with emulated(nodes, ACTORS // nodes) as cluster:
+    with emulated(*[ACTORS // nodes] * nodes) as cluster:
         run = run_experiment(settings, out, address=cluster.address)
     tables = [pq.read_table(Path(out) / name) for name in TABLES]
     shutil.rmtree(out)

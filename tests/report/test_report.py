@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import yaml
 from swag_ray.errors import InputError
 from swag_ray.report import write_report
 from tests.report.fixture import change_metrics, write_json, write_run
+from tests.report.parsed import Page
 
 
 @pytest.fixture(scope="module")
@@ -43,46 +43,8 @@ def run(drawn_run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return drawn_run
 
 
-class _Page(HTMLParser):
-    """Collects the text a reader sees, the tags in use and every address a browser could load."""
-
-    def __init__(self, markup: str) -> None:
-        super().__init__()
-        self.seen: list[str] = []
-        self.tags: list[str] = []
-        self.addresses: list[str] = []
-        self.ids: list[str] = []
-        self.open: list[str] = []
-        self.feed(markup)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        if tag not in {"meta", "img", "br"}:
-            self.open.append(tag)
-        for key, value in attrs:
-            if key in {"src", "href", "xlink:href", "action", "data", "poster", "srcset"} and value:
-                self.addresses.append(value)
-            if key == "id" and value:
-                self.ids.append(value)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        self.open.pop()
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag, f"</{tag}> closes nothing"
-
-    def handle_data(self, data: str) -> None:
-        if not {"style", "pre", "svg"} & set(self.open):
-            self.seen.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.seen).split())
-
-
-def page(folder: Path) -> _Page:
-    return _Page(write_report(folder).read_text(encoding="utf-8"))
+def page(folder: Path) -> Page:
+    return Page(write_report(folder).read_text(encoding="utf-8"))
 
 
 def metrics(folder: Path) -> dict[str, Any]:
@@ -116,7 +78,7 @@ def test_every_part_stands_in_order(drawn_run: Path) -> None:
 
 def test_one_file_that_loads_nothing(drawn_run: Path) -> None:
     markup = write_report(drawn_run).read_text(encoding="utf-8")
-    parsed = _Page(markup)
+    parsed = Page(markup)
     assert parsed.open == [], "every element is closed"
     assert all(a.startswith("data:image/jpeg;base64,") or a.startswith("#") for a in parsed.addresses)
     assert {"script", "link", "iframe", "object"}.isdisjoint(parsed.tags)

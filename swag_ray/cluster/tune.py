@@ -1,0 +1,291 @@
+"""The trials of a sweep on Ray Tune: who suggests them, where they run, what they report.
+
+A trial is one process that drives a run, and as many sample actors beside it as a run's `cluster.actors` says (one
+where it says nothing: trials are what runs side by side). Both live in the trial's placement group, on one node.
+Trials share a store; leases see to it that a stage that several need is computed once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from swag_ray.cluster.capacity import amount_text, cluster_nodes
+from swag_ray.cluster.leases import LeasedStore, Leases
+from swag_ray.cluster.samplers import SamplePool
+from swag_ray.cluster.session import Session
+from swag_ray.cluster.workers import Workers
+from swag_ray.data.features import FeatureSpec
+from swag_ray.data.folders import Listing
+from swag_ray.errors import InputError
+from swag_ray.stages import Store
+from swag_ray.sweep_config import SweepConfig, Trial, source_key
+from swag_ray.sweep_table import flat_metrics
+
+TRIES = 6  # of a trial whose process or node dies; what it had computed is in the store
+FOLDER = "tune"  # Ray Tune's own files, and TensorBoard's, in the sweep's directory
+Report = dict[str, Any]
+# (trial, store, images, features, workers, told of every round's figures) -> metrics
+Work = Callable[
+    [Trial, Store, Listing, FeatureSpec, Callable[[], Workers], Callable[[dict[str, Any]], None]], dict[str, Any]
+]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all trials of a sweep start from, as it travels to them.
+
+    Attributes:
+        sweep: the trials' configs follow from it.
+        work: what a trial is.
+        images: by `source_key`, a reference to the listing, and what the features are; no trial looks at a folder
+        again. leases: the actor.
+        actors, gpus_per_actor: sample actors of a trial.
+    """
+
+    sweep: SweepConfig
+    work: Work
+    images: dict[str, tuple[Any, FeatureSpec]]
+    leases: Any
+    actors: int
+    gpus_per_actor: float
+
+
+def bundles(actors: int, gpus_per_actor: float) -> list[dict[str, float]]:
+    """What a trial's actors hold; its own process holds nothing, for it waits for them."""
+    return [{"CPU": 1.0} | ({"GPU": gpus_per_actor} if gpus_per_actor else {}) for _ in range(actors)]
+
+
+def run_trials(
+    sweep: SweepConfig,
+    jobs: list[Trial] | None,
+    images: dict[str, tuple[Listing, FeatureSpec]],
+    work: Work,
+    directory: Path,
+    session: Session,
+    *,
+    history: list[Report],
+    on_report: Callable[[Report], None],
+) -> None:
+    """Run these trials, or those that the sweep's algorithm suggests, to their ends.
+
+    Args:
+        jobs: the trials still to run, in order; None lets the algorithm suggest.
+        images: by `source_key`, the images and what their features, which are in the store, depend on.
+        work: what a trial is, importable on the workers.
+        history: final reports of trials that ran before, for the algorithm to learn from.
+        on_report: told every round's figures and every end, as soon as it is there.
+    """
+    leases = Leases.remote()  # type: ignore[attr-defined]
+    gpus = session.gpus_per_actor
+    actors = sweep_actors(sweep)
+    shared = Shared(
+        sweep, work, {key: (ray.put(listing), spec) for key, (listing, spec) in images.items()}, leases, actors, gpus,
+    )  # fmt: skip
+    group = tune.PlacementGroupFactory([{}, *bundles(actors, gpus)], strategy="STRICT_PACK")
+    searcher = _Listed(jobs) if jobs is not None else _suggested(sweep, history)
+    slots = max(1, min(int(session.cpus) // actors, session.gpus // actors if gpus else session.cpus))
+    environment = {
+        "TUNE_MAX_PENDING_TRIALS_PG": str(slots),  # of those that wait, so many ask for nodes that are still to come
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours
+        "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+        "RAY_AIR_NEW_OUTPUT": "0",
+    }
+    os.environ.update(environment)
+    try:
+        tune.Tuner(
+            tune.with_resources(tune.with_parameters(_trial, shared=shared), group),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher, scheduler=_scheduler(sweep), num_samples=searcher.count,
+                max_concurrent_trials=sweep.concurrent, reuse_actors=sweep.early_stopping is None,
+                trial_dirname_creator=lambda trial: f"{trial.config['trial']:04d}",
+                trial_name_creator=lambda trial: f"{trial.config['trial']:04d}",
+            ),
+            run_config=tune.RunConfig(
+                name=FOLDER, storage_path=str(directory.absolute()), verbose=0,
+                failure_config=tune.FailureConfig(max_failures=TRIES - 1),
+                callbacks=[_Tell(on_report), *_loggers(sweep)],
+            ),
+        ).fit()  # fmt: skip
+    finally:
+        for name in environment:
+            os.environ.pop(name, None)
+        ray.kill(leases)
+
+
+def require_room(sweep: SweepConfig, session: Session, wait: float) -> None:
+    """Refuse a sweep of which no trial could ever start.
+
+    Args:
+        wait: seconds to wait for a node that is large enough.
+
+    Raises:
+        InputError: with the numbers.
+    """
+    actors, gpus = sweep_actors(sweep), session.gpus_per_actor
+    kinds = {"CPU": float(actors)} | ({"GPU": actors * gpus} if gpus else {})
+    deadline = time.monotonic() + wait
+    while not any(all(node.resources.get(kind, 0.0) >= n for kind, n in kinds.items()) for node in cluster_nodes()):
+        if time.monotonic() >= deadline:
+            nodes = cluster_nodes()
+            asked = " and ".join(amount_text(kind, n) for kind, n in kinds.items())
+            most = {kind: max((node.resources.get(kind, 0.0) for node in nodes), default=0.0) for kind in kinds}
+            there = " and ".join(amount_text(kind, n) for kind, n in most.items())
+            raise InputError(
+                f"cluster.actors: a trial of {actors} actors needs one node with {asked}, and of {len(nodes)} nodes "
+                f"none has more than {there}; set base.cluster.actors to {int(min(most.values()))} at most, or add a "
+                "larger node (--wait MINUTES waits for one)"
+            )
+        time.sleep(1)
+
+
+def sweep_actors(sweep: SweepConfig) -> int:
+    """Sample actors of each trial."""
+    return int((sweep.base.get("cluster") or {}).get("actors") or 1)
+
+
+_pool: SamplePool | None = None  # of this trial process, which runs one trial after the other
+
+
+def _trial(config: dict[str, Any], shared: Shared) -> None:
+    """One trial, in its own process. What goes wrong in it is its result, and no reason to try again."""
+    started = time.perf_counter()
+    number = int(config["trial"])
+    point = {field: config[field] for field in shared.sweep.search}
+    head = {
+        "trial": number,
+        "dataset": config["dataset"],
+        "random_seed": config["random_seed"],
+        "point": json.dumps(point),
+    }
+    try:
+        trial = shared.sweep.trial(number, point, config["dataset"], config["random_seed"])
+        with LeasedStore(trial.config.store, shared.leases, trial.name) as store:
+            listing, spec = shared.images[source_key(trial.config)]
+
+            def told(figures: dict[str, Any]) -> None:
+                tune.report(head | {"status": "running"} | flat_metrics({"last_round": figures}))
+
+            metrics = shared.work(trial, store, ray.get(listing), spec, lambda: _workers(shared), told)
+            computed = [list(entry) for entry in store.computed]
+    except InputError as error:
+        end = {"status": "failed", "error": " ".join(str(error).split())}
+    except Exception as error:
+        end = {"status": "failed", "error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+    else:
+        end = flat_metrics(metrics) | {
+            "status": "done",
+            "record": json.dumps(metrics),
+            "computed": json.dumps(computed),
+        }
+    tune.report(head | end | {"seconds": time.perf_counter() - started})
+
+
+def _workers(shared: Shared) -> Workers:
+    """Workers on this process's sample actors, which outlive a trial."""
+    global _pool
+    if _pool is None:
+        session = Session(shared.actors, int(shared.actors * shared.gpus_per_actor), shared.actors)
+        _pool = SamplePool(session, "", "", [])
+    return _TrialWorkers(_pool)
+
+
+class _TrialWorkers(Workers):
+    """A trial extracts nothing: its cores are its sample actors'."""
+
+    def extraction(self) -> Session:
+        raise InputError(
+            "store: features that were there when the sweep began are gone; `--resume` extracts them again"
+        )
+
+
+class _Listed(Searcher):
+    """Suggests the given trials, one after the other."""
+
+    def __init__(self, jobs: list[Trial]) -> None:
+        super().__init__()
+        self.count = len(jobs)
+        self._left = jobs[::-1]
+
+    def suggest(self, trial_id: str) -> Any:
+        if not self._left:
+            return str(Searcher.FINISHED)
+        job = self._left.pop()
+        return {"trial": job.number, "dataset": job.dataset, "random_seed": job.random_seed, **job.point}
+
+    def on_trial_complete(self, trial_id: str, result: Report | None = None, error: bool = False) -> None:
+        """Nothing to learn."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """A sweep is resumed from its own directory."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """As `save`."""
+
+
+def _suggested(sweep: SweepConfig, history: list[Report]) -> Any:
+    from swag_ray.cluster.suggest import Suggested
+
+    return Suggested(sweep, history)
+
+
+def _scheduler(sweep: SweepConfig) -> Any:
+    stopping = sweep.early_stopping
+    if stopping is None:
+        return None
+    from ray.tune.schedulers import AsyncHyperBandScheduler
+
+    return AsyncHyperBandScheduler(
+        time_attr="training_iteration", metric=sweep.metric, mode=sweep.mode, max_t=10**6,
+        grace_period=stopping.grace_rounds + 1, reduction_factor=stopping.reduction_factor,  # row 0 comes first
+    )  # fmt: skip
+
+
+def _loggers(sweep: SweepConfig) -> Iterator[Any]:
+    """The callbacks that the config names; each needs its own package."""
+    for name, arguments in sweep.loggers.items():
+        try:
+            if name == "mlflow":
+                from ray.air.integrations.mlflow import MLflowLoggerCallback
+
+                yield MLflowLoggerCallback(**arguments)
+            else:
+                from ray.air.integrations.wandb import WandbLoggerCallback
+
+                yield WandbLoggerCallback(**arguments)
+        except (ImportError, RuntimeError) as error:
+            raise InputError(f"loggers.{name}: `pip install {name}` first ({error})") from error
+        except TypeError as error:
+            raise InputError(f"loggers.{name}: {error}") from error
+
+
+class _Tell(tune.Callback):
+    """Passes every report on, and the end of a trial that could not report it."""
+
+    def __init__(self, on_report: Callable[[Report], None]) -> None:
+        self._tell = on_report
+        self._last: dict[str, Report] = {}
+
+    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Report, **info: Any) -> None:
+        self._last[trial.trial_id] = result
+        self._tell(result)
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        last = self._last.get(trial.trial_id, {})
+        if last.get("status") == "running":  # the scheduler ended it
+            self._tell(last | {"status": "stopped"})
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        last = self._last.get(trial.trial_id) or dict(trial.config)
+        reason = (str(trial.get_error() or "").strip().splitlines() or ["its process died"])[-1]
+        self._tell(last | {"status": "failed", "error": f"{reason} ({TRIES} tries)"})

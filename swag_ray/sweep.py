@@ -1,0 +1,238 @@
+"""A sweep: many runs around one config, over datasets and seeds, sharing all the work they have in common.
+
+    from swag_ray.sweep import load_sweep, run_sweep
+    done = run_sweep(load_sweep("configs/ablation_small.yaml"), "sweeps/ablation")
+    done.table.to_pandas()
+
+The directory holds `sweep.yaml`, a folder a trial (config.yaml, metrics.json, trial.json), `trials.parquet`,
+`sweep.html` and Ray Tune's own files. What took time is in the store: a sweep that was stopped goes on at the stage
+that was in flight.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from swag_ray import config as cfg
+from swag_ray.cluster.address import check_address
+from swag_ray.cluster.workers import Workers
+from swag_ray.config_text import read_yaml
+from swag_ray.errors import InputError
+from swag_ray.prepare import Source, look, prepare, split_table
+from swag_ray.progress import Progress
+from swag_ray.run_directory import alone, write_text, writing
+from swag_ray.sweep_config import SweepConfig, Trial, load_sweep, source_key, to_yaml
+from swag_ray.sweep_table import Row, flat_metrics, table
+from swag_ray.sweep_trial import carry_out_trial
+
+__all__ = ["Sweep", "load_sweep", "run_sweep"]
+
+SWEEP_FILE, TRIALS_FILE, TRIAL_FILE = "sweep.yaml", "trials.parquet", "trial.json"
+# What may be different when a sweep goes on: where it runs and who is told.
+NOT_IDENTITY = ("concurrent", "loggers", "planned")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A finished sweep.
+
+    Attributes:
+        directory: where everything is.
+        table: trials.parquet.
+        planned: trials in all.
+    """
+
+    directory: Path
+    table: pa.Table
+    planned: int
+
+    def count(self, status: str) -> int:
+        """Trials that ended so: `done`, `stopped` or `failed`."""
+        return self.table.column("status").to_pylist().count(status)
+
+
+def run_sweep(
+    sweep: SweepConfig,
+    out: str | Path | None = None,
+    *,
+    address: str | None = None,
+    wait: float = 0.0,
+    progress: Progress | None = None,
+    on_report: Callable[[dict[str, Any]], None] = lambda report: None,
+) -> Sweep:
+    """Run a sweep's trials, or those that are left of them, and write its directory.
+
+    Args:
+        out: the sweep's directory; default `sweeps/<name>`. One that holds the same sweep is continued.
+        address: a running Ray cluster; None starts a local Ray, or uses the one this process has.
+        wait: seconds to wait for nodes that the cluster still has to start, where a trial does not fit yet.
+        on_report: told every round of every trial, and every end.
+
+    Raises:
+        InputError: anything about config, data, store, cluster or folder that stops the sweep as a whole.
+    """
+    directory = Path(out) if out is not None else Path("sweeps") / sweep.name
+    _check_directory(directory, sweep)
+    if address is not None:
+        check_address(address)
+    progress = progress or Progress()
+    listed, examples = sweep.algorithm != "optuna", _examples(sweep)
+    sources = _sources(examples, progress)
+    planned = len(examples) if listed else (sweep.points or 0) * len(sweep.repetitions())
+    with _claimed(directory, sweep, planned):
+        rows = {row["trial"]: row for row in _rows(directory)}
+        done = {number for number, row in rows.items() if row["status"] != "failed"}
+        jobs = [trial for trial in examples if trial.number not in done] if listed else None
+        try:
+            if jobs or (jobs is None and len(done) < planned):
+                with Workers(**cfg.resolved(examples[0].config)["cluster"], address=address) as workers:
+                    _trials(sweep, jobs, sources, directory, workers, wait, rows, progress, on_report)
+        finally:
+            found = _write_table(directory, sweep, rows)
+    from swag_ray.report.sweep import write_sweep_report
+
+    write_sweep_report(directory)
+    return Sweep(directory, found, planned)
+
+
+def _trials(
+    sweep: SweepConfig,
+    jobs: list[Trial] | None,
+    sources: dict[str, Source],
+    directory: Path,
+    workers: Workers,
+    wait: float,
+    rows: dict[int, Row],
+    progress: Progress,
+    on_report: Callable[[dict[str, Any]], None],
+) -> None:
+    """Everything that needs Ray: room for a trial, the features of all datasets, then the trials."""
+    from swag_ray.cluster.tune import require_room, run_trials
+
+    session = workers.session()
+    require_room(sweep, session, wait)
+    for source in sources.values():
+        prepare(source, workers, progress)
+
+    def told(report: dict[str, Any]) -> None:
+        if report["status"] != "running":
+            row = _ended(directory, sweep, report)
+            rows[row["trial"]] = row
+            _write_table(directory, sweep, rows)
+            progress.advance()
+        on_report(report)
+
+    history = [{**row["figures"], "trial": n, "point": json.dumps(row["point"])} for n, row in rows.items()]
+    with progress.phase("trials", "trials"):
+        if jobs is not None:
+            progress.expect(len(jobs))
+        images = {key: (source.listing, source.spec) for key, source in sources.items()}
+        run_trials(sweep, jobs, images, carry_out_trial, directory, session, history=history, on_report=told)
+
+
+def _examples(sweep: SweepConfig) -> list[Trial]:
+    """Trials that stand for all: a list's own, or one a repetition at some point of a space yet to be searched."""
+    if sweep.algorithm != "optuna":
+        return sweep.trials()
+    point = {field: values.draw(np.random.default_rng(0)) for field, values in sweep.space().items()}
+    return [sweep.trial(0, point, *repetition) for repetition in sweep.repetitions()]
+
+
+def _sources(trials: list[Trial], progress: Progress) -> dict[str, Source]:
+    """The images of every dataset, listed once, and every trial's split of them, tried once.
+
+    Raises:
+        InputError: anything that would stop a trial before it computes: the first such trial is named.
+    """
+    sources: dict[str, Source] = {}
+    tried: set[str] = set()
+    for trial in trials:
+        config, key = trial.config, source_key(trial.config)
+        if key not in sources:
+            sources[key] = look(config, progress)
+        split = json.dumps([key, config.random_seed, cfg.fields(config, "split", "memory", "score", "dataset")])
+        if split not in tried:
+            tried.add(split)
+            split_table(config, sources[key].listing.table)
+    return sources
+
+
+def _ended(directory: Path, sweep: SweepConfig, report: dict[str, Any]) -> Row:
+    """Keep a finished trial's files; its row of the table."""
+    number = int(report["trial"])
+    point = json.loads(report["point"]) if "point" in report else {field: report.get(field) for field in sweep.search}
+    folder = directory / "trials" / f"{number:04d}"
+    record = json.loads(report["record"]) if "record" in report else None
+    figures = flat_metrics(record) if record else {k: v for k, v in report.items() if k.startswith("last_round.")}
+    row: Row = {
+        "trial": number, "name": folder.name, "status": report["status"], "error": report.get("error"),
+        "seconds": report.get("seconds"), "dataset": report["dataset"], "random_seed": report["random_seed"],
+        "point": point, "figures": figures, "computed": json.loads(report.get("computed", "[]")),
+    }  # fmt: skip
+    with writing(directory):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            trial = sweep.trial(number, point, report["dataset"], report["random_seed"])
+            write_text(folder / "config.yaml", cfg.to_yaml(trial.config))
+        except InputError:
+            pass  # a suggested point that is no config: its error is in the row
+        if record is not None:
+            write_text(folder / "metrics.json", json.dumps(record, indent=2) + "\n")
+        if "traceback" in report:
+            write_text(folder / "error.txt", report["traceback"])
+        write_text(folder / TRIAL_FILE, json.dumps(row, indent=2) + "\n")  # last: with it, the trial is through
+    return row
+
+
+def _rows(directory: Path) -> Iterator[Row]:
+    """The trials that ended before."""
+    for path in sorted((directory / "trials").glob(f"*/{TRIAL_FILE}")):
+        try:
+            yield json.loads(path.read_text())
+        except ValueError:
+            continue  # half a file of another file system: the trial runs again
+
+
+def _write_table(directory: Path, sweep: SweepConfig, rows: dict[int, Row]) -> pa.Table:
+    found = table([row | {"dataset": row["dataset"] or "all"} for row in rows.values()], list(sweep.search))
+    with writing(directory):
+        temporary = directory / f"{TRIALS_FILE}.tmp"
+        pq.write_table(found, temporary)
+        os.replace(temporary, directory / TRIALS_FILE)
+    return found
+
+
+def _check_directory(directory: Path, sweep: SweepConfig) -> None:
+    """Refuse, touching nothing, a folder that cannot become or go on being this sweep's."""
+    with writing(directory):
+        existing = sorted(p.name for p in directory.iterdir()) if directory.exists() else []
+    if SWEEP_FILE in existing:
+        if _identity(read_yaml(directory / SWEEP_FILE)) != _identity(sweep.model_dump(mode="json")):
+            raise InputError(f"--out: '{directory}' holds another sweep; choose another folder")
+    elif existing:
+        raise InputError(f"--out: '{directory}' holds something else ('{existing[0]}'); choose an empty or new folder")
+
+
+def _identity(plain: dict[str, Any]) -> dict[str, Any]:
+    base = {key: value for key, value in plain["base"].items() if key not in ("store", "cluster", "report")}
+    return {key: value for key, value in plain.items() if key not in NOT_IDENTITY} | {"base": base}
+
+
+@contextmanager
+def _claimed(directory: Path, sweep: SweepConfig, planned: int) -> Iterator[None]:
+    with writing(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+    with alone(directory):
+        with writing(directory):
+            write_text(directory / SWEEP_FILE, to_yaml(sweep) + f"planned: {planned}\n")
+        yield
