@@ -146,7 +146,7 @@ def patch_bank_fit(
         tasks = fold_tasks(lab, members, ("bank",))
         folds = lab.workers.publish(fit_bank, tasks, settings, version=key, decision=decision)
         own = np.arange(len(cohort.id_N)) if score_pool else cohort.seeds
-        s_NS, s_TKS = score_images(lab, score_bank, folds, settings, own, samples=1)
+        s_NS, s_TKS = score_images(lab, score_bank, folds, settings, own, samples=1, extra=(key,))
         return Result({"s_N": s_NS[:, 0], "s_TK": s_TKS[:, :, 0]})
 
     result = lab.store.stage("scores", key, compute)
@@ -253,8 +253,8 @@ def score_images(
     own: NDArray[np.int64],
     *,
     samples: int,
+    extra: tuple[Any, ...] = (),
     test: bool = True,
-    under: tuple[int, ...] | None = None,
 ) -> tuple[Floats, Floats]:
     """Score own images by their own fold's model and test images by all.
 
@@ -262,7 +262,7 @@ def score_images(
         work: `score_*` of a method.
         folds: the fold models, or a reference to them.
         own: own rows to score; the others get NaN.
-        under: which samples' weights to score under, where the method's work takes that.
+        extra: what the method's work takes besides: the bank's version, the samples to score under.
 
     Returns:
         (N, S) and (T, K, S) float64.
@@ -274,9 +274,7 @@ def score_images(
     if test:  # first, as the long ones: every image by all folds
         everyone = np.full(len(cohort.id_T), ALL_FOLDS, np.int8)
         tasks = score_tasks(cohort.rows_T, everyone, np.arange(len(cohort.id_T))) + tasks
-    for task, scores in zip(
-        tasks, lab.workers.map(work, tasks, folds, settings, *([under] if under else [])), strict=True
-    ):
+    for task, scores in zip(tasks, lab.workers.map(work, tasks, folds, settings, *extra), strict=True):
         if task.fold[0] == ALL_FOLDS:
             raw_TKS[task.position] = scores
         else:

@@ -44,10 +44,19 @@ def published_fit(lab: Lab, n: int, decision: str, held: NDArray[np.int64], prev
         folds = lab.workers.publish(fit_published, tasks, settings, version=key, decision=decision)
         shared = lab.workers.share(folds)
         everyone = np.arange(len(cohort.id_N))
-        s_NS, s_TKS = score_images(lab, score_published, shared, settings.bank, everyone, samples=1, under=(MEAN,))
+        s_NS, s_TKS = score_images(
+            lab, score_published, shared, settings.bank, everyone, samples=1, extra=(key, (MEAN,))
+        )
         samples = tuple(range(settings.samples))
         raw_NS, _ = score_images(
-            lab, score_published, shared, settings.bank, cohort.seeds, samples=len(samples), under=samples, test=False
+            lab,
+            score_published,
+            shared,
+            settings.bank,
+            cohort.seeds,
+            samples=len(samples),
+            extra=(key, samples),
+            test=False,
         )
         collapsed = [k for k, fold in enumerate(folds) if fold["collapsed"]]
         reason = f"the adapter of fold {collapsed} collapsed and was stopped" if collapsed else ""
@@ -84,7 +93,7 @@ def pool_uncertainty(lab: Lab, fit: Fit, asked: NDArray[np.int64]) -> Floats:
     cohort, seeds, samples = lab.cohort, lab.cohort.seeds, tuple(range(lab.config.swag.samples))
     bank = bank_settings(lab.config)
     raw_NS, _ = score_images(
-        lab, score_published, fit.folds, bank, asked, samples=len(samples), under=samples, test=False
+        lab, score_published, fit.folds, bank, asked, samples=len(samples), extra=(fit.key, samples), test=False
     )
     assert fit.seed_raw_nS is not None
     raw_NS[seeds] = fit.seed_raw_nS

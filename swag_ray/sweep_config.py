@@ -180,6 +180,7 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> SweepConfig:
         InputError: one line naming file, field, value and rule.
     """
     raw = read_yaml(path)
+    raw.pop("planned", None)  # a note of the sweep's directory
     base = raw.get("base")
     if isinstance(base, str):
         found = Path(path).parent / Path(base).expanduser()

@@ -137,7 +137,7 @@ def test_what_can_never_fit_is_refused_within_seconds_with_the_numbers(base: Con
 
 def test_early_stopping_ends_the_worst_and_keeps_what_they_had(base: Config, tmp_path: Path) -> None:
     sweep = sweep_of(
-        base, search={"rounds": [3], "gate.budget": [1, 2, 3, 12]},
+        base, search={"rounds": [3], "score.top_fraction": [0.3, 1.0, 0.05, 0.6]},
         early_stopping={"grace_rounds": 1, "reduction_factor": 4}, concurrent=1,
     )  # fmt: skip
     done = run_sweep(sweep, tmp_path / "sweep")

@@ -269,12 +269,21 @@ def _loggers(sweep: SweepConfig) -> Iterator[Any]:
             raise InputError(f"loggers.{name}: {error}") from error
 
 
+_listeners: dict[int, Callable[[Report], None]] = {}  # of this process
+
+
 class _Tell(tune.Callback):
-    """Passes every report on, and the end of a trial that could not report it."""
+    """Passes every report on, and the end of a trial that could not report it. Tune pickles it: it holds no
+    listener.
+    """
 
     def __init__(self, on_report: Callable[[Report], None]) -> None:
-        self._tell = on_report
+        self._listener = id(self)
         self._last: dict[str, Report] = {}
+        _listeners[self._listener] = on_report
+
+    def _tell(self, report: Report) -> None:
+        _listeners[self._listener](report)
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Report, **info: Any) -> None:
         self._last[trial.trial_id] = result

@@ -10,10 +10,10 @@ Shapes: N images, P patches, C channels of one stride.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +28,7 @@ from swag_ray.stages import VERSIONS, Arrays, Result, Store, digest, stage_key
 if TYPE_CHECKING:
     from swag_ray.core.backbone import Backbone
 
+T = TypeVar("T")
 BATCH, GPU_BATCH = 4, 64  # a core is fastest when a batch's maps stay in its cache, a GPU when it is full
 Patches = dict[int, NDArray[np.float16]]
 
@@ -203,14 +204,36 @@ class FeatureReader:
         fingerprint: the feature set.
         shards: names of its shard files; `Rows.shard_N` counts in this list.
         cache_bytes: pooled features kept between calls, so that the folds and rounds of a small pool pool them once.
+        memo_bytes: of what `memo` keeps.
     """
 
-    def __init__(self, root: str, fingerprint: str, shards: Sequence[str], cache_bytes: int = 512 * 2**20) -> None:
+    def __init__(
+        self,
+        root: str,
+        fingerprint: str,
+        shards: Sequence[str],
+        cache_bytes: int = 512 * 2**20,
+        memo_bytes: int = 256 * 2**20,
+    ) -> None:
         self.store = Store(root)
         self.fingerprint = fingerprint
         self.shards = list(shards)
-        self.cache_bytes = cache_bytes
+        self.cache_bytes, self.memo_bytes = cache_bytes, memo_bytes
+        self._memo: dict[Hashable, tuple[Any, int]] = {}
         self._pooled: dict[tuple[int, tuple[int, ...], int], NDArray[np.float32]] = {}
+
+    def memo(self, key: Hashable, size: int, make: Callable[[], T]) -> T:
+        """What `make` gives, kept between tasks under a key that says all it depends on; the least used go first.
+
+        Args:
+            size: bytes that it takes, roughly.
+        """
+        found = self._memo.pop(key, None) or (make(), size)
+        self._memo[key] = found
+        while len(self._memo) > 1 and sum(held for _, held in self._memo.values()) > self.memo_bytes:
+            del self._memo[next(iter(self._memo))]
+        kept: T = found[0]
+        return kept
 
     def patches(self, rows: Rows, strides: Sequence[int]) -> Patches:
         """Features of these images, in their order.

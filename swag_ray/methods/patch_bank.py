@@ -149,14 +149,19 @@ def fit_bank(reader: FeatureReader, task: FitTask, settings: BankSettings) -> Ar
 
 
 def score_bank(
-    reader: FeatureReader, task: ScoreTask, folds: tuple[Arrays, ...], settings: BankSettings
+    reader: FeatureReader, task: ScoreTask, folds: tuple[Arrays, ...], settings: BankSettings, version: str
 ) -> NDArray[np.float32]:
-    """Image scores s by patch distance: (n, K, 1), NaN where a fold was not asked."""
+    """Image scores s by patch distance: (n, K, 1), NaN where a fold was not asked.
+
+    Args:
+        version: stands for the folds: what is made of them is kept for the next task.
+    """
     patches = reader.patches(task.rows, settings.strides)
 
-    def score(k: int, index: NDArray[np.int64]) -> NDArray[np.float32]:
-        part = {stride: x[index] for stride, x in patches.items()}
-        distance_NP = distances(part, folds[k], settings)
+    def score(k: int, asked: NDArray[np.int64]) -> NDArray[np.float32]:
+        part = {stride: x[asked] for stride, x in patches.items()}
+        index = reader.memo((version, k), index_bytes(folds[k]), lambda: bank_index(folds[k], settings))
+        distance_NP = patch_distances(index, embed(part, folds[k]), settings.neighbours)
         return image_score(distance_NP, settings.top_fraction)[:, None].astype(np.float32)
 
     return by_fold(task, len(folds), 1, score)
@@ -164,5 +169,14 @@ def score_bank(
 
 def distances(patches: Patches, fold: Arrays, settings: BankSettings) -> NDArray[np.float32]:
     """Patch distances (N, P) of raw patches to one fold's bank."""
-    index = Index(embed(raw_rows(fold, settings.strides), fold))
-    return patch_distances(index, embed(patches, fold), settings.neighbours)
+    return patch_distances(bank_index(fold, settings), embed(patches, fold), settings.neighbours)
+
+
+def bank_index(fold: Arrays, settings: BankSettings) -> Index:
+    """The index of one fold's rows, as the bank compares them."""
+    return Index(embed(raw_rows(fold, settings.strides), fold))
+
+
+def index_bytes(fold: Arrays, dim: int = 256) -> int:
+    """Memory that an index of these rows takes, about."""
+    return len(fold["image"]) * dim * 4

@@ -25,6 +25,7 @@ from swag_ray.methods.patch_bank import (
     BankSettings,
     Standard,
     blocks,
+    index_bytes,
     pick_rows,
     raw_rows,
     standardisation,
@@ -128,16 +129,30 @@ def embed(standard: Standard, fold: Mapping[str, NDArray[Any]], sample: int) -> 
 
 
 def score_published(
-    reader: FeatureReader, task: ScoreTask, folds: tuple[Arrays, ...], settings: BankSettings, samples: tuple[int, ...]
+    reader: FeatureReader,
+    task: ScoreTask,
+    folds: tuple[Arrays, ...],
+    settings: BankSettings,
+    version: str,
+    samples: tuple[int, ...],
 ) -> NDArray[np.float32]:
-    """Image scores under each of `samples` (MEAN for the SWA mean), the bank embedded by the same: (n, K,
-    len(samples)).
+    """Image scores under each of `samples` (MEAN for the SWA mean), the bank embedded by the same.
+
+    Args:
+        version: stands for the folds: what is made of them is kept for the next task.
+
+    Returns:
+        (n, K, len(samples)).
     """
     patches = reader.patches(task.rows, settings.strides)
 
-    def score(k: int, index: NDArray[np.int64]) -> NDArray[np.float32]:
-        part = {stride: x[index] for stride, x in patches.items()}
-        columns = [image_score(distances(part, folds[k], settings, s), settings.top_fraction) for s in samples]
+    def score(k: int, asked: NDArray[np.int64]) -> NDArray[np.float32]:
+        fold, columns = folds[k], []
+        standard = standardise({stride: x[asked] for stride, x in patches.items()}, fold)
+        for s in samples:
+            index = reader.memo((version, k, s), index_bytes(fold), lambda s=s: bank_index(fold, settings, s))  # type: ignore[misc]
+            distance_NP = patch_distances(index, embed(standard, fold, s), settings.neighbours)
+            columns.append(image_score(distance_NP, settings.top_fraction))
         return np.stack(columns, axis=1)
 
     return by_fold(task, len(folds), len(samples), score)
@@ -145,8 +160,13 @@ def score_published(
 
 def distances(patches: Patches, fold: Arrays, settings: BankSettings, sample: int = MEAN) -> NDArray[np.float32]:
     """Patch distances (N, P) of raw patches to one fold's bank under one set of weights."""
-    index = Index(embed(standardise(raw_rows(fold, settings.strides), fold), fold, sample))
-    return patch_distances(index, embed(standardise(patches, fold), fold, sample), settings.neighbours)
+    embedded = embed(standardise(patches, fold), fold, sample)
+    return patch_distances(bank_index(fold, settings, sample), embedded, settings.neighbours)
+
+
+def bank_index(fold: Arrays, settings: BankSettings, sample: int) -> Index:
+    """The index of one fold's rows under one set of weights."""
+    return Index(embed(standardise(raw_rows(fold, settings.strides), fold), fold, sample))
 
 
 def _weights(fold: Mapping[str, NDArray[Any]], kind: str) -> adapter.Params:

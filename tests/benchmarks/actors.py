@@ -23,7 +23,7 @@ def measure(bench: Bench) -> list[Row]:
         raise Skip("one core cannot show what two actors gain")
     with ray_session(cpus=bench.cores + 1), laboratory(bench, "contrast", actors=2) as (lab, _):
         fit = patch_bank_fit(lab, lab.cohort.seeds)
-        folds, settings = lab.workers.share(fit.folds), bank_settings(lab.config)
+        shared = lab.workers.share(fit.folds), bank_settings(lab.config), fit.key
         tasks = _tasks(lab.cohort, TASKS)
         images = sum(len(task.rows) for task in tasks)
         where = lab.workers._features
@@ -33,11 +33,11 @@ def measure(bench: Bench) -> list[Row]:
             rate: dict[str, list[float]] = {"one": [], "two": []}
             for count, pool in enumerate(pools.values(), 1):
                 start_actors(pool, count)
-            results = [pool.map(score_bank, tasks, folds, settings) for pool in pools.values()]  # also warms up
+            results = [pool.map(score_bank, tasks, *shared) for pool in pools.values()]  # also warms up
             for _ in range(3 if bench.quick else 5):
                 for name, pool in pools.items():
                     start = time.perf_counter()
-                    results.append(pool.map(score_bank, tasks, folds, settings))
+                    results.append(pool.map(score_bank, tasks, *shared))
                     rate[name].append(images / (time.perf_counter() - start))
     same = "results equal" if identical(results) else "RESULTS DIFFER"
     return [

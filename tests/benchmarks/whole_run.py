@@ -117,9 +117,9 @@ def _run(bench: Bench, method: str, root: Path, store: Path, controls: str) -> P
 
 
 def _forget_stages(store: Path) -> None:
-    """Leave nothing but the features."""
+    """Leave nothing but what the extraction left: the features, and the backbone that they came from."""
     for stage in (store / "stages").iterdir():
-        if stage.name != "features":
+        if stage.name not in ("features", "backbone"):
             shutil.rmtree(stage)
 
 
