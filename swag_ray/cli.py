@@ -226,6 +226,42 @@ def datasets_check(
     print(json.dumps(asdict(found), default=str)) if as_json else terminal.show_check(found)
 
 
+@app.command()
+def doctor(
+    config: Annotated[str | None, typer.Argument(metavar="[CONFIG]", help="YAML config to check.")] = None,
+    set_: Set = None,
+    address: Annotated[
+        str | None, typer.Option(help="Look at a running Ray cluster: `auto` or HOST:PORT; default: this machine.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what this machine or cluster has, what a config needs of it, and what would not fit."""
+    from swag_ray import terminal
+    from swag_ray.config import load_config
+
+    if set_ and config is None:
+        raise InputError("doctor: --set changes a CONFIG; give one")
+    loaded = load_config(config, set_ or []) if config is not None else None
+    with terminal.shown(quiet=as_json) as screen:
+        from swag_ray.doctor import examine
+
+        found = []
+        for finding in examine(loaded, address=address):
+            found.append(finding)
+            terminal.show_finding(screen.console, finding)
+    wrong = [finding for finding in found if finding.state == "problem"]
+    if as_json:
+        print(json.dumps({"findings": [finding.plain() for finding in found], "problems": len(wrong)}))
+    if not wrong:
+        return
+    more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+    line = f"doctor: {wrong[0].text}{more}; " + (wrong[0].advice or "see above")
+    if loaded is not None or address is not None:
+        raise InputError(line)  # what was asked for does not go with what is here
+    print(f"swag-ray: {line}", file=sys.stderr)
+    raise typer.Exit(1)
+
+
 @config_app.command("show")
 def config_show(
     config: Annotated[str, typer.Argument(metavar="CONFIG", help="YAML config.")],

@@ -21,7 +21,11 @@ from swag_ray.progress import Progress, TerminalProgress
 
 if TYPE_CHECKING:
     from swag_ray.data.check import Description
+    from swag_ray.doctor.finding import Finding
     from swag_ray.run import Run
+
+
+MARKS = {"ok": "[green]ok     [/]", "note": "[yellow]note   [/]", "problem": "[bold red]problem[/]"}
 
 
 class Screen:
@@ -142,6 +146,23 @@ def show_check(found: Description) -> None:
         console.print(f"[yellow]unreadable:[/] {escape(f'{path}: {reason}')}", highlight=False)
     for warning in found.warnings:
         console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
+
+
+def show_finding(console: Console, found: Finding) -> None:
+    """A line of `doctor`: mark, topic, what was found, what to do; below it the cluster's nodes."""
+    text = escape("; ".join(part for part in (found.text, found.advice) if part))
+    console.print(f"{MARKS[found.state]}  [bold]{found.topic:<15}[/]  {text}", highlight=False)
+    if not found.nodes:
+        return
+    table = Table(header_style="bold")
+    for column in ("node", "CPUs", "GPUs", "memory, GB", "object store, GB"):
+        table.add_column(column, justify="left" if column == "node" else "right")
+    for node in found.nodes:
+        table.add_row(
+            escape(node.name) + ("  (head)" if node.head else ""), f"{node.cpus:g}", f"{node.gpus:g}",
+            f"{node.memory / 1e9:.1f}", f"{node.object_store / 1e9:.1f}",
+        )  # fmt: skip
+    console.print(table)
 
 
 def show_store(root: str, rows: list[dict[str, Any]]) -> None:

@@ -64,7 +64,7 @@ class Need:
     Attributes:
         actors: sample actors, or extraction actors before them: never both at work at a time.
         bundle: what Ray reserves for each of them.
-        memory: bytes that each of them uses at least. Ray reserves none of it.
+        memory: bytes that each of them uses. Ray reserves none of it.
     """
 
     actors: int
@@ -81,15 +81,15 @@ class Need:
 
 
 def need(cluster: ClusterConfig, nodes: Sequence[Node], *, memory: int = 0) -> Need:
-    """What a config's `cluster` section needs on these nodes; where it leaves the number of actors open, one a GPU of
-    the cluster or, without any, one a core.
+    """What a config's `cluster` section needs on these nodes; where it leaves the number of actors open, one a GPU or,
+    without any in the cluster, one a core: as many as have room.
 
     Args:
-        memory: bytes that one actor uses at least.
+        memory: bytes that one actor uses.
     """
-    cpus, gpus = int(sum(node.cpus for node in nodes)), int(sum(node.gpus for node in nodes))
+    gpus = int(sum(node.gpus for node in nodes))
     bundle = {"CPU": 1.0, "GPU": 1.0} if gpus else {"CPU": 1.0}
-    return Need(cluster.actors or gpus or max(cpus, 1), bundle, memory)
+    return Need(cluster.actors or max(1, room(nodes, bundle)), bundle, memory)
 
 
 def room(nodes: Sequence[Node], bundle: Bundle) -> int:
@@ -178,11 +178,16 @@ def cluster_nodes() -> tuple[Node, ...]:
 
 
 def local_defaults() -> tuple[int, int]:
-    """What a local Ray would count here if told nothing: cores, and bytes of its object store. Starts none."""
-    from ray._private import utils  # no public function tells
+    """What a local Ray would count here if told nothing: cores, and bytes of its object store (0: not known). Starts
+    none.
+    """
+    try:
+        from ray._private import utils  # no public function tells
 
-    cpus = int(utils.get_num_cpus(override_docker_cpu_warning=True))
-    return cpus, int(utils.resolve_object_store_memory(utils.estimate_available_memory()))
+        cpus = int(utils.get_num_cpus(override_docker_cpu_warning=True))
+        return cpus, int(utils.resolve_object_store_memory(utils.estimate_available_memory()))
+    except (ImportError, AttributeError):
+        return os.cpu_count() or 1, 0
 
 
 def local_node(cluster: ClusterConfig, *, cpus: int, gpus: int, memory: int, object_store: int) -> Node:

@@ -71,6 +71,17 @@ def weights_file(name: str, weights: str) -> Path:
     return next(Path(module.__file__ or "").parent.glob("models/*.pth"))
 
 
+def hub_answers() -> bool:
+    """Whether the hub that weights are downloaded from can be reached, told within seconds."""
+    from huggingface_hub import constants
+
+    try:
+        within(PROBE_SECONDS, lambda: _answers(constants.ENDPOINT))
+    except (OSError, ValueError):  # nobody answers; HF_ENDPOINT is no address
+        return False
+    return True
+
+
 def _probe_hub(name: str) -> None:
     """Fail within seconds without a network, where the hub's own retries take most of a minute."""
     import timm

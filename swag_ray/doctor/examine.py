@@ -1,0 +1,90 @@
+"""The order of a doctor's round. What is quick comes first: torch takes seconds to import, and a person should not wait
+for it to learn that a disk is full. No local Ray is started: what it would offer, the operating system tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from swag_ray.cluster.capacity import Node, local_defaults, local_node
+from swag_ray.config import ClusterConfig, Config
+from swag_ray.doctor.finding import Finding, size
+from swag_ray.doctor.machine import Machine, disk, read_machine, temporary_folder
+from swag_ray.doctor.software import faiss_build, packages, torch_gpus, weights
+
+LITTLE_DISK = 5e9  # bytes; Ray's sessions, and objects that memory has no room for
+FULL = 0.95  # of the temporary disk: from here on Ray refuses to make objects
+
+
+def examine(config: Config | None = None, *, address: str | None = None) -> Iterator[Finding]:
+    """Everything worth knowing before a run, as it is found out. Bad input is a finding, never an exception.
+
+    Args:
+        config: what to check against what is there; None: only what is there.
+        address: `auto` or HOST:PORT of a running cluster, which is joined for a moment; None: a local Ray is meant.
+    """
+    machine, missing = read_machine(), False
+    for finding in packages():
+        missing |= finding.state == "problem"
+        yield finding
+    yield from machine_findings(machine)
+    yield temporary_space()
+    if missing:
+        return  # what follows imports them
+    # Only now: these load numpy, pyarrow and Ray.
+    from swag_ray.doctor.ray_side import cluster, local_ray, token
+    from swag_ray.doctor.storage import store
+
+    yield from store(config.store if config else str(Config.model_fields["store"].default), needed=config is not None)
+    yield token(joining=address is not None)
+    nodes: tuple[Node, ...] = ()
+    if address is not None:
+        found = cluster(address)
+        nodes = found.nodes
+        yield found
+    else:
+        yield from local_ray(config.cluster if config else ClusterConfig(), machine)
+    if config is None:
+        yield from weights()
+    finding, gpus = torch_gpus()
+    yield finding
+    yield faiss_build(gpus)
+    if config is None:
+        return
+    from swag_ray.doctor.needs import needs
+
+    if address is None:
+        cpus, default = local_defaults()
+        nodes = (local_node(config.cluster, cpus=cpus, gpus=gpus, memory=machine.usable_memory, object_store=default),)
+    yield from needs(config, nodes, machine, local=address is None, gpus=gpus)
+
+
+def machine_findings(machine: Machine) -> Iterator[Finding]:
+    """Cores and memory, of the machine and of what this process may use of them."""
+    limited = machine.core_limit is not None
+    text = f"{machine.cores} on this machine"
+    if limited:
+        text += f", of which the container or job may use {machine.core_limit:g}"
+    yield Finding("cores", "ok", text)
+    text = f"{size(machine.memory)} on this machine"
+    if machine.memory_limit is not None:
+        text += f", of which the container or job may use {size(machine.memory_limit)}"
+    if machine.memory_free is not None:
+        text += f"; {size(machine.memory_free)} free"
+    yield Finding("memory", "ok", text)
+
+
+def temporary_space(folder: str | None = None) -> Finding:
+    """Where Ray keeps sessions and spills objects to."""
+    folder = folder or temporary_folder()
+    try:
+        found = disk(folder)
+    except OSError as error:
+        return Finding("temporary files", "problem", f"'{folder}' cannot be looked at ({error.strerror})")
+    text = f"{size(found.free)} of {size(found.total)} free at '{folder}', where Ray keeps its sessions"
+    advice = "free space there, or set RAY_TMPDIR to a folder on another disk"
+    if found.free < (1 - FULL) * found.total:
+        return Finding("temporary files", "note", f"{text}; Ray calls a disk full when {FULL:.0%} are used", advice)
+    if found.free < LITTLE_DISK:
+        return Finding("temporary files", "note", text, advice)
+    return Finding("temporary files", "ok", text)

@@ -1,0 +1,214 @@
+"""What a cluster has and what it can hold: packing against every placement there is, messages, and Ray's own table."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swag_ray.cluster import capacity
+from swag_ray.cluster.capacity import Bundle, Node, check_fits, cluster_nodes, fits, local_defaults, need, room
+from swag_ray.cluster.session import ray_session
+from swag_ray.config import ClusterConfig
+from swag_ray.errors import InputError
+from tests.nodes import emulated
+
+CPU: Bundle = {"CPU": 1}
+WITH_GPU: Bundle = {"CPU": 1, "GPU": 1}
+
+
+def node(name: str = "a", **resources: float) -> Node:
+    return Node(name, resources)
+
+
+def every_placement(nodes: Sequence[Node], bundles: Sequence[Bundle]) -> bool:
+    """The same question answered by trying everything; what asks for nothing needs no place."""
+    bundles = [bundle for bundle in bundles if any(bundle.values())]
+    for places in product(range(len(nodes)), repeat=len(bundles)):
+        free = [dict(n.resources) for n in nodes]
+        for place, bundle in zip(places, bundles, strict=True):
+            for kind, amount in bundle.items():
+                free[place][kind] = free[place].get(kind, 0) - amount
+        if all(left > -1e-9 for there in free for left in there.values()):
+            return True
+    return False
+
+
+some_nodes = st.lists(
+    st.builds(lambda c, g, m: node(CPU=c, GPU=g, memory=m), *(st.integers(0, n) for n in (6, 3, 4))), max_size=3
+)
+some_bundles = st.lists(
+    st.fixed_dictionaries({"CPU": st.sampled_from([0, 0.5, 1, 2, 3])}, optional={
+        "GPU": st.sampled_from([0, 0.5, 1, 2]), "memory": st.integers(0, 3),
+    }),
+    max_size=6,
+)  # fmt: skip
+
+
+@given(some_nodes, some_bundles)
+def test_packing_is_what_trying_everything_finds(nodes: list[Node], bundles: list[Bundle]) -> None:
+    assert fits(nodes, bundles) is every_placement(nodes, bundles)
+
+
+def test_first_fit_alone_would_refuse_this() -> None:
+    """Largest first: 4 + 4, then 3 + 3 + 3, and the last 3 is left over. But 4 + 3 + 3 fill a node of 10, twice."""
+    assert fits([node(CPU=10)] * 2, [{"CPU": size} for size in (4, 4, 3, 3, 3, 3)]) is True
+
+
+def test_gpus_are_left_to_those_that_need_them() -> None:
+    nodes = [node(CPU=2, GPU=2), node(CPU=4)]
+    assert fits(nodes, [CPU] * 4 + [WITH_GPU] * 2) is True
+    assert fits(nodes, [CPU] * 5 + [WITH_GPU] * 2) is False
+
+
+def test_decimal_amounts_add_up_as_ray_adds_them() -> None:
+    assert fits([node(CPU=1)], [{"CPU": 0.1}] * 10) is True
+    assert room([node(CPU=0.3)], {"CPU": 0.1}) == 3
+
+
+def test_what_asks_for_nothing_fits_everywhere() -> None:
+    assert fits([], []) is True
+    assert fits([], [{}, {"CPU": 0}]) is True
+    with pytest.raises(ValueError, match="nothing"):
+        room([node(CPU=1)], {"CPU": 0})
+
+
+def test_large_clusters_are_answered_at_once() -> None:
+    nodes = [node(str(i), CPU=16, GPU=i % 3) for i in range(100)]
+    started = time.perf_counter()
+    assert fits(nodes, [{"CPU": 2}] * 200 + [WITH_GPU] * 99) is True
+    assert fits(nodes, [CPU] * 1601) is False
+    assert fits([node(str(i), CPU=7) for i in range(60)], [{"CPU": 3}] * 130 + [{"CPU": 2}] * 5) is not True
+    assert time.perf_counter() - started < 5
+
+
+def test_what_cannot_be_shown_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal is final; a search that was given up has shown nothing."""
+    nodes, bundles = [node(CPU=10)] * 3, [{"CPU": size} for size in (6, 6, 6, 5, 3, 3)]
+    assert fits(nodes, bundles) is False
+    monkeypatch.setattr(capacity, "STEPS", 0)
+    assert fits(nodes, bundles) is None
+    check_fits(nodes, bundles)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "bundles", "options", "said"),
+    [
+        ([node(CPU=2)], [CPU] * 8, {}, "8 actors of 1 CPU each do not fit: the cluster has 2 CPUs on 1 node; "
+         "set cluster.actors to 2 at most or add nodes"),
+        ([node(CPU=8), node(CPU=4, GPU=2)], [WITH_GPU] * 3, {}, "3 actors of 1 CPU and 1 GPU each do not fit: the "
+         "cluster has 12 CPUs (at most 8 CPUs on one) and 2 GPUs on 2 nodes; set cluster.actors to 2 at most or "
+         "add nodes"),
+        ([node(CPU=2)] * 2, [{"CPU": 3}], {}, "1 actor of 3 CPUs does not fit: the cluster has 4 CPUs (at most 2 CPUs "
+         "on one) on 2 nodes; add nodes: not even one actor has room"),
+        ([node(CPU=4)], [CPU] * 4, {"beside": [CPU]}, "4 actors of 1 CPU each beside 1 bundle of 1 CPU do not fit: the "
+         "cluster has 4 CPUs on 1 node; set cluster.actors to 3 at most or add nodes"),
+        ([node(CPU=9, memory=4e9)], [{"CPU": 1, "memory": 1.5e9}] * 3,
+         {"on": "a local Ray", "more": "raise cluster.cpus"},
+         "3 actors of 1 CPU and 1.5 GB of memory each do not fit: a local Ray has 9 CPUs and 4.0 GB of memory; "
+         "set cluster.actors to 2 at most or raise cluster.cpus"),
+        ([node(CPU=1)], [CPU, {"CPU": 2}, {"CPU": 2}], {}, "3 actors (2 of 2 CPUs; 1 of 1 CPU) do not fit: the cluster "
+         "has 1 CPU on 1 node; set cluster.actors to 1 at most or add nodes"),
+        ([], [CPU], {}, "1 actor of 1 CPU does not fit: the cluster has 0 CPUs on 0 nodes; add nodes: not even one "
+         "actor has room"),
+    ],
+)  # fmt: skip
+def test_a_refusal_gives_the_numbers(
+    nodes: list[Node], bundles: list[Bundle], options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError) as refusal:
+        check_fits(nodes, bundles, **options)
+    assert str(refusal.value) == f"cluster.actors: {said}"
+
+
+@given(some_nodes, st.integers(1, 12), some_bundles)
+def test_what_a_refusal_proposes_fits_and_is_the_most(nodes: list[Node], count: int, beside: list[Bundle]) -> None:
+    try:
+        check_fits(nodes, [WITH_GPU] * count, beside=beside)
+    except InputError as refusal:
+        _, _, most = str(refusal).rpartition("set cluster.actors to ")
+        proposed = int(most.split()[0]) if "at most" in str(refusal).rpartition(";")[2] else 0
+        assert proposed < count
+        assert not proposed or fits(nodes, [*beside, *[WITH_GPU] * proposed])
+        assert not fits(nodes, [*beside, *[WITH_GPU] * (proposed + 1)])
+    else:
+        assert fits(nodes, [*beside, *[WITH_GPU] * count])
+
+
+@pytest.mark.parametrize(
+    ("nodes", "actors", "wanted"),
+    [
+        ([node(CPU=2), node(CPU=4)], None, (6, CPU)),
+        ([node(CPU=2), node(CPU=4)], 3, (3, CPU)),
+        ([node(CPU=2), node(CPU=4, GPU=2)], None, (2, WITH_GPU)),
+        ([node(CPU=2), node(CPU=4, GPU=2)], 5, (5, WITH_GPU)),
+        ([node(CPU=2, GPU=4), node(CPU=8, GPU=1)], None, (3, WITH_GPU)),
+        ([node()], None, (1, CPU)),
+    ],
+)
+def test_a_config_needs_an_actor_a_gpu_or_a_core(
+    nodes: list[Node], actors: int | None, wanted: tuple[int, Bundle]
+) -> None:
+    found = need(ClusterConfig(actors=actors), nodes, memory=7)
+    assert (found.actors, found.bundle) == wanted
+    assert found.bundles == [wanted[1]] * wanted[0]
+    assert found.bundles_with_memory == [{**wanted[1], "memory": 7}] * wanted[0]
+
+
+def test_local_defaults_start_nothing() -> None:
+    import ray
+
+    before = ray.is_initialized()
+    cpus, object_store = local_defaults()
+    assert cpus >= 0 and object_store > 0
+    assert ray.is_initialized() is before
+
+
+@pytest.mark.ray
+def test_a_local_ray_is_one_node(local_ray: None) -> None:
+    import ray
+
+    (found,) = cluster_nodes()
+    total = ray.cluster_resources()
+    assert found.head and found.cpus == total["CPU"] == 2 and found.gpus == 0
+    assert found.memory == total["memory"] and found.object_store == total["object_store_memory"] == 200 * 2**20
+    check_fits(cluster_nodes(), [CPU] * 2)
+    with pytest.raises(InputError, match=r"has 2 CPUs on 1 node; set cluster\.actors to 2 at most"):
+        check_fits(cluster_nodes(), [CPU] * 3)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_ray_agrees_on_two_nodes_and_forgets_one_that_left() -> None:
+    """In a process of its own: this one may be connected elsewhere."""
+    code = "from tests.cluster.test_capacity import two_nodes; two_nodes()"
+    done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+
+
+def two_nodes() -> None:
+    import ray
+    from ray.util.placement_group import placement_group
+
+    with emulated(2, 3) as cluster, ray_session(address=cluster.address):
+        nodes = cluster_nodes()
+        assert [n.head for n in nodes] == [True, False] and len({n.name for n in nodes}) == 2
+        assert [n.cpus for n in nodes] == [3, 3]
+        for bundles in ([{"CPU": 2}] * 2 + [CPU] * 2, [{"CPU": 2}] * 3, [{"CPU": 3}, CPU, CPU, CPU], [{"CPU": 4}]):
+            group = placement_group(bundles)
+            assert group.wait(3) is fits(nodes, bundles), bundles
+            ray.util.remove_placement_group(group)
+        cluster.remove_node(cluster.list_all_nodes()[-1])
+        deadline = time.monotonic() + 30
+        while len(cluster_nodes()) > 1 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        started = time.monotonic()
+        (left,) = cluster_nodes()
+        assert left.head and time.monotonic() - started < 1
