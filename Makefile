@@ -1,5 +1,5 @@
 # make run   set up, run configs/demo.yaml, say where the report is
-# make test  set up, lint, types, the whole suite
+# make test  set up, lint, types, the suite; test-cluster: what needs several nodes, an S3 server, or kills, by the minute
 # make bench speed and scale as ratios, in a table and bench.json; bench-quick: under three minutes on two quiet cores;
 #            bench-peers: against anomalib, which it installs into a temporary environment
 # All need Python 3.11+ with pip and nothing else; all they install goes into .venv.
@@ -8,7 +8,7 @@ SHELL := /bin/sh
 PYTHON ?=
 BIN := .venv/bin
 
-.PHONY: run test lint type-check format bench bench-quick bench-peers
+.PHONY: run test test-cluster lint type-check format bench bench-quick bench-peers
 .DEFAULT_GOAL := run
 
 run: .venv/.installed-run
@@ -16,7 +16,10 @@ run: .venv/.installed-run
 	@echo "The report: $(CURDIR)/runs/demo/report.html"
 
 test: lint type-check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not cluster"
+
+test-cluster: .venv/.installed-test
+	$(BIN)/python -m pytest -m cluster
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .

@@ -25,7 +25,7 @@ from swag_ray.sweep_config import SweepConfig
 from tests.commands import Command, borrowed, figures
 from tests.processes import descendants, kill, wait_until_gone
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.cluster]
 POINTS = {"rounds": [1, 2], "gate.budget": [6, 12]}
 
 
@@ -194,13 +194,14 @@ def test_a_driver_that_is_killed_or_interrupted_loses_at_most_the_stages_in_flig
     path.write_text(yaml.safe_dump(sweep.model_dump(mode="json")))
     child = _start(path, out)
     _until(lambda: len(list((out / "trials").glob("*/trial.json"))) >= 1)
-    started = list(descendants(child.pid))
+    below = descendants(child.pid)
+    agents = [pid for pid, command in below.items() if command.endswith("Agent")]
     os.kill(child.pid, how)
     assert child.wait(timeout=60) == (-9 if how == signal.SIGKILL else 130)
-    left = wait_until_gone(started)
-    for pid in left:
+    left = wait_until_gone([pid for pid in below if pid not in agents])
+    for pid in [*left, *agents]:  # Ray's agents call home for a minute before they give up
         kill(pid)
-    assert not left, "processes of the sweep outlived it"
+    assert not left, [below[pid] for pid in left]
     kept = {file: file.stat().st_mtime_ns for file in (out / "trials").glob("*/trial.json")}
     done: Sweep = run_sweep(sweep, out)
     assert done.count("done") == 4

@@ -22,7 +22,7 @@ from tests.commands import borrowed, figures
 from tests.nodes import Nodes
 from tests.processes import descendants
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.cluster]
 TRIALS = 4
 
 

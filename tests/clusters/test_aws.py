@@ -22,6 +22,8 @@ from tests.clusters.files import (
 )
 from tests.clusters.iam import allowed
 
+pytestmark = pytest.mark.cluster
+
 boto3 = pytest.importorskip("boto3")
 moto = pytest.importorskip("moto")
 BaseClient = pytest.importorskip("botocore.client").BaseClient

@@ -13,6 +13,8 @@ import ray
 from tests.clusters.files import CLUSTERS, README, launcher_config, policy
 from tests.clusters.iam import actions
 
+pytestmark = pytest.mark.cluster
+
 boto3 = pytest.importorskip("boto3")
 xform_name = pytest.importorskip("botocore").xform_name
 

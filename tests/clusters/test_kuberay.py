@@ -18,6 +18,8 @@ from tests.clusters.files import (
     ray_cluster,
 )
 
+pytestmark = pytest.mark.cluster
+
 
 def test_rays_autoscaler_reads_it() -> None:
     cluster = ray_cluster()

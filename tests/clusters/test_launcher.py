@@ -12,6 +12,8 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 
 from tests.clusters.files import CLUSTERS, LAUNCHED, README, ROOT, TRIAL_CORES, TRIAL_GPUS, launcher_config
 
+pytestmark = pytest.mark.cluster
+
 INSTALL = '-c ~/clusters/constraints.txt "$(ls ~/dist/swag_ray-*.whl)[cluster]"'
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from tests.clusters.files import CLUSTERS, README, ROOT, commands
 
+pytestmark = pytest.mark.cluster
+
 COMING = {"sweep", "doctor"}  # commands of the contract that other issues build; checked as soon as they are there
 
 

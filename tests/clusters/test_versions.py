@@ -8,6 +8,8 @@ import pytest
 
 from tests.clusters.files import CLUSTERS, LAUNCHED, PROJECT, README, constraints, launcher_config, requirements
 
+pytestmark = pytest.mark.cluster
+
 TAG = re.compile(r"rayproject/ray:([\w.-]+)")
 
 
