@@ -178,7 +178,7 @@ class MemoryConfig(Section):
     max_rows: int | None = Field(
         default=None,
         ge=1,
-        description="rows a fold's bank holds at most, kept by merge-reduce, block by block; null: no bound",
+        description="rows a fold's bank holds at most: each block of images keeps its share; null: no bound",
     )
 
 

@@ -226,9 +226,12 @@ def score_files(folder: Path, paths: Sequence[Path]) -> Iterator[dict[str, Any]]
         path, score, p, above_threshold, seconds (its share of its batch's time), error (None, or why it cannot be
         read).
     """
+    import torch
+
     detector = load_detector(folder)
     spec = detector.spec
     backbone = load_backbone(folder, spec)
+    torch.set_num_threads(1)  # as the run's actors: with more, torch convolves otherwise and scores differ a little
     for i in range(0, len(paths), CHUNK):
         start = time.perf_counter()
         chunk = paths[i : i + CHUNK]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,29 +90,26 @@ def run_sweep(
     sources = _sources(examples, progress)
     planned = len(examples) if listed else (sweep.points or 0) * len(sweep.repetitions())
     with _claimed(directory, sweep, planned):
-        rows = {row["trial"]: row for row in _rows(directory)}
-        done = {number for number, row in rows.items() if row["status"] != "failed"}
-        jobs = [trial for trial in examples if trial.number not in done] if listed else None
+        record = _Record(directory, sweep)
+        jobs = [trial for trial in examples if trial.number not in record.through()] if listed else None
         try:
-            if jobs or (jobs is None and len(done) < planned):
+            if jobs or (jobs is None and len(record.through()) < planned):
                 with Workers(**cfg.resolved(examples[0].config)["cluster"], address=address) as workers:
-                    _trials(sweep, jobs, sources, directory, workers, wait, rows, progress, on_report)
-        finally:
-            found = _write_table(directory, sweep, rows)
-    from swag_ray.report.sweep import write_sweep_report
+                    _trials(record, jobs, sources, workers, wait, progress, on_report)
+        finally:  # an interrupted sweep too shows what it has
+            from swag_ray.report.sweep import write_sweep_report  # plots: a second
 
-    write_sweep_report(directory)
+            found = record.write_table()
+            write_sweep_report(directory)
     return Sweep(directory, found, planned)
 
 
 def _trials(
-    sweep: SweepConfig,
+    record: _Record,
     jobs: list[Trial] | None,
     sources: dict[str, Source],
-    directory: Path,
     workers: Workers,
     wait: float,
-    rows: dict[int, Row],
     progress: Progress,
     on_report: Callable[[dict[str, Any]], None],
 ) -> None:
@@ -120,24 +117,79 @@ def _trials(
     from swag_ray.cluster.tune import require_room, run_trials
 
     session = workers.session()
-    require_room(sweep, session, wait)
+    require_room(record.sweep, session, wait)
     for source in sources.values():
         prepare(source, workers, progress)
+    images = {key: (source.listing, source.spec) for key, source in sources.items()}
 
     def told(report: dict[str, Any]) -> None:
         if report["status"] != "running":
-            row = _ended(directory, sweep, report)
-            rows[row["trial"]] = row
-            _write_table(directory, sweep, rows)
+            record.keep(report)
             progress.advance()
         on_report(report)
 
-    history = [{**row["figures"], "trial": n, "point": json.dumps(row["point"])} for n, row in rows.items()]
     with progress.phase("trials", "trials"):
         if jobs is not None:
             progress.expect(len(jobs))
-        images = {key: (source.listing, source.spec) for key, source in sources.items()}
-        run_trials(sweep, jobs, images, carry_out_trial, directory, session, history=history, on_report=told)
+        run_trials(
+            record.sweep, jobs, images, carry_out_trial, record.directory, session,
+            history=record.history(), on_report=told,
+        )  # fmt: skip
+
+
+class _Record:
+    """The trials of a sweep's directory: those that ended before, and those that end now."""
+
+    def __init__(self, directory: Path, sweep: SweepConfig) -> None:
+        self.directory, self.sweep = directory, sweep
+        self.rows: dict[int, Row] = {}
+        for path in sorted((directory / "trials").glob(f"*/{TRIAL_FILE}")):
+            with suppress(ValueError):  # half a file, of another file system: the trial runs again
+                row = json.loads(path.read_text())
+                self.rows[row["trial"]] = row
+
+    def through(self) -> set[int]:
+        """Trials that need not run again."""
+        return {number for number, row in self.rows.items() if row["status"] != "failed"}
+
+    def history(self) -> list[dict[str, Any]]:
+        """Their final reports, for an algorithm that learns."""
+        return [{**row["figures"], "trial": n, "point": json.dumps(row["point"])} for n, row in self.rows.items()]
+
+    def keep(self, report: dict[str, Any]) -> None:
+        """Write a trial's files as it ends; `trial.json` last: with it, the trial is through."""
+        sweep, number = self.sweep, int(report["trial"])
+        point = json.loads(report["point"]) if "point" in report else {name: report.get(name) for name in sweep.search}
+        folder = self.directory / "trials" / f"{number:04d}"
+        metrics = json.loads(report["record"]) if "record" in report else None
+        figures = flat_metrics(metrics) if metrics else {k: v for k, v in report.items() if k.startswith("last_round.")}
+        row: Row = {
+            "trial": number, "name": folder.name, "status": report["status"], "error": report.get("error"),
+            "seconds": report.get("seconds"), "dataset": report["dataset"], "random_seed": report["random_seed"],
+            "point": point, "figures": figures, "computed": json.loads(report.get("computed", "[]")),
+        }  # fmt: skip
+        with writing(self.directory):
+            folder.mkdir(parents=True, exist_ok=True)
+            with suppress(InputError):  # a suggested point that is no config: its error is in the row
+                trial = sweep.trial(number, point, report["dataset"], report["random_seed"])
+                write_text(folder / "config.yaml", cfg.to_yaml(trial.config))
+            if metrics is not None:
+                write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+            if "traceback" in report:
+                write_text(folder / "error.txt", report["traceback"])
+            write_text(folder / TRIAL_FILE, json.dumps(row, indent=2) + "\n")
+        self.rows[number] = row
+        self.write_table()
+
+    def write_table(self) -> pa.Table:
+        """trials.parquet, of all trials so far."""
+        rows = [row | {"dataset": row["dataset"] or "all"} for row in self.rows.values()]
+        found = table(rows, list(self.sweep.search))
+        with writing(self.directory):
+            temporary = self.directory / f"{TRIALS_FILE}.tmp"
+            pq.write_table(found, temporary)
+            os.replace(temporary, self.directory / TRIALS_FILE)
+        return found
 
 
 def _examples(sweep: SweepConfig) -> list[Trial]:
@@ -165,51 +217,6 @@ def _sources(trials: list[Trial], progress: Progress) -> dict[str, Source]:
             tried.add(split)
             split_table(config, sources[key].listing.table)
     return sources
-
-
-def _ended(directory: Path, sweep: SweepConfig, report: dict[str, Any]) -> Row:
-    """Keep a finished trial's files; its row of the table."""
-    number = int(report["trial"])
-    point = json.loads(report["point"]) if "point" in report else {field: report.get(field) for field in sweep.search}
-    folder = directory / "trials" / f"{number:04d}"
-    record = json.loads(report["record"]) if "record" in report else None
-    figures = flat_metrics(record) if record else {k: v for k, v in report.items() if k.startswith("last_round.")}
-    row: Row = {
-        "trial": number, "name": folder.name, "status": report["status"], "error": report.get("error"),
-        "seconds": report.get("seconds"), "dataset": report["dataset"], "random_seed": report["random_seed"],
-        "point": point, "figures": figures, "computed": json.loads(report.get("computed", "[]")),
-    }  # fmt: skip
-    with writing(directory):
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            trial = sweep.trial(number, point, report["dataset"], report["random_seed"])
-            write_text(folder / "config.yaml", cfg.to_yaml(trial.config))
-        except InputError:
-            pass  # a suggested point that is no config: its error is in the row
-        if record is not None:
-            write_text(folder / "metrics.json", json.dumps(record, indent=2) + "\n")
-        if "traceback" in report:
-            write_text(folder / "error.txt", report["traceback"])
-        write_text(folder / TRIAL_FILE, json.dumps(row, indent=2) + "\n")  # last: with it, the trial is through
-    return row
-
-
-def _rows(directory: Path) -> Iterator[Row]:
-    """The trials that ended before."""
-    for path in sorted((directory / "trials").glob(f"*/{TRIAL_FILE}")):
-        try:
-            yield json.loads(path.read_text())
-        except ValueError:
-            continue  # half a file of another file system: the trial runs again
-
-
-def _write_table(directory: Path, sweep: SweepConfig, rows: dict[int, Row]) -> pa.Table:
-    found = table([row | {"dataset": row["dataset"] or "all"} for row in rows.values()], list(sweep.search))
-    with writing(directory):
-        temporary = directory / f"{TRIALS_FILE}.tmp"
-        pq.write_table(found, temporary)
-        os.replace(temporary, directory / TRIALS_FILE)
-    return found
 
 
 def _check_directory(directory: Path, sweep: SweepConfig) -> None:

@@ -51,9 +51,11 @@ def test_merged_parts_keep_as_many_rows_with_their_origins_and_cover_all() -> No
     where = (picked["image"] - 100) * 4 + picked["patch"]
     assert len(np.unique(where)) == 20
     assert np.array_equal(picked["raw.8"], rows[where].astype(np.float16))
-    # Greedy is within twice the best radius, and each of the four steps within that of greedy's.
-    assert radius(rows[where], rows) <= 4 * radius(rows[k_center(rows, 20)], rows)
-    assert radius(rows[where], rows) < radius(rows[:20], rows) / 2, "rows at random would cover as well"
+    assert np.bincount(where // 100).tolist() == [5] * 4, "each part its share"
+    # Five rows of a circle cover it within a fifth of a turn; greedy's twenty within a twentieth.
+    assert radius(rows[where], rows) <= 5 * radius(rows[k_center(rows, 20)], rows)
+    first = k_center(cut[0][0].reshape(-1, 2), 5)
+    assert np.array_equal(where[:5], first), "each part by greedy k-center"
 
 
 def test_parts_smaller_than_the_bank_are_kept_whole() -> None:

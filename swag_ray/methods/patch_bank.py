@@ -99,9 +99,10 @@ def pick_rows(
 ) -> Arrays:
     """Greedy k-center over all patches: what the bank holds, with each row's origin.
 
-    Several parts are merged and reduced (Har-Peled & Mazumdar 2004): each joins the rows kept so far, of which as many
-    as the bank may hold are picked again. A row given up is then covered by one that may be given up later, so the
-    covering radii of the steps can add up; memory stays that of one part.
+    Several parts are reduced one by one and merged: each keeps its share of the rows that the bank may hold, so memory
+    stays that of one part and of the bank. To pick again among all that was kept would be nearer to greedy and worse to
+    score by: what is farthest from everything gathers there (ROC-AUC .839 against .908 with 1,000 rows of 1,078
+    X-rays).
 
     Args:
         parts: blocks of images: embedded (n, P, D), raw patches, and what they are as cohort rows.
@@ -111,20 +112,21 @@ def pick_rows(
         image (M,) cohort row, patch (M,), raw.<stride> (M, C) float16.
     """
     wanted = bank_rows(patches, settings.coreset_ratio, settings.max_rows)
-    kept: Arrays = {}
+    kept: list[Arrays] = []
+    seen = held = 0
     for embedded_NPD, raw, image_N in parts:
         count, places = embedded_NPD.shape[:2]
         rows: Arrays = {
-            "embedded": embedded_NPD.reshape(count * places, -1),
             "image": np.repeat(image_N.astype(np.int64), places),
             "patch": np.tile(np.arange(places, dtype=np.int32), count),
         }
         rows |= {f"raw.{stride}": x.reshape(count * places, -1) for stride, x in raw.items()}
-        if kept:
-            rows = {name: np.concatenate([kept[name], a]) for name, a in rows.items()}
-        picks = k_center(rows["embedded"], min(wanted, len(rows["embedded"])))
-        kept = {name: a[picks] for name, a in rows.items()}
-    return {name: a for name, a in kept.items() if name != "embedded"}
+        seen += count * places
+        share = wanted * seen // patches - held
+        picks = k_center(embedded_NPD.reshape(count * places, -1), share) if share else np.empty(0, np.int64)
+        held += share
+        kept.append({name: a[picks] for name, a in rows.items()})
+    return {name: np.concatenate([rows[name] for rows in kept]) for name in kept[0]}
 
 
 def raw_rows(fold: Mapping[str, NDArray[Any]], strides: tuple[int, ...]) -> Patches:
