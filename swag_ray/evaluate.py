@@ -158,7 +158,7 @@ def _round_table(lab: Lab, audit: Audit, row: Row) -> pa.Table:
     return pa.table(
         {
             "round": pa.array(np.full(len(pool), row.n), pa.int32()),
-            "id": pa.array(cohort.id_N[pool].tolist(), pa.string()),
+            "id": cohort.id_N.take(pa.array(pool)),
             "fold": pa.array(cohort.fold_N[pool], pa.int8()),
             "s": _nullable(fit.s_N[pool]),
             "u": _nullable(u_N[pool]),
@@ -177,7 +177,7 @@ def scores_table(lab: Lab, audit: Audit, last: Fit, controls: dict[str, Fit]) ->
     """scores.parquet: test images, a score column per method, the detector's p."""
     cohort = lab.cohort
     columns: dict[str, Any] = {
-        "id": pa.array(cohort.id_T.tolist(), pa.string()),
+        "id": cohort.id_T,
         "path": pa.array(audit.path_T.tolist(), pa.string()),
         "label": pa.array(audit.anomaly_T),
         "kind": pa.array([kind or None for kind in audit.kind_T.tolist()], pa.string()),

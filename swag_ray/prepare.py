@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from swag_ray.cluster.features import FeatureSet, feature_set
 from swag_ray.cluster.workers import Workers
 from swag_ray.config import Config
+from swag_ray.core.allocator import give_back_freed_memory
 from swag_ray.data.cohort import Audit, build_cohort
 from swag_ray.data.features import FeatureReader, FeatureSpec
 from swag_ray.data.folders import Listing, list_folder
@@ -68,8 +69,11 @@ def look(config: Config, progress: Progress) -> Source:
     store.check_writable()
     spec = feature_spec(config)
     with progress.phase("list", "listing images"):
+        give_back_freed_memory()
         listing = list_images(config, store)
+        give_back_freed_memory()
     split_table(config, listing.table)
+    give_back_freed_memory()
     return Source(config, store, spec, listing)
 
 
@@ -82,14 +86,15 @@ def prepare(source: Source, workers: Workers, progress: Progress) -> Prepared:
     config, store, spec, listing = source.config, source.store, source.spec, source.listing
     # Train and test images get shards of their own: rounds score the two differently, and read each shard once.
     table = listing.table
-    order = np.lexsort([np.arange(len(table)), np.asarray(table.column("split").to_pylist())])
-    ordered = table.take(pa.array(order))
-    paths = [str(listing.root / p) for p in ordered.column("path").to_pylist()]
-    digests = ordered.column("sha256").to_pylist()
+    order = np.argsort(pc.equal(table.column("split"), "train").to_numpy(), kind="stable")
+    ordered = table.select(["path", "sha256"]).take(pa.array(order))
+    paths = pc.binary_join_element_wise(str(listing.root), ordered.column("path"), "/")
     with progress.phase("features", f"features of {len(table)} images ({config.backbone.name})"):
         features = feature_set(
-            store, spec, paths, digests, workers.extraction, progress.advance, progress.expect
+            store, spec, paths, ordered.column("sha256"), workers.extraction, progress.advance, progress.expect
         )  # fmt: skip
+    del ordered, paths
+    give_back_freed_memory()
     unreadable = _unreadable(config, listing, features)
     back = np.argsort(order)
     readable = np.flatnonzero(features.rows.shard_N[back] >= 0)
@@ -97,6 +102,7 @@ def prepare(source: Source, workers: Workers, progress: Progress) -> Prepared:
     split = split_table(config, kept)
     cohort, audit = build_cohort(kept, split, rows, config.split.folds, spec.fingerprint)
     _check_test(audit)
+    give_back_freed_memory()
     workers.attach(store.root, spec.fingerprint, features.shards, cohort.seeds)
     lab = Lab(config, store, cohort, workers, progress)
     facts = _facts(listing, split, kept, unreadable)

@@ -160,7 +160,8 @@ def _overlays(outcome: Outcome) -> dict[str, Any]:
     maps = prepared.lab.workers.once(score_maps, cohort.rows_T.take(shown), detector)
     pixels = [_pixels(prepared.root / audit.path_T[i], prepared.spec.image_size) for i in shown]
     facts = {
-        "id": cohort.id_T[shown], "score": last.s_T[shown], "p": last.p_T(cohort)[shown], "label": audit.label_T[shown],
+        "id": np.array(cohort.id_T.take(pa.array(shown)).to_pylist(), dtype=str), "score": last.s_T[shown],
+        "p": last.p_T(cohort)[shown], "label": audit.label_T[shown],
     }  # fmt: skip
     return facts | {"image": np.stack(pixels)} | maps
 

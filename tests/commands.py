@@ -64,7 +64,7 @@ def figures(metrics: dict[str, Any]) -> dict[str, Any]:
 
 def borrowed(session_store: Path, store: Path) -> Path:
     """A store of its own, but for the images and their features."""
-    for part in ("features", "datasets", "stages/features"):
+    for part in ("features", "datasets", "stages/index"):
         (store / part).parent.mkdir(exist_ok=True, parents=True)
         (store / part).symlink_to(session_store / part)
     return store

@@ -215,7 +215,7 @@ def test_damaged_shards_and_stages_are_made_again(
     tiny: Tiny, whole: dict[str, Any], directory: Path, session_store: Path, tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
-    for part in ("features", "stages/features"):
+    for part in ("features", "stages/index"):
         shutil.copytree(session_store / part, store / part)
     (store / "datasets").symlink_to(session_store / "datasets")
     config, progress = tiny(store=store, **SHORT), Noted()

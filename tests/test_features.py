@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -242,6 +243,22 @@ def test_lost_and_damaged_shards_are_extracted_again_alone(images: Images) -> No
     assert sorted(asked) == sorted(names[4:9]) and found.extracted == 5
     assert images.read(found) == before
     assert images.features(nobody, wanted).extracted == 0
+
+
+def test_an_index_of_an_older_store_is_read(images: Images) -> None:
+    """It was kept as stage `features`, under the same key, with all names beside."""
+    names = sorted(images.paths)[:3]
+    worker = ShardExtractor(images.store.root, images.spec)
+    worker({"name": ["a.parquet"], "paths": [[images.paths[n] for n in names]], "sha256": [names]})
+    found = images.features(nobody, names)
+    shutil.rmtree(images.store.path("stages", "index"))
+    size = os.path.getsize(images.store.path("features", found.fingerprint, "a.parquet"))
+    info = {"sha256": names, "shards": ["a.parquet"], "bytes": [size], "errors": {names[1]: "of the older store"}}
+    old = {"shard": np.array([0, -1, 0], np.int32), "row": np.arange(3, dtype=np.int32)}
+    images.store.save("features", found.key, stages.Result(old, info))
+    again = images.features(nobody, names[::-1])
+    assert again.key == found.key and again.errors == {names[1]: "of the older store"}
+    assert again.rows.shard_N.tolist() == [0, -1, 0] and again.rows.row_N.tolist() == [2, 1, 0]
 
 
 def test_bytes_that_are_not_the_listed_ones_are_refused(images: Images) -> None:

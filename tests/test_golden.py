@@ -6,6 +6,7 @@ taken for new ones. `python -m tests.test_golden` writes tests/golden.json anew.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tempfile
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from swag_ray.cluster.features import feature_set
 from swag_ray.controls import supervised_fit
 from swag_ray.core.outliers import fewest_rejects, tells_apart
 from swag_ray.core.weights import weights_digest
@@ -24,13 +26,21 @@ from swag_ray.fits import patch_bank_fit
 from swag_ray.published_fits import published_fit
 from swag_ray.stages import VERSIONS, Store
 from tests.data.images import blocks, encoded
-from tests.lab import config, made_up, reset
+from tests.lab import FINGERPRINT, config, made_up, reset
 
 GOLDEN = Path(__file__).with_name("golden.json")
 # Other CPUs round otherwise, and float16 features amplify it; whoever changes a formula changes more than this.
-KINDS = ("backbone", "features", "cohort", "bank", "decide", "fit contrast", "supervised", "fit published")
+KINDS = ("backbone", "features", "index", "cohort", "bank", "decide", "fit contrast", "supervised", "fit published")
 RELATIVE = {"features": 0.01, "fit published": 0.02}
 ELSEWHERE = 0.005
+
+
+class Made(FeatureSpec):
+    """Of the made-up experiment's features."""
+
+    @property
+    def fingerprint(self) -> str:
+        return FINGERPRINT
 
 
 def figures() -> dict[str, dict[str, Any]]:
@@ -50,6 +60,9 @@ def figures() -> dict[str, dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         lab, audit = made_up(Path(folder), config())
         cohort = lab.cohort
+        names = [f"image{i:04d}-0" for i in range(190, 0, -20)]
+        where = feature_set(lab.store, Made(*dataclasses.astuple(spec)), names, names, lab.workers.session).rows
+        out["index"] = {"shards": numbers(where.shard_N), "rows": numbers(where.row_N)}
         out["cohort"] = {"fold of each": "".join(map(str, cohort.fold_N)), "seeds": rows(cohort.seed_N)}
         bank = patch_bank_fit(lab, cohort.seeds)
         out["bank"] = scores(bank) | {"rows": [len(fold["image"]) for fold in bank.folds]}
@@ -113,9 +126,7 @@ def now() -> dict[str, dict[str, Any]]:
     return figures()
 
 
-@pytest.mark.parametrize(
-    "kind", ["backbone", "features", "cohort", "bank", "decide", "fit contrast", "supervised", "fit published"]
-)
+@pytest.mark.parametrize("kind", KINDS)
 def test_figures_change_only_with_their_version(kind: str, now: dict[str, dict[str, Any]]) -> None:
     golden = json.loads(GOLDEN.read_text())
     stage = kind.split()[0]

@@ -19,8 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from swag_ray.cluster.session import Session
-from swag_ray.core.allocator import keep_freed_memory
+from swag_ray.core.allocator import give_back_freed_memory, keep_freed_memory
 from swag_ray.core.device import device
+from swag_ray.data.columns import numbered, text_bytes
 from swag_ray.data.features import DamagedShard, FeatureSpec, Rows, extract, shard_table, write_shard
 from swag_ray.errors import InputError, StorageError
 from swag_ray.stages import Result, Store, digest, stage_key
@@ -55,8 +56,8 @@ class FeatureSet:
 def feature_set(
     store: Store,
     spec: FeatureSpec,
-    paths: Sequence[str],
-    sha256: Sequence[str],
+    paths: Sequence[str] | pa.ChunkedArray,
+    sha256: Sequence[str] | pa.ChunkedArray,
     session: Callable[[], Session],
     advance: Callable[[int], None] = lambda n: None,
     start: Callable[[int], None] = lambda n: None,
@@ -64,36 +65,41 @@ def feature_set(
     """Features of these images: those in the store are reused, the rest are extracted.
 
     Args:
-        paths, sha256: one entry an image; equal bytes are embedded once.
+        paths, sha256: one entry an image, in an Arrow column where they are many; equal bytes are embedded once.
         session: gives the Ray to work on; called only when something has to be extracted.
         start, advance: progress: images to extract, then images done.
 
     Raises:
         InputError: weights that cannot be had, or a store that cannot be written.
     """
-    key = stage_key("features", {"fingerprint": spec.fingerprint, "images": digest(sorted(set(sha256)))})
-    found = store.load("features", key)
+    names = _column(sha256)
+    images, position = numbered(names)
+    key = stage_key("features", {"fingerprint": spec.fingerprint, "images": digest(images)})
+    index_key = stage_key("index", {}, [key])
+    # Older stores keep the index under "features", with all names beside, which nobody needs: the key stands for them.
+    found = store.load("index", index_key) or store.load("features", key)
     extracted = 0
     spent: dict[int, tuple[int, float]] = {}
     if found is None or not _all_there(store, spec, found):
-        present = _present(store, spec)
-        missing = {d: p for d, p in zip(sha256, paths, strict=True) if d not in present}
-        if missing:
+        give_back_freed_memory()
+        found = _index(store, spec, images)
+        lost = pa.array(np.flatnonzero(found.arrays["row"][position] < 0))
+        if len(lost):
+            missing = dict(zip(names.take(lost).to_pylist(), _column(paths).take(lost).to_pylist(), strict=True))
             spec.weights_in(store)  # what cannot be had is refused here, before any actor starts
             start(len(missing))
             # By all images, not by those left: a run that was killed on the way must cut its shards as it began to.
-            size = SHARD if len(set(sha256)) <= MANY else LARGE_SHARD
+            size = SHARD if len(images) <= MANY else LARGE_SHARD
             for actor, count, seconds in _extract_missing(store, spec, missing, size, session()):
                 advance(count)
                 shards, before = spent.get(actor, (0, 0.0))
                 spent[actor] = (shards + 1, before + seconds)
             extracted = len(missing)
-            present = _present(store, spec)
-        found = _index(sorted(set(sha256)), present)
-        store.save("features", key, found)
-    order = {d: i for i, d in enumerate(found.info["sha256"])}
-    index = np.array([order[d] for d in sha256], dtype=np.int64)
-    rows = Rows(found.arrays["shard"][index], found.arrays["row"][index])
+            found = _index(store, spec, images)
+            if (found.arrays["row"] < 0).any():
+                raise InputError(f"store: feature shards in '{store.root}' went missing as they were made; run again")
+        store.save("index", index_key, found)
+    rows = Rows(found.arrays["shard"][position], found.arrays["row"][position])
     busy = tuple(
         {"actor": f"extraction actor {i}", "work": "extract shards", "calls": calls, "seconds": seconds}
         for i, (calls, seconds) in enumerate(spent.values())
@@ -178,32 +184,45 @@ def _shard_files(store: Store, spec: FeatureSpec) -> dict[str, int]:
     return {os.path.basename(i.path): i.size for i in infos if i.path.endswith(".parquet")}
 
 
-def _present(store: Store, spec: FeatureSpec) -> dict[str, tuple[str, int, int, str | None]]:
-    """{sha256: (shard name, its bytes, row, error)} over all whole shards of this fingerprint."""
-    present: dict[str, tuple[str, int, int, str | None]] = {}
+def _index(store: Store, spec: FeatureSpec, images: pa.Array) -> Result:
+    """Where these images (sorted, all different) are in the whole shards of this fingerprint, the first place of
+    several: shard -1 where one could not be read, row -1 where no shard holds it. Damaged shards are removed: their
+    images are extracted again.
+    """
+    sought = text_bytes(images)
+    shard, row = np.full(len(sought), -1, np.int32), np.full(len(sought), -1, np.int32)
+    shards: list[str] = []
+    sizes: list[int] = []
+    errors: dict[str, str] = {}
     for name, size in sorted(_shard_files(store, spec).items()):
         path = store.path("features", spec.fingerprint, name)
         try:
             table = pq.read_table(
-                path, columns=["sha256", "error"], filesystem=store.fs, page_checksum_verification=True
-            )
-        except (OSError, ValueError, LookupError, pa.ArrowException) as damage:  # its images are extracted again
+                path, columns=["sha256", "error"], filesystem=store.fs, use_threads=False,
+                page_checksum_verification=True,
+            )  # fmt: skip
+        except (OSError, ValueError, LookupError, pa.ArrowException) as damage:
             DamagedShard(path, str(damage)).remove(store)
             continue
-        for row, (d, error) in enumerate(zip(*(table.column(c).to_pylist() for c in ("sha256", "error")), strict=True)):
-            present.setdefault(d, (name, size, row, error))
-    return present
-
-
-def _index(digests: list[str], present: dict[str, tuple[str, int, int, str | None]]) -> Result:
-    shards = sorted({present[d][0] for d in digests})
-    number = {name: i for i, name in enumerate(shards)}
-    errors = {d: e for d in digests if (e := present[d][3]) is not None}
-    shard = np.array([-1 if d in errors else number[present[d][0]] for d in digests], dtype=np.int32)
-    row = np.array([present[d][2] for d in digests], dtype=np.int32)
-    sizes = {present[d][0]: present[d][1] for d in digests}
-    info = {"sha256": digests, "shards": shards, "bytes": [sizes[s] for s in shards], "errors": errors}
+        held = text_bytes(table.column("sha256"))
+        place = np.minimum(np.searchsorted(sought, held), len(sought) - 1)
+        new = np.flatnonzero((sought[place] == held) & (row[place] < 0))[::-1]  # backwards: the first of several stays
+        if not len(new):
+            continue
+        row[place[new]] = new
+        shard[place[new]] = len(shards)
+        for i in np.flatnonzero(table.column("error").is_valid().to_numpy()):
+            if row[place[i]] == i and shard[place[i]] == len(shards) and sought[place[i]] == held[i]:
+                shard[place[i]] = -1
+                errors[images[place[i]].as_py()] = table.column("error")[i].as_py()
+        shards.append(name)
+        sizes.append(size)
+    info = {"shards": shards, "bytes": sizes, "errors": dict(sorted(errors.items()))}
     return Result({"shard": shard, "row": row}, info)
+
+
+def _column(strings: Sequence[str] | pa.ChunkedArray) -> pa.ChunkedArray:
+    return strings if isinstance(strings, pa.ChunkedArray) else pa.chunked_array([pa.array(strings, pa.string())])
 
 
 def _all_there(store: Store, spec: FeatureSpec, found: Result) -> bool:

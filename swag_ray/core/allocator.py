@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import sys
 
+import pyarrow as pa
+
 # Of glibc's malloc.h. What is freed stays with the process up to so many bytes; so does any block below that size.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEPT = 2**30
@@ -22,3 +24,18 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(M_TRIM_THRESHOLD, KEPT)
         mallopt(M_MMAP_THRESHOLD, KEPT)
+
+
+def give_back_freed_memory() -> None:
+    """Return to the system what the driver no longer holds, so that one step's passing memory is not added to the next
+    one's.
+
+    Arrow's own allocator keeps what it once had, so from the first call on Arrow uses the C library's, and that is told
+    to let go. Changes no result.
+    """
+    pa.set_memory_pool(pa.system_memory_pool())
+    if not sys.platform.startswith("linux"):
+        return
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(0)

@@ -22,17 +22,18 @@ class Cohort:
 
     Attributes:
         key: stands for all of this in stage keys.
-        id_N, seed_N, fold_N, rows_N: id, whether trusted, fold and features of the own images, sorted by id.
+        id_N, seed_N, fold_N, rows_N: id (an Arrow column: a third of numpy's size), whether trusted, fold and features
+            of the own images, sorted by id.
         id_T, rows_T: the same of the test images, which every fold scores.
         folds: K.
     """
 
     key: str
-    id_N: NDArray[np.str_]
+    id_N: pa.ChunkedArray
     seed_N: NDArray[np.bool_]
     fold_N: NDArray[np.int8]
     rows_N: Rows
-    id_T: NDArray[np.str_]
+    id_T: pa.ChunkedArray
     rows_T: Rows
     folds: int
 
@@ -83,22 +84,22 @@ def build_cohort(table: pa.Table, split: Split, rows: Rows, folds: int, fingerpr
     """
     own = np.flatnonzero((split.role_N == SEED) | (split.role_N == POOL))
     test = np.flatnonzero(split.role_N == TEST)
-    column = {
-        name: np.asarray(table.column(name).to_pylist(), dtype=object) for name in ("id", "kind", "path", "sha256")
-    }
-    label = np.array([np.nan if v is None else float(v) for v in table.column("label").to_pylist()])
+    own_rows, test_rows = pa.array(own), pa.array(test)
+    label = table.column("label").cast(pa.float64()).to_numpy()  # NaN where null
     size = table.column("file_bytes").to_numpy()
-    ids = column["id"].astype(str)
     seed_N, fold_N = split.role_N[own] == SEED, split.fold_N[own].astype(np.int8)
     # The key holds content, not file names or labels: whoever may be admitted, where, and what is scored.
-    content = digest(column["sha256"][own].tolist(), seed_N, fold_N, column["sha256"][test].tolist())
+    sha256 = table.column("sha256")
+    content = digest(sha256.take(own_rows), seed_N, fold_N, sha256.take(test_rows))
     cohort = Cohort(
         key=stage_key("cohort", {"fingerprint": fingerprint, "content": content, "folds": folds}),
-        id_N=ids[own], seed_N=seed_N, fold_N=fold_N, rows_N=rows.take(own),
-        id_T=ids[test], rows_T=rows.take(test), folds=folds,
+        id_N=table.column("id").take(own_rows), seed_N=seed_N, fold_N=fold_N, rows_N=rows.take(own),
+        id_T=table.column("id").take(test_rows), rows_T=rows.take(test), folds=folds,
     )  # fmt: skip
+    files = table.select(["kind", "path"]).take(test_rows)
     audit = Audit(
-        label_N=label[own], label_T=label[test], kind_T=np.array([k or "" for k in column["kind"][test]], dtype=str),
-        path_T=column["path"][test].astype(str), bytes_T=size[test], bytes_N=size[own],
+        label_N=label[own], label_T=label[test], bytes_T=size[test], bytes_N=size[own],
+        kind_T=np.array([kind or "" for kind in files.column("kind").to_pylist()], dtype=str),
+        path_T=np.array(files.column("path").to_pylist(), dtype=str),
     )  # fmt: skip
     return cohort, audit

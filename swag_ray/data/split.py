@@ -4,20 +4,22 @@ Every draw orders names by a keyed hash of (random_seed, purpose, name): a seede
 else, neither on table order nor on the other images, so adding or dropping images moves as few others as can be.
 Train labels are read here (seed = trusted normals; contamination), test rows only to be marked.
 
-Shapes: N rows of the table.
+Shapes: N rows of the table, n some of them, G groups.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from swag_ray.data.columns import numbered
 from swag_ray.errors import InputError
 
 SEED, POOL, TEST, UNUSED = 0, 1, 2, -1
@@ -66,44 +68,46 @@ def make_split(
         raise InputError(f"split.seed_fraction: {seed_fraction} is not between 0 and 1")
     if folds < 2:
         raise InputError(f"split.folds: {folds} is too few; at least 2")
-    ids, groups, labels, in_train = (table[name].to_pylist() for name in ("id", "group", "label", "split"))
-    train = [row for row, split in enumerate(in_train) if split == "train"]
-    if any(labels[row] is None for row in train):
+    in_train_N = pc.equal(table.column("split"), "train").to_numpy()
+    label = table.column("label").cast(pa.bool_())
+    if (in_train_N & label.is_null().to_numpy()).any():
         raise ValueError("a train row has no label")
-    normals = [row for row in train if not labels[row]]
-    anomalies = [row for row in train if labels[row]]
+    anomaly_N = pc.fill_null(label, False).to_numpy()
+    normals, anomalies = np.flatnonzero(in_train_N & ~anomaly_N), np.flatnonzero(in_train_N & anomaly_N)
+    names, group_N = numbered(table.column("group"))
 
-    seed_groups = _draw_seed_groups([groups[row] for row in normals], seed_fraction, random_seed)
-    seeds = [row for row in normals if groups[row] in seed_groups]
-    pool_normals = [row for row in normals if groups[row] not in seed_groups]
-    if not pool_normals:
+    seed_groups = _draw_seed_groups(names, group_N[normals], seed_fraction, random_seed)
+    of_seed = np.isin(group_N[normals], seed_groups)
+    seeds, pool_normals = normals[of_seed], normals[~of_seed]
+    if not len(pool_normals):
         raise InputError(
             f"split.seed_fraction: {seed_fraction} of {len(normals)} train normals leaves the pool no normal; lower it"
         )
-    kept = _draw_anomalies(anomalies, ids, len(pool_normals), contamination, random_seed)
+    kept = _draw_anomalies(anomalies, table.column("id"), len(pool_normals), contamination, random_seed)
 
-    seed_fold = _deal_folds(Counter(groups[row] for row in seeds), folds, random_seed)
-    fold_seeds = tuple(Counter(seed_fold[groups[row]] for row in seeds)[fold] for fold in range(folds))
+    fold_G = _deal_folds(names, group_N[seeds], folds, random_seed)
+    fold_seeds = tuple(np.bincount(fold_G[group_N[seeds]], minlength=folds).tolist())
     warnings = _check_folds(fold_seeds, len(seeds), len(seed_groups))
 
     role_N = np.full(table.num_rows, TEST, np.int8)
-    role_N[train] = UNUSED
+    role_N[in_train_N] = UNUSED
     role_N[seeds] = SEED
-    role_N[pool_normals + kept] = POOL
+    role_N[pool_normals] = role_N[kept] = POOL
     fold_N = np.full(table.num_rows, -1, np.int8)
-    for row in np.flatnonzero((role_N == SEED) | (role_N == POOL)):
-        group = groups[row]
-        # The hash, not a deal: what the pool holds besides must not matter.
-        fold_N[row] = seed_fold[group] if group in seed_fold else _keyed_hash(random_seed, "fold", group) % folds
+    own = (role_N == SEED) | (role_N == POOL)
+    # The hash, not a deal: what the pool holds besides must not matter.
+    others = np.setdiff1d(group_N[own], seed_groups)
+    fold_G[others] = _keyed_hashes(random_seed, "fold", names, others) % np.uint64(folds)
+    fold_N[own] = fold_G[group_N[own]]
     counts = {
         "seed": len(seeds),
         "pool": len(pool_normals) + len(kept),
         "pool_normals": len(pool_normals),
         "pool_anomalies": len(kept),
         "unused": len(anomalies) - len(kept),
-        "test": table.num_rows - len(train),
+        "test": table.num_rows - len(normals) - len(anomalies),
         "seed_groups": len(seed_groups),
-        "train_groups": len({groups[row] for row in train}),
+        "train_groups": len(np.unique(group_N[in_train_N])),
     }
     return Split(
         role_N,
@@ -116,27 +120,29 @@ def make_split(
     )
 
 
-def _draw_seed_groups(groups: Sequence[str], seed_fraction: float, random_seed: int) -> set[str]:
+def _draw_seed_groups(
+    names: pa.Array, group_n: NDArray[np.int32], seed_fraction: float, random_seed: int
+) -> NDArray[np.int64]:
     """Groups in keyed order up to the target; one that crosses it is taken if that comes nearer, else passed over."""
-    target = max(1, round(seed_fraction * len(groups)))
-    sizes = Counter(groups)
-    drawn: set[str] = set()
+    target = max(1, round(seed_fraction * len(group_n)))
+    size_G = np.bincount(group_n, minlength=len(names))
+    drawn = []
     count = 0
-    for group in _keyed_order(random_seed, "seed", sizes):
+    for group in _keyed_order(random_seed, "seed", names, np.flatnonzero(size_G)):
         if count >= target:
             break
-        if count + sizes[group] - target <= target - count:
-            drawn.add(group)
-            count += sizes[group]
-    return drawn
+        if count + size_G[group] - target <= target - count:
+            drawn.append(group)
+            count += size_G[group]
+    return np.array(drawn, dtype=np.int64)
 
 
 def _draw_anomalies(
-    anomalies: Sequence[int], ids: Sequence[str], normals: int, contamination: float | None, random_seed: int
-) -> list[int]:
+    anomalies: NDArray[np.int64], ids: pa.ChunkedArray, normals: int, contamination: float | None, random_seed: int
+) -> NDArray[np.int64]:
     """The first of one keyed order, whatever the share: hence nested."""
     if contamination is None:
-        return list(anomalies)
+        return anomalies
     if not 0 <= contamination < 1:
         raise InputError(f"dataset.contamination: {contamination} is not in [0, 1); null takes all anomalies")
     wanted = round(contamination / (1 - contamination) * normals)
@@ -146,19 +152,23 @@ def _draw_anomalies(
             f"dataset.contamination: {contamination} is above the highest possible share, {highest} "
             f"({len(anomalies)} anomalies beside {normals} pool normals); lower it or set null"
         )
-    rows = {ids[row]: row for row in anomalies}
-    return [rows[name] for name in _keyed_order(random_seed, "contamination", rows)[:wanted]]
+    names, id_n = numbered(ids.take(pa.array(anomalies)))
+    row_of = np.zeros(len(names), dtype=np.int64)
+    row_of[id_n] = anomalies
+    return row_of[_keyed_order(random_seed, "contamination", names, np.arange(len(names)))[:wanted]]
 
 
-def _deal_folds(sizes: Counter[str], folds: int, random_seed: int) -> dict[str, int]:
-    """Largest groups first (keyed order among equals), each to the fold with the fewest seeds so far."""
+def _deal_folds(names: pa.Array, group_n: NDArray[np.int32], folds: int, random_seed: int) -> NDArray[np.int8]:
+    """Largest groups first (keyed order among equals), each to the fold with the fewest seeds so far; -1 the others."""
     filled = [0] * folds
-    dealt = {}
-    for group in sorted(_keyed_order(random_seed, "deal", sizes), key=lambda name: -sizes[name]):
+    size_G = np.bincount(group_n, minlength=len(names))
+    dealt_G = np.full(len(names), -1, np.int8)
+    keyed = _keyed_order(random_seed, "deal", names, np.flatnonzero(size_G))
+    for group in keyed[np.argsort(-size_G[keyed], kind="stable")]:
         fold = filled.index(min(filled))
-        dealt[group] = fold
-        filled[fold] += sizes[group]
-    return dealt
+        dealt_G[group] = fold
+        filled[fold] += int(size_G[group])
+    return dealt_G
 
 
 def _check_folds(fold_seeds: Sequence[int], seeds: int, seed_groups: int) -> list[str]:
@@ -175,8 +185,14 @@ def _share(anomalies: int, normals: int) -> float:
     return anomalies / (anomalies + normals)
 
 
-def _keyed_order(random_seed: int, purpose: str, names: Iterable[str]) -> list[str]:
-    return sorted(names, key=lambda name: (_keyed_hash(random_seed, purpose, name), name))
+def _keyed_order(random_seed: int, purpose: str, names: pa.Array, number: NDArray[Any]) -> NDArray[Any]:
+    """These numbers of sorted names in the order of the names' hashes; of equal hashes, in that of the names."""
+    return number[np.argsort(_keyed_hashes(random_seed, purpose, names, number), kind="stable")]
+
+
+def _keyed_hashes(random_seed: int, purpose: str, names: pa.Array, number: NDArray[Any]) -> NDArray[np.uint64]:
+    hashes = (_keyed_hash(random_seed, purpose, names[i].as_py()) for i in number)
+    return np.fromiter(hashes, np.uint64, len(number))
 
 
 def _keyed_hash(random_seed: int, purpose: str, name: str) -> int:

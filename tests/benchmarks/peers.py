@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from swag_ray.cluster.workers import Workers
 from swag_ray.config import load_config
@@ -44,7 +45,8 @@ def measure(bench: Bench) -> list[Row]:
         lab, audit = prepared.lab, prepared.audit
         fit = patch_bank_fit(lab, lab.cohort.seeds, score_pool=False)
     ours = time.perf_counter() - start
-    trained = {str(i)[:-9] for i in lab.cohort.id_N[lab.cohort.seeds]}  # an id is the file's stem and 8 digits
+    ids = lab.cohort.id_N.take(pa.array(lab.cohort.seeds)).to_pylist()
+    trained = {i[:-9] for i in ids}  # an id is the file's stem and 8 digits
     job = {
         "train": sorted(str(p) for p in (root / "train" / "NORMAL").iterdir() if p.stem in trained),
         "test": [str(prepared.root / path) for path in audit.path_T], "size": settings.backbone.image_size,

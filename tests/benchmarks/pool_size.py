@@ -26,6 +26,7 @@ import pyarrow as pa
 from swag_ray.cluster.features import LARGE_SHARD, MANY, SHARD, feature_set
 from swag_ray.cluster.workers import Workers
 from swag_ray.config import Config
+from swag_ray.core.allocator import give_back_freed_memory
 from swag_ray.data.cohort import build_cohort
 from swag_ray.data.features import FeatureSpec, Patches, shard_table, write_shard
 from swag_ray.data.split import make_split
@@ -161,6 +162,7 @@ def _names(start: int, number: int) -> list[str]:
 
 def run_loop(settings: Config, root: Path, size: int) -> float:
     """Row 0, one round and the last fit on a made pool, on sample actors; seconds without the start of Ray."""
+    give_back_freed_memory()  # here and below, where a run does
     count, _ = sizes_of(size)
     ids = _names(0, count)
     test_N = np.arange(count) >= count - TESTS
@@ -172,15 +174,21 @@ def run_loop(settings: Config, root: Path, size: int) -> float:
             "kind": pa.array([None] * count, pa.string()), "sha256": ids, "file_bytes": np.arange(count), "group": ids,
         }
     )  # fmt: skip
+    del ids
+    give_back_freed_memory()
     cut = make_split(
         table, seed_fraction=SEEDS / (SEEDS + size), folds=settings.split.folds, contamination=None, random_seed=0
     )
+    give_back_freed_memory()
     store = Store(root)
     with Workers() as workers:
-        features = feature_set(store, SPEC, ids, ids, workers.session)  # all there: found, indexed, and looked up
+        # All there: found, indexed, and looked up.
+        features = feature_set(store, SPEC, table.column("path"), table.column("sha256"), workers.session)
+        give_back_freed_memory()
         cohort, _ = build_cohort(table, cut, features.rows, settings.split.folds, features.fingerprint)
         workers.attach(store.root, features.fingerprint, features.shards, cohort.seeds)
-        del table, ids, cut, features
+        del table, cut, features
+        give_back_freed_memory()
         start_actors(workers, workers.session().actors)
         start = time.perf_counter()
         incremental_loop(Lab(settings, store, cohort, workers, Progress()))
