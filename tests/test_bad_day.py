@@ -261,7 +261,7 @@ def test_a_disk_that_damages_whatever_it_keeps_is_told(
     def damaged(*arguments: Any) -> None:
         raise DamagedShard("/store/features/x/y.parquet", "page checksum")
 
-    monkeypatch.setattr("swag_ray.run.prepare", damaged)
+    monkeypatch.setattr("swag_ray.outcome.prepare", damaged)
     path = config_file(tiny(), tmp_path / "config.yaml")
     said = command("run", path, "--quiet", "--out", tmp_path / "run").complaint
     assert said == (

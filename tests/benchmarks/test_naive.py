@@ -91,8 +91,8 @@ def test_the_mixed_store_is_a_store_of_the_project(tmp_path: Path) -> None:
     count, shard = pool_size.sizes_of(40)
     from swag_ray.data.features import FeatureReader, Rows
 
-    shards = sorted(path.name for path in (tmp_path / "features" / pool_size.FINGERPRINT).iterdir())
-    reader = FeatureReader(str(tmp_path), pool_size.FINGERPRINT, shards)
+    shards = sorted(path.name for path in (tmp_path / "features" / pool_size.SPEC.fingerprint).iterdir())
+    reader = FeatureReader(str(tmp_path), pool_size.SPEC.fingerprint, shards)
     number = np.arange(count, dtype=np.int32)
     found = reader.patches(Rows(number // shard, number % shard), (8, 16))
     assert {s: x.shape for s, x in found.items()} == {8: (count, 64, 5), 16: (count, 64, 7)}

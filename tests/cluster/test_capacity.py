@@ -197,7 +197,7 @@ def two_nodes() -> None:
     import ray
     from ray.util.placement_group import placement_group
 
-    with emulated(2, 3) as cluster, ray_session(address=cluster.address):
+    with emulated(3, 3) as cluster, ray_session(address=cluster.address):
         nodes = cluster_nodes()
         assert [n.head for n in nodes] == [True, False] and len({n.name for n in nodes}) == 2
         assert [n.cpus for n in nodes] == [3, 3]

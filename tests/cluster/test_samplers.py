@@ -78,11 +78,11 @@ def test_a_bad_input_comes_out_as_its_one_line(pool: SamplePool) -> None:
 
 
 def test_killed_actors_come_back_and_their_tasks_run_again(pool: SamplePool, tmp_path: Path) -> None:
-    """A restarted actor gets its constructor's arguments again, although nobody but the pool refers to them."""
+    """A restarted actor knows no features: they come with every task."""
     assert pool.map(die_once, range(5), str(tmp_path)) == [(i * i, len(MANY)) for i in range(5)]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["0", "3"], "they did die"
     before = pool.map(who, range(8))
     ray.kill(pool.actors[0], no_restart=False)
     assert pool.map(square, range(8)) == [i * i for i in range(8)]
-    after = ray.get([actor.run.remote(who, 0) for actor in pool.actors])
+    after = ray.get([actor.run.remote(who, pool._files, 0) for actor in pool.actors])
     assert len(set(before) & set(after)) == 1

@@ -104,7 +104,7 @@ def test_a_running_cluster_is_looked_at_and_left_as_it_was(local_ray: None, fold
 @pytest.mark.ray
 @pytest.mark.slow
 def test_two_nodes_are_a_table(local_ray: None) -> None:
-    with emulated(2, 3) as cluster:
+    with emulated(3, 3) as cluster:
         command = [*PROGRAM, "--address", cluster.address]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment())
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
