@@ -81,8 +81,8 @@ def run(
         str | None, typer.Argument(metavar="[CONFIG]", help="YAML config; not needed with --resume.")
     ] = None,
     set_: Set = None,
-    out: Annotated[Path | None, typer.Option(help="Run directory (default: runs/NAME).")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this directory.")] = None,
+    out: Annotated[str | None, typer.Option(help="Run directory or s3:// address (default: runs/NAME).")] = None,
+    resume: Annotated[str | None, typer.Option(help="Go on with the run in this directory.")] = None,
     address: Annotated[str | None, typer.Option(help="Join a running Ray cluster: `auto` or HOST:PORT.")] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Write where the time went; the report shows it.")] = False,
     quiet: Quiet = False,
@@ -95,12 +95,16 @@ def run(
     if (config is None) == (resume is None):
         raise InputError("run: give either a CONFIG or --resume DIR")
     if resume is not None:
-        if out is not None and out != resume:
+        if out is not None and out.rstrip("/") != resume.rstrip("/"):
             raise InputError("run: --resume DIR already says where; leave --out away")
-        if not (resume / "config.yaml").is_file():
-            raise InputError(f"--resume: '{resume}' holds no run (no config.yaml)")
-        config, out = str(resume / "config.yaml"), resume
-    loaded = load_config(str(config), set_ or [])
+        from swag_ray.remote_directory import fetched
+
+        with fetched(resume, "--resume", "config.yaml") as folder:
+            if not (folder / "config.yaml").is_file():
+                raise InputError(f"--resume: '{resume}' holds no run (no config.yaml)")
+            loaded, out = load_config(folder / "config.yaml", set_ or []), resume
+    else:
+        loaded = load_config(str(config), set_ or [])
     asked: list[int] = []
 
     def interrupt(number: int, _: Any) -> NoReturn:
@@ -123,16 +127,20 @@ def run(
 
 
 @app.command()
-def report(run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.")]) -> None:
+def report(
+    run_dir: Annotated[str, typer.Argument(metavar="RUN", help="Run directory or its s3:// address.")],
+) -> None:
     """Write report.html of a run directory again."""
-    from swag_ray.report import write_report
+    from swag_ray.remote_directory import report_again
 
-    print(write_report(run_dir))
+    print(report_again(run_dir))
 
 
 @app.command()
 def score(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, or a copy of its detector/ folder.")],
+    run_dir: Annotated[
+        str, typer.Argument(metavar="RUN", help="Run directory, or a copy of its detector/ folder; a path or s3://.")
+    ],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of them.")],
     out: Annotated[Path, typer.Option(help="Result file: .csv, .json or .parquet.")],
     quiet: Quiet = False,

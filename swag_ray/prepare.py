@@ -5,6 +5,7 @@ on the other.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +86,10 @@ def prepare(source: Source, workers: Workers, progress: Progress) -> Prepared:
     order = np.lexsort([np.arange(len(table)), np.asarray(table.column("split").to_pylist())])
     ordered = table.take(pa.array(order))
     paths = [str(listing.root / p) for p in ordered.column("path").to_pylist()]
+    digests = ordered.column("sha256").to_pylist()
+    session = partial(workers.session_seeing, store.root, paths)
     with progress.phase("features", f"features of {len(table)} images ({config.backbone.name})"):
-        features = feature_set(
-            store, spec, paths, ordered.column("sha256").to_pylist(), workers.session, progress.advance, progress.expect
-        )
+        features = feature_set(store, spec, paths, digests, session, progress.advance, progress.expect)
     unreadable = _unreadable(config, listing, features)
     back = np.argsort(order)
     readable = np.flatnonzero(features.rows.shard_N[back] >= 0)
@@ -145,13 +146,13 @@ def list_images(config: Config, store: Store) -> Listing:
 
         drawn = config.dataset.digit_anatomy.model_dump()
         # An object store keeps no image files: there the drawing stays on the driver's disk.
-        base = Path(store.base) if store.local else Path("~/.cache/swag-ray").expanduser()
-        target = base / "datasets" / f"digit-anatomy-{digest(drawn)}"
+        place = store if store.local else Store("~/.cache/swag-ray")
+        target = Path(place.path("datasets", f"digit-anatomy-{digest(drawn)}"))
         random_seed = drawn.pop("random_seed")
         try:
             generate(target, random_seed=random_seed, sizes=Sizes(**drawn))
         except OSError as error:
-            raise store.unusable(error) from error
+            raise place.unusable(error) from error
         return list_digit_anatomy(target)
     assert config.dataset.root is not None
     return list_folder(

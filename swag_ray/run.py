@@ -32,13 +32,14 @@ from swag_ray.config import Config
 from swag_ray.controls import run_controls
 from swag_ray.core.calibrate import DegenerateScores
 from swag_ray.data.decode import ImageError, picture
-from swag_ray.data.features import DamagedShard
+from swag_ray.data.shards import DamagedShard
 from swag_ray.detector import Detector, save_detector, score_maps
 from swag_ray.errors import InputError
 from swag_ray.experiment import Row, Trajectory, incremental_loop
 from swag_ray.fits import Fit, bank_settings, contrast_settings, patch_bank_fit
 from swag_ray.prepare import Prepared, Source, feature_reader, look, prepare
 from swag_ray.progress import Progress
+from swag_ray.remote_directory import run_folder
 from swag_ray.run_directory import (
     MANIFEST_FILE,
     METRICS_FILE,
@@ -69,12 +70,14 @@ class Run:
     """A finished run.
 
     Attributes:
-        directory: the run directory.
+        directory: the run directory, or the copy here of one on s3://.
         metrics: what metrics.json holds.
+        address: the run directory as it was given.
     """
 
     directory: Path
     metrics: dict[str, Any]
+    address: str
 
 
 def run_experiment(
@@ -90,7 +93,8 @@ def run_experiment(
 
     Args:
         config: from `load_config`.
-        out: the run directory; default `runs/<name>`. One that holds a run of the same config is continued.
+        out: the run directory, a path or an s3:// address; default `runs/<name>`. One that holds a run of the same
+            config is continued.
         address: a running Ray cluster (`auto` or HOST:PORT); None starts a local Ray, or uses the one this process has.
         profile: also write profile.json: where the time went, by phase, stage and actor.
         progress: what to show; None shows nothing.
@@ -100,30 +104,38 @@ def run_experiment(
         InputError: anything about config, data, store or folder that stops the run; nothing is left half-written.
     """
     started = time.perf_counter()
-    directory = Path(out) if out is not None else Path("runs") / config.name
-    check_directory(directory, config)
-    if address is not None:
-        check_address(address)
     progress = progress or Progress()
-    source = look(config, progress)
-    options = config.cluster.model_dump() | {"address": address}
-    with claimed(directory, config):
-        damaged: set[str] = set()
-        while True:
-            try:
-                with Workers(**options) as workers:
-                    metrics = _carry_out(source, workers, directory, progress, on_round, started, profile)
-                break
-            except DamagedShard as error:
-                if error.path in damaged:
-                    raise
-                damaged.add(error.path)
-                error.remove(source.store)
-                progress.warning(f"'{error.path}' is damaged ({error.reason}); its images are extracted again")
-        from swag_ray.report import write_report
+    with run_folder(out if out is not None else Path("runs") / config.name) as folder:
+        check_directory(folder.path, config)
+        if address is not None:
+            check_address(address)
+        source = look(config, progress)
+        options = config.cluster.model_dump() | {"address": address}
 
-        write_report(directory)
-    return Run(directory, metrics)
+        def attempt() -> dict[str, Any]:
+            with Workers(**options) as workers:
+                return _carry_out(source, workers, folder.path, progress, on_round, started, profile)
+
+        with claimed(folder.path, config), folder.published():
+            metrics = _past_damage(attempt, source, progress)
+            from swag_ray.report import write_report
+
+            write_report(folder.path)
+    return Run(folder.path, metrics, folder.shown)
+
+
+def _past_damage(attempt: Callable[[], dict[str, Any]], source: Source, progress: Progress) -> dict[str, Any]:
+    """The attempt's result; again for every feature shard that turns out to be damaged, once each."""
+    damaged: set[str] = set()
+    while True:
+        try:
+            return attempt()
+        except DamagedShard as error:
+            if error.path in damaged:
+                raise
+            damaged.add(error.path)
+            error.remove(source.store)
+            progress.warning(f"'{error.path}' is damaged ({error.reason}); its images are extracted again")
 
 
 def _carry_out(

@@ -53,7 +53,7 @@ def claimed(directory: Path, config: Config) -> Iterator[None]:
     with writing(directory):
         made = not directory.exists()
         directory.mkdir(parents=True, exist_ok=True)
-    with _alone(directory):
+    with alone(directory):
         fresh = not (directory / CONFIG_FILE).exists()
         with writing(directory):
             write_text(directory / CONFIG_FILE, cfg.to_yaml(config))
@@ -94,7 +94,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def _alone(directory: Path) -> Iterator[None]:
+def alone(directory: Path) -> Iterator[None]:
     """Hold the folder's lock, which ends with the process however that ends. Where there are none, go on without."""
     try:
         import fcntl

@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from swag_ray.cluster.session import Session
 from swag_ray.core.allocator import keep_freed_memory
 from swag_ray.core.device import device
-from swag_ray.data.features import DamagedShard, FeatureSpec, Rows, extract, shard_table, write_shard
+from swag_ray.data.features import FeatureSpec, Rows, extract, shard_table
+from swag_ray.data.shards import DamagedShard, read_shard, write_shard
 from swag_ray.errors import InputError, StorageError
 from swag_ray.stages import Result, Store, digest, stage_key
 
@@ -111,13 +110,19 @@ class ShardExtractor:
         self.readers = ThreadPoolExecutor(2)
         torch.set_num_threads(1)
         keep_freed_memory()
-        self.backbone = spec.build(spec.weights_in(self.store)).to(device())
+        self.refused = ""
+        try:
+            self.backbone = spec.build(spec.weights_in(self.store)).to(device())
+        except InputError as error:  # a constructor that raises is only started again
+            self.refused = str(error)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         counts, errors, seconds = [], [], []
         for name, paths, sha256 in zip(batch["name"], batch["paths"], batch["sha256"], strict=True):
             start = time.perf_counter()
             try:
+                if self.refused:
+                    raise InputError(self.refused)
                 images = self.readers.map(_read_image, paths, sha256)
                 rows = list(extract(self.backbone, images, self.spec.image_size))
                 table = shard_table(list(sha256), rows, self.spec.strides)
@@ -184,11 +189,9 @@ def _present(store: Store, spec: FeatureSpec) -> dict[str, tuple[str, int, int, 
     for name, size in sorted(_shard_files(store, spec).items()):
         path = store.path("features", spec.fingerprint, name)
         try:
-            table = pq.read_table(
-                path, columns=["sha256", "error"], filesystem=store.fs, page_checksum_verification=True
-            )
-        except (OSError, ValueError, LookupError, pa.ArrowException) as damage:  # its images are extracted again
-            DamagedShard(path, str(damage)).remove(store)
+            table = read_shard(store, path, ["sha256", "error"])
+        except DamagedShard as damage:  # its images are extracted again
+            damage.remove(store)
             continue
         for row, (d, error) in enumerate(zip(*(table.column(c).to_pylist() for c in ("sha256", "error")), strict=True)):
             present.setdefault(d, (name, size, row, error))

@@ -14,6 +14,7 @@ import ray
 from swag_ray.cluster.bank import MemoryBank
 from swag_ray.cluster.samplers import SamplePool, Work
 from swag_ray.cluster.session import Session, constructor_argument, ray_session, take
+from swag_ray.cluster.visibility import check_visible, few
 from swag_ray.data.features import FeatureReader
 from swag_ray.stages import Arrays, Result, fold_arrays
 
@@ -29,6 +30,7 @@ class Workers:
         self._options = options
         self._stack = ExitStack()
         self._session: Session | None = None
+        self._seen = False  # whether every node was found to see the store
         self._features: tuple[str, str, list[str]] | None = None
         self._seeds: Any = None
         self._pool: SamplePool | None = None
@@ -45,6 +47,18 @@ class Workers:
         if self._session is None:
             self._session = self._stack.enter_context(ray_session(**self._options))
         return self._session
+
+    def session_seeing(self, root: str, images: Sequence[str] = ()) -> Session:
+        """The Ray to work on, once every node of it was found to see this store, and images that will be read there.
+
+        Raises:
+            InputError: some node does not see them.
+        """
+        session = self.session()
+        if not self._seen:
+            check_visible(root, few(images))
+            self._seen = True
+        return session
 
     def attach(self, root: str, fingerprint: str, shards: list[str], seeds: np.ndarray[Any, Any]) -> None:
         """Say which features the sample actors read and which images the bank trusts; starts nothing."""
@@ -94,13 +108,14 @@ class Workers:
     def _sample_pool(self) -> SamplePool:
         if self._pool is None:
             assert self._features is not None, "attach first"
-            self._pool = self._stack.enter_context(SamplePool(self.session(), *self._features))
+            session = self.session_seeing(self._features[0])
+            self._pool = self._stack.enter_context(SamplePool(session, *self._features))
         return self._pool
 
     def _memory_bank(self) -> Any:
         if self._bank is None:
             assert self._features is not None and self._seeds is not None, "attach first"
-            self.session()
+            self.session_seeing(self._features[0])
             self._seeds = constructor_argument(self._seeds, len(self._seeds))
             self._bank = MemoryBank.remote(self._features[0], self._seeds)  # type: ignore[attr-defined]
             self._stack.callback(ray.kill, self._bank)
