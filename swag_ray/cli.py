@@ -80,18 +80,25 @@ def _flushed(code: int) -> int:
     return code
 
 
-def _resumed(command: str, config: str | None, out: Path | None, resume: Path | None) -> tuple[str, Path | None]:
+@contextmanager
+def _config_file(
+    command: str, config: str | None, out: str | None, resume: str | None
+) -> Iterator[tuple[str, str | None]]:
     """The config to read and where to write, from CONFIG and --out or from --resume."""
     if (config is None) == (resume is None):
         raise InputError(f"{command}: give either a CONFIG or --resume DIR")
     if resume is None:
-        return str(config), out
-    if out is not None and out != resume:
+        yield str(config), out
+        return
+    if out is not None and out.rstrip("/") != resume.rstrip("/"):
         raise InputError(f"{command}: --resume DIR already says where; leave --out away")
-    holds = resume / {"run": "config.yaml", "sweep": "sweep.yaml"}[command]
-    if not holds.is_file():
-        raise InputError(f"--resume: '{resume}' holds no {command} (no {holds.name})")
-    return str(holds), resume
+    from swag_ray.remote_directory import fetched
+
+    name = {"run": "config.yaml", "sweep": "sweep.yaml"}[command]
+    with fetched(resume, "--resume", name) as folder:
+        if not (folder / name).is_file():
+            raise InputError(f"--resume: '{resume}' holds no {command} (no {name})")
+        yield str(folder / name), resume
 
 
 @contextmanager
@@ -115,8 +122,8 @@ def run(
         str | None, typer.Argument(metavar="[CONFIG]", help="YAML config; not needed with --resume.")
     ] = None,
     set_: Set = None,
-    out: Annotated[Path | None, typer.Option(help="Run directory (default: runs/NAME).")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this directory.")] = None,
+    out: Annotated[str | None, typer.Option(help="Run directory or s3:// address (default: runs/NAME).")] = None,
+    resume: Annotated[str | None, typer.Option(help="Go on with the run in this directory.")] = None,
     address: Annotated[str | None, typer.Option(help="Join a running Ray cluster: `auto` or HOST:PORT.")] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Write where the time went; the report shows it.")] = False,
     quiet: Quiet = False,
@@ -126,8 +133,8 @@ def run(
     from swag_ray import terminal
     from swag_ray.config import load_config
 
-    config, out = _resumed("run", config, out, resume)
-    loaded = load_config(config, set_ or [])
+    with _config_file("run", config, out, resume) as (file, out):
+        loaded = load_config(file, set_ or [])
     with terminal.shown(quiet=quiet or as_json) as screen, _interruptible(screen.progress):
         from swag_ray.run import run_experiment
 
@@ -146,8 +153,8 @@ def sweep(
         str | None, typer.Argument(metavar="[CONFIG]", help="Sweep's YAML; not needed with --resume.")
     ] = None,
     set_: Set = None,
-    out: Annotated[Path | None, typer.Option(help="Sweep directory (default: sweeps/NAME).")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with the sweep in this directory.")] = None,
+    out: Annotated[str | None, typer.Option(help="Sweep directory (default: sweeps/NAME).")] = None,
+    resume: Annotated[str | None, typer.Option(help="Go on with the sweep in this directory.")] = None,
     address: Annotated[str | None, typer.Option(help="Join a running Ray cluster: `auto` or HOST:PORT.")] = None,
     wait: Annotated[float, typer.Option(help="Minutes to wait for nodes, where a trial does not fit yet.")] = 0.0,
     quiet: Quiet = False,
@@ -157,8 +164,8 @@ def sweep(
     from swag_ray import terminal
     from swag_ray.sweep_config import load_sweep
 
-    config, out = _resumed("sweep", config, out, resume)
-    loaded = load_sweep(config, set_ or [])
+    with _config_file("sweep", config, out, resume) as (file, out):
+        loaded = load_sweep(file, set_ or [])
     with terminal.shown(quiet=quiet or as_json) as screen, _interruptible(screen.progress):
         from swag_ray.sweep import run_sweep
         from swag_ray.terminal_sweep import SweepScreen
@@ -175,16 +182,20 @@ def sweep(
 
 
 @app.command()
-def report(run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.")]) -> None:
+def report(
+    run_dir: Annotated[str, typer.Argument(metavar="RUN", help="Run directory or its s3:// address.")],
+) -> None:
     """Write report.html of a run directory again."""
-    from swag_ray.report import write_report
+    from swag_ray.remote_directory import report_again
 
-    print(write_report(run_dir))
+    print(report_again(run_dir))
 
 
 @app.command()
 def score(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, or a copy of its detector/ folder.")],
+    run_dir: Annotated[
+        str, typer.Argument(metavar="RUN", help="Run directory, or a copy of its detector/ folder; a path or s3://.")
+    ],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of them.")],
     out: Annotated[Path, typer.Option(help="Result file: .csv, .json or .parquet.")],
     quiet: Quiet = False,

@@ -13,7 +13,7 @@ import numpy as np
 from swag_ray.cluster.workers import Workers
 from swag_ray.controls import run_controls
 from swag_ray.core.calibrate import DegenerateScores
-from swag_ray.data.features import DamagedShard
+from swag_ray.data.shards import DamagedShard
 from swag_ray.errors import InputError
 from swag_ray.experiment import Row, Trajectory, incremental_loop
 from swag_ray.fits import Fit, patch_bank_fit

@@ -5,6 +5,7 @@ on the other.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +90,12 @@ def prepare(source: Source, workers: Workers, progress: Progress) -> Prepared:
     order = np.argsort(pc.equal(table.column("split"), "train").to_numpy(), kind="stable")
     ordered = table.select(["path", "sha256"]).take(pa.array(order))
     paths = pc.binary_join_element_wise(str(listing.root), ordered.column("path"), "/")
+    session = partial(workers.extraction, store.root, paths)
     with progress.phase("features", f"features of {len(table)} images ({config.backbone.name})"):
         features = feature_set(
-            store, spec, paths, ordered.column("sha256"), workers.extraction, progress.advance, progress.expect
+            store, spec, paths, ordered.column("sha256"), session, progress.advance, progress.expect
         )  # fmt: skip
-    del ordered, paths
+    del ordered, paths, session
     give_back_freed_memory()
     unreadable = _unreadable(config, listing, features)
     back = np.argsort(order)
@@ -152,13 +154,13 @@ def list_images(config: Config, store: Store) -> Listing:
 
         drawn = config.dataset.digit_anatomy.model_dump()
         # An object store keeps no image files: there the drawing stays on the driver's disk.
-        base = Path(store.base) if store.local else Path("~/.cache/swag-ray").expanduser()
-        target = base / "datasets" / f"digit-anatomy-{digest(drawn)}"
+        place = store if store.local else Store("~/.cache/swag-ray")
+        target = Path(place.path("datasets", f"digit-anatomy-{digest(drawn)}"))
         random_seed = drawn.pop("random_seed")
         try:
             generate(target, random_seed=random_seed, sizes=Sizes(**drawn))
         except OSError as error:
-            raise store.unusable(error) from error
+            raise place.unusable(error) from error
         return list_digit_anatomy(target)
     assert config.dataset.root is not None
     return list_folder(

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import posixpath
 import time
 from typing import Any
 
-from pyarrow import fs
-
-from swag_ray.stages import Store
+from swag_ray.stages import MARKER, Store
 
 
 def contents(store: Store) -> list[dict[str, Any]]:
@@ -45,24 +42,14 @@ def prune(store: Store, *, days: float, features: bool, remove: bool) -> dict[st
             gone["entries"] += 1
             gone["bytes"] += entry["bytes"]
             if remove:
-                with contextlib.suppress(FileNotFoundError):
-                    _remove(store, path)
+                if entry["marked"]:
+                    store.delete(posixpath.join(path, MARKER))  # first: a half-removed stage must not look complete
+                store.delete(path)
     return gone
 
 
-def _remove(store: Store, path: str) -> None:
-    """Markers go first, so that a half-removed stage does not look complete."""
-    marker = posixpath.join(path, "complete.json")
-    if store.exists(marker):
-        store.fs.delete_file(marker)
-    if store.fs.get_file_info(path).type == fs.FileType.File:
-        store.fs.delete_file(path)
-    else:
-        store.fs.delete_dir(path)
-
-
 def _entries(store: Store) -> dict[str, dict[str, dict[str, Any]]]:
-    """{kind: {path: bytes, age}}: stages by name, feature sets by fingerprint, generated datasets, leftovers."""
+    """{kind: {path: bytes, age, marked}}: stages by name, feature sets by fingerprint, generated sets, leftovers."""
     kinds: dict[str, dict[str, dict[str, Any]]] = {}
     now = time.time()
     for info in store.files():
@@ -76,7 +63,18 @@ def _entries(store: Store) -> dict[str, dict[str, dict[str, Any]]]:
         else:
             continue  # not ours
         path = posixpath.join(store.base, *parts[:depth])
-        entry = kinds.setdefault(kind, {}).setdefault(path, {"bytes": 0, "age": 0.0})
+        entry = kinds.setdefault(kind, {}).setdefault(path, {"bytes": 0, "age": 0.0, "marked": False})
         entry["bytes"] += info.size
         entry["age"] = max(entry["age"], (now - info.mtime.timestamp()) / 86400) if info.mtime else entry["age"]
-    return kinds
+        entry["marked"] |= parts[0] == "stages" and parts[3:] == [MARKER]
+    return _leftovers_apart(kinds)
+
+
+def _leftovers_apart(kinds: dict[str, dict[str, dict[str, Any]]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """On s3:// a stage that was never finished lies where it would be: without its marker it is a leftover."""
+    sorted_out: dict[str, dict[str, dict[str, Any]]] = {}
+    for kind, entries in kinds.items():
+        staged = "/" not in kind and kind not in ("datasets", "tmp")
+        for path, entry in entries.items():
+            sorted_out.setdefault("tmp" if staged and not entry["marked"] else kind, {})[path] = entry
+    return sorted_out

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from swag_ray.cluster.address import check_address
 from swag_ray.cluster.workers import Workers
-from swag_ray.config import Config
+from swag_ray.config import Config, to_yaml
 from swag_ray.data.decode import ImageError, picture
 from swag_ray.detector import Detector, save_detector, score_maps
 from swag_ray.errors import InputError
@@ -34,7 +34,9 @@ from swag_ray.fits import Fit, bank_settings, contrast_settings
 from swag_ray.outcome import Outcome, carry_out
 from swag_ray.prepare import Prepared, look
 from swag_ray.progress import Progress
+from swag_ray.remote_directory import run_folder
 from swag_ray.run_directory import (
+    CONFIG_FILE,
     MANIFEST_FILE,
     METRICS_FILE,
     PROFILE_FILE,
@@ -64,12 +66,14 @@ class Run:
     """A finished run.
 
     Attributes:
-        directory: the run directory.
+        directory: the run directory, or the copy here of one on s3://.
         metrics: what metrics.json holds.
+        address: the run directory as it was given.
     """
 
     directory: Path
     metrics: dict[str, Any]
+    address: str
 
 
 def run_experiment(
@@ -85,7 +89,8 @@ def run_experiment(
 
     Args:
         config: from `load_config`.
-        out: the run directory; default `runs/<name>`. One that holds a run of the same config is continued.
+        out: the run directory, a path or an s3:// address; default `runs/<name>`. One that holds a run of the same
+            config is continued.
         address: a running Ray cluster (`auto` or HOST:PORT); None starts a local Ray, or uses the one this process has.
         profile: also write profile.json: where the time went, by phase, stage and actor.
         progress: what to show; None shows nothing.
@@ -95,31 +100,32 @@ def run_experiment(
         InputError: anything about config, data, store or folder that stops the run; nothing is left half-written.
     """
     started = time.perf_counter()
-    directory = Path(out) if out is not None else Path("runs") / config.name
-    check_directory(directory, config)
-    if address is not None:
-        check_address(address)
     progress = progress or Progress()
-    source = look(config, progress)
-    options = config.cluster.model_dump() | {"address": address}
+    with run_folder(out if out is not None else Path("runs") / config.name) as folder:
+        directory = folder.path
+        check_directory(directory, config)
+        if address is not None:
+            check_address(address)
+        source = look(config, progress)
+        options = config.cluster.model_dump() | {"address": address}
 
-    def finish(outcome: Outcome, workers: Workers) -> None:
-        with progress.phase("evaluate", "writing the results"):
-            overlays = _overlays(outcome) if config.report.images else None
-            _write_results(directory, outcome, overlays)
-        timing = outcome.metrics["timing"] = _timing(progress, time.perf_counter() - started)
-        with writing(directory):
-            _write_json(directory / MANIFEST_FILE, _manifest(outcome, timing))
-            if profile:
-                _write_json(directory / PROFILE_FILE, _profile(outcome.prepared, workers, progress))
-            _write_json(directory / METRICS_FILE, outcome.metrics)
+        def finish(outcome: Outcome, workers: Workers) -> None:
+            with progress.phase("evaluate", "writing the results"):
+                overlays = _overlays(outcome) if config.report.images else None
+                _write_results(directory, outcome, overlays)
+            timing = outcome.metrics["timing"] = _timing(progress, time.perf_counter() - started)
+            with writing(directory):
+                _write_json(directory / MANIFEST_FILE, _manifest(outcome, timing))
+                if profile:
+                    _write_json(directory / PROFILE_FILE, _profile(outcome.prepared, workers, progress))
+                _write_json(directory / METRICS_FILE, outcome.metrics)
 
-    with claimed(directory, config):
-        outcome = carry_out(source, lambda: Workers(**options), progress, on_round, finish)
-        from swag_ray.report import write_report
+        with claimed(directory, CONFIG_FILE, to_yaml(config)), folder.published():
+            outcome = carry_out(source, lambda: Workers(**options), progress, on_round, finish)
+            from swag_ray.report import write_report
 
-        write_report(directory)
-    return Run(directory, outcome.metrics)
+            write_report(directory)
+    return Run(directory, outcome.metrics, folder.shown)
 
 
 def _write_results(directory: Path, outcome: Outcome, overlays: dict[str, Any] | None) -> None:

@@ -41,11 +41,14 @@ def check_directory(directory: Path, config: Config) -> None:
 
 
 @contextmanager
-def claimed(directory: Path, config: Config) -> Iterator[None]:
-    """Make the folder this run's, alone, for as long as it works.
+def claimed(directory: Path, file: str, text: str) -> Iterator[None]:
+    """Make the folder this run's or sweep's, alone, for as long as it works.
 
     A bad input that shows only now, before there is anything to keep, leaves no claim behind: whoever mends the config
     would else be told that the folder holds a run of another one.
+
+    Args:
+        file, text: what claims it: the config.
 
     Raises:
         InputError: the folder cannot be written, or another process is at work in it.
@@ -54,16 +57,16 @@ def claimed(directory: Path, config: Config) -> Iterator[None]:
         made = not directory.exists()
         directory.mkdir(parents=True, exist_ok=True)
     with alone(directory):
-        fresh = not (directory / CONFIG_FILE).exists()
+        fresh = not (directory / file).exists()
         with writing(directory):
-            write_text(directory / CONFIG_FILE, cfg.to_yaml(config))
+            write_text(directory / file, text)
         try:
             yield
         except StorageError:
             raise
         except InputError:
-            if fresh and [p.name for p in directory.iterdir()] == [CONFIG_FILE]:
-                (directory / CONFIG_FILE).unlink()
+            if fresh and [p.name for p in directory.iterdir()] == [file]:
+                (directory / file).unlink()
                 if made:
                     directory.rmdir()
             raise

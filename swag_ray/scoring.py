@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from swag_ray.errors import InputError
+from swag_ray.remote_directory import fetched
 
 FORMATS = (".csv", ".json", ".parquet")
 SUFFIXES = (".jpeg", ".jpg", ".png")
+BUNDLE = ("detector.json", "arrays.npz", "backbone.safetensors")  # what `detector/` holds, or a copy of it
 COLUMNS = ("path", "score", "p", "above_threshold", "seconds")
 
 
@@ -25,7 +27,7 @@ class Counts:
     unreadable: tuple[str, ...]
 
 
-def score_to_file(run_dir: Path, images: Sequence[Path], out: Path) -> Counts:
+def score_to_file(run_dir: str | Path, images: Sequence[Path], out: Path) -> Counts:
     """Score all images with the detector of a run directory (or a copied bundle) and write the table.
 
     Raises:
@@ -40,9 +42,10 @@ def score_to_file(run_dir: Path, images: Sequence[Path], out: Path) -> Counts:
     paths = find_images(images)
     from swag_ray.detector import load_detector, score_files  # torch and faiss: seconds
 
-    folder = run_dir / "detector" if (run_dir / "detector").is_dir() else run_dir
-    detector = load_detector(folder)
-    rows = list(score_files(folder, paths))
+    with fetched(run_dir, "score", "detector/", *BUNDLE) as run:
+        folder = run / "detector" if (run / "detector").is_dir() else run
+        detector = load_detector(folder)
+        rows = list(score_files(folder, paths))
     good = [{name: row[name] for name in COLUMNS} for row in rows if row["error"] is None]
     unreadable = tuple(f"{row['path']}: {row['error']}" for row in rows if row["error"] is not None)
     if not good:

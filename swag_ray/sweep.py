@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ from swag_ray.config_text import read_yaml
 from swag_ray.errors import InputError
 from swag_ray.prepare import Source, look, prepare, split_table
 from swag_ray.progress import Progress
-from swag_ray.run_directory import alone, write_text, writing
+from swag_ray.remote_directory import is_remote
+from swag_ray.run_directory import claimed, write_text, writing
 from swag_ray.sweep_config import SweepConfig, Trial, load_sweep, source_key, to_yaml
 from swag_ray.sweep_table import Row, flat_metrics, table
 from swag_ray.sweep_trial import carry_out_trial
@@ -81,6 +82,8 @@ def run_sweep(
     Raises:
         InputError: anything about config, data, store, cluster or folder that stops the sweep as a whole.
     """
+    if out is not None and is_remote(out):
+        raise InputError(f"--out: '{out}': a sweep's directory is a folder; its store may be on s3:// (base.store)")
     directory = Path(out) if out is not None else Path("sweeps") / sweep.name
     _check_directory(directory, sweep)
     if address is not None:
@@ -89,19 +92,18 @@ def run_sweep(
     listed, examples = sweep.algorithm != "optuna", _examples(sweep)
     sources = _sources(examples, progress)
     planned = len(examples) if listed else (sweep.points or 0) * len(sweep.repetitions())
-    with _claimed(directory, sweep, planned):
+    with claimed(directory, SWEEP_FILE, f"{to_yaml(sweep)}planned: {planned}\n"):
         record = _Record(directory, sweep)
         jobs = [trial for trial in examples if trial.number not in record.through()] if listed else None
         try:
             if jobs or (jobs is None and len(record.through()) < planned):
                 with Workers(**cfg.resolved(examples[0].config)["cluster"], address=address) as workers:
                     _trials(record, jobs, sources, workers, wait, progress, on_report)
-        finally:  # an interrupted sweep too shows what it has
-            from swag_ray.report.sweep import write_sweep_report  # plots: a second
-
-            found = record.write_table()
-            write_sweep_report(directory)
-    return Sweep(directory, found, planned)
+        except BaseException:
+            with suppress(Exception):  # what it has is shown too; what is told is why it stopped
+                record.write_all()
+            raise
+        return Sweep(directory, record.write_all(), planned)
 
 
 def _trials(
@@ -120,6 +122,7 @@ def _trials(
     require_room(record.sweep, session, wait)
     for source in sources.values():
         prepare(source, workers, progress)
+        workers.session_seeing(source.store.root)  # the trials' store, on whatever node they will be
     images = {key: (source.listing, source.spec) for key, source in sources.items()}
 
     def told(report: dict[str, Any]) -> None:
@@ -181,6 +184,15 @@ class _Record:
         self.rows[number] = row
         self.write_table()
 
+    def write_all(self) -> pa.Table:
+        """trials.parquet and sweep.html, if any trial has ended; nothing for a sweep that was refused."""
+        from swag_ray.report.sweep import write_sweep_report  # plots: a second
+
+        found = self.write_table() if self.rows else table([], list(self.sweep.search))
+        if self.rows:
+            write_sweep_report(self.directory)
+        return found
+
     def write_table(self) -> pa.Table:
         """trials.parquet, of all trials so far."""
         rows = [row | {"dataset": row["dataset"] or "all"} for row in self.rows.values()]
@@ -233,13 +245,3 @@ def _check_directory(directory: Path, sweep: SweepConfig) -> None:
 def _identity(plain: dict[str, Any]) -> dict[str, Any]:
     base = {key: value for key, value in plain["base"].items() if key not in ("store", "cluster", "report")}
     return {key: value for key, value in plain.items() if key not in NOT_IDENTITY} | {"base": base}
-
-
-@contextmanager
-def _claimed(directory: Path, sweep: SweepConfig, planned: int) -> Iterator[None]:
-    with writing(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-    with alone(directory):
-        with writing(directory):
-            write_text(directory / SWEEP_FILE, to_yaml(sweep) + f"planned: {planned}\n")
-        yield

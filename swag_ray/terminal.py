@@ -78,7 +78,7 @@ class Screen:
             + (" · pool exhausted" if t["exhausted"] else ""),
             highlight=False,
         )
-        place = escape(str(run.directory / "report.html"))
+        place = escape(f"{run.address}/report.html")
         self.console.print(f"{m['timing']['total']:.0f} s · report: {place}", highlight=False)
 
 

@@ -20,7 +20,8 @@ from swag_ray.cluster.samplers import Work
 from swag_ray.cluster.workers import Workers
 from swag_ray.config import Config, parse_config
 from swag_ray.data.cohort import Audit, build_cohort
-from swag_ray.data.features import FeatureReader, Rows, shard_table, write_shard
+from swag_ray.data.features import FeatureReader, Rows, shard_table
+from swag_ray.data.shards import write_shard
 from swag_ray.data.split import make_split
 from swag_ray.fits import Lab
 from swag_ray.progress import Progress

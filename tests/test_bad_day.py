@@ -22,7 +22,7 @@ from PIL import Image
 from swag_ray.cluster.samplers import SamplePool
 from swag_ray.cluster.session import Session
 from swag_ray.config import Config, to_yaml
-from swag_ray.data.features import DamagedShard
+from swag_ray.data.shards import DamagedShard
 from swag_ray.errors import InputError
 from swag_ray.progress import Progress
 from swag_ray.run import Run, run_experiment

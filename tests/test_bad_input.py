@@ -188,7 +188,7 @@ def test_a_folder_in_which_another_run_is_at_work(
     refused: Refused, command: Command, folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    with claimed(out, load_config(folder)):
+    with claimed(out, "config.yaml", to_yaml(load_config(folder))):
         said = refused(untouched=False)
         assert said == f"--out: a run is at work in '{out}'; wait for it or choose another folder"
         assert os.listdir(out) == ["config.yaml"]
@@ -196,20 +196,20 @@ def test_a_folder_in_which_another_run_is_at_work(
 
 def test_a_bad_input_that_shows_late_leaves_no_claim(tiny: Tiny, tmp_path: Path) -> None:
     """Whoever mends the config would else be told that the folder holds a run of another one."""
-    config = tiny()
-    with pytest.raises(InputError, match="mend it"), claimed(tmp_path / "a" / "run", config):
+    claim = "config.yaml", to_yaml(tiny())
+    with pytest.raises(InputError, match="mend it"), claimed(tmp_path / "a" / "run", *claim):
         raise InputError("dataset: mend it")
     assert os.listdir(tmp_path / "a") == []
     (tmp_path / "mine").mkdir()
-    with pytest.raises(InputError), claimed(tmp_path / "mine", config):
+    with pytest.raises(InputError), claimed(tmp_path / "mine", *claim):
         raise InputError("dataset: mend it")
     assert os.listdir(tmp_path / "mine") == []
     # A full disk and Ctrl-C are no fault of the config: the claim stays, for --resume.
     for error in (StorageError("store: full"), KeyboardInterrupt()):
-        with pytest.raises(type(error)), claimed(tmp_path / "kept", config):
+        with pytest.raises(type(error)), claimed(tmp_path / "kept", *claim):
             raise error
     assert os.listdir(tmp_path / "kept") == ["config.yaml"]
-    with pytest.raises(InputError), claimed(tmp_path / "kept", config):
+    with pytest.raises(InputError), claimed(tmp_path / "kept", *claim):
         raise InputError("an older claim is not taken away")
     assert os.listdir(tmp_path / "kept") == ["config.yaml"]
 

@@ -14,7 +14,8 @@ import pytest
 from swag_ray.cluster import features
 from swag_ray.cluster.session import Session
 from swag_ray.data.cohort import build_cohort
-from swag_ray.data.features import FeatureSpec, shard_table, write_shard
+from swag_ray.data.features import FeatureSpec, shard_table
+from swag_ray.data.shards import write_shard
 from swag_ray.data.split import make_split
 from swag_ray.stages import Store
 

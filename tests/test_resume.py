@@ -94,7 +94,7 @@ def test_figures_do_not_depend_on_the_number_of_actors(
 class Driver:
     """`swag-ray run` in a process of its own."""
 
-    def __init__(self, config: Path, out: Path, *overrides: str) -> None:
+    def __init__(self, config: Path, out: Path | str, *overrides: str) -> None:
         command = [sys.executable, "-m", "swag_ray.cli", "run", str(config), "--out", str(out), "--quiet"]
         for override in overrides:
             command += ["--set", override]

@@ -125,6 +125,8 @@ def test_another_sweep_or_foreign_files_are_refused_untouched(base: Config, tmp_
     with pytest.raises(InputError, match="holds another sweep"):
         run_sweep(sweep_of(base, random_seeds=[5]), folder)
     assert [p.name for p in folder.iterdir()] == ["sweep.yaml"]
+    with pytest.raises(InputError, match=r"'s3://b/sweep': a sweep's directory is a folder"):
+        run_sweep(sweep_of(base), "s3://b/sweep")
 
 
 def test_what_can_never_fit_is_refused_within_seconds_with_the_numbers(base: Config, tmp_path: Path) -> None:
@@ -133,6 +135,7 @@ def test_what_can_never_fit_is_refused_within_seconds_with_the_numbers(base: Con
     with pytest.raises(InputError, match=r"64 actors needs one node with 64 CPUs.*more than 2 CPUs"):
         run_sweep(huge, tmp_path / "sweep")
     assert time.perf_counter() - started < 5
+    assert not (tmp_path / "sweep").exists(), "a folder that a mended sweep may have"
 
 
 def test_early_stopping_ends_the_worst_and_keeps_what_they_had(base: Config, tmp_path: Path) -> None:

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from swag_ray.cluster.session import Session
 from swag_ray.core.allocator import give_back_freed_memory, keep_freed_memory
 from swag_ray.core.device import device
 from swag_ray.data.columns import numbered, text_bytes
-from swag_ray.data.features import DamagedShard, FeatureSpec, Rows, extract, shard_table, write_shard
+from swag_ray.data.features import FeatureSpec, Rows, extract, shard_table
+from swag_ray.data.shards import DamagedShard, read_shard, write_shard
 from swag_ray.errors import InputError, StorageError
 from swag_ray.stages import Result, Store, digest, stage_key
 
@@ -117,13 +117,19 @@ class ShardExtractor:
         self.readers = ThreadPoolExecutor(2)
         torch.set_num_threads(1)
         keep_freed_memory()
-        self.backbone = spec.build(spec.weights_in(self.store)).to(device())
+        self.refused = ""
+        try:
+            self.backbone = spec.build(spec.weights_in(self.store)).to(device())
+        except InputError as error:  # a constructor that raises is only started again
+            self.refused = str(error)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         counts, errors, seconds = [], [], []
         for name, paths, sha256 in zip(batch["name"], batch["paths"], batch["sha256"], strict=True):
             start = time.perf_counter()
             try:
+                if self.refused:
+                    raise InputError(self.refused)
                 images = self.readers.map(_read_image, paths, sha256)
                 rows = list(extract(self.backbone, images, self.spec.image_size))
                 table = shard_table(list(sha256), rows, self.spec.strides)
@@ -197,12 +203,9 @@ def _index(store: Store, spec: FeatureSpec, images: pa.Array) -> Result:
     for name, size in sorted(_shard_files(store, spec).items()):
         path = store.path("features", spec.fingerprint, name)
         try:
-            table = pq.read_table(
-                path, columns=["sha256", "error"], filesystem=store.fs, use_threads=False,
-                page_checksum_verification=True,
-            )  # fmt: skip
-        except (OSError, ValueError, LookupError, pa.ArrowException) as damage:
-            DamagedShard(path, str(damage)).remove(store)
+            table = read_shard(store, path, ["sha256", "error"])
+        except DamagedShard as damage:  # its images are extracted again
+            damage.remove(store)
             continue
         held = text_bytes(table.column("sha256"))
         place = np.minimum(np.searchsorted(sought, held), len(sought) - 1)

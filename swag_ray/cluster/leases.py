@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import ray
 
-from swag_ray.stages import Result, Store
+from swag_ray.stages import Store
 
 BEAT = 2.0  # seconds between a holder's signs of life
 DEAD = 15.0  # after so many seconds without one, its leases are free
@@ -82,27 +82,15 @@ class LeasedStore(Store):
     def __exit__(self, *exc: object) -> None:
         self._done.set()
 
-    def stage(
-        self,
-        name: str,
-        key: str,
-        compute: Callable[[], Result],
-        keep: Callable[[str, Result], None] | None = None,
-    ) -> Result:
-        """As `Store.stage`; while somebody else computes it, wait for theirs."""
-        found = self.load(name, key)
-        if found is not None:
-            return found
-        with self._lease(f"{name}/{key}"):
-            return super().stage(name, key, compute, keep)  # looks again: it may have come while we waited
-
     @contextmanager
-    def _lease(self, stage: str) -> Iterator[None]:
+    def turn(self, name: str, key: str) -> Iterator[bool]:
+        """Wait while somebody else computes the stage, then hold its lease."""
+        stage = f"{name}/{key}"
         while not ray.get(self.leases.acquire.remote(stage, self.holder)):
             time.sleep(LOOK)
         self._mine.add(stage)
         try:
-            yield
+            yield True
         finally:
             self._mine.discard(stage)
             self.leases.release.remote(stage, self.holder)

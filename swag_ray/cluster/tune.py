@@ -20,7 +20,7 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from swag_ray.cluster.capacity import amount_text, cluster_nodes
+from swag_ray.cluster.capacity import amount_text, cluster_nodes, fits
 from swag_ray.cluster.leases import LeasedStore, Leases
 from swag_ray.cluster.samplers import SamplePool
 from swag_ray.cluster.session import Session
@@ -48,8 +48,8 @@ class Shared:
     Attributes:
         sweep: the trials' configs follow from it.
         work: what a trial is.
-        images: by `source_key`, a reference to the listing, and what the features are; no trial looks at a folder
-        again. leases: the actor.
+        images: by `source_key`, a reference to the listing, and what the features depend on; no trial lists again.
+        leases: the actor.
         actors, gpus_per_actor: sample actors of a trial.
     """
 
@@ -135,7 +135,7 @@ def require_room(sweep: SweepConfig, session: Session, wait: float) -> None:
     actors, gpus = sweep_actors(sweep), session.gpus_per_actor
     kinds = {"CPU": float(actors)} | ({"GPU": actors * gpus} if gpus else {})
     deadline = time.monotonic() + wait
-    while not any(all(node.resources.get(kind, 0.0) >= n for kind, n in kinds.items()) for node in cluster_nodes()):
+    while not fits(cluster_nodes(), [kinds]):  # one node holds a whole trial
         if time.monotonic() >= deadline:
             nodes = cluster_nodes()
             asked = " and ".join(amount_text(kind, n) for kind, n in kinds.items())
@@ -203,7 +203,7 @@ def _workers(shared: Shared) -> Workers:
 class _TrialWorkers(Workers):
     """A trial extracts nothing: its cores are its sample actors'."""
 
-    def extraction(self) -> Session:
+    def extraction(self, root: str, images: Any) -> Session:
         raise InputError(
             "store: features that were there when the sweep began are gone; `--resume` extracts them again"
         )

@@ -9,11 +9,13 @@ from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import ray
 
 from swag_ray.cluster.bank import MemoryBank
 from swag_ray.cluster.samplers import SamplePool, Work
 from swag_ray.cluster.session import Session, constructor_argument, ray_session, take
+from swag_ray.cluster.visibility import check_visible, few
 from swag_ray.data.features import FeatureReader
 from swag_ray.stages import Arrays, Result, fold_arrays
 
@@ -31,6 +33,7 @@ class Workers:
         self._lent = pool
         self._stack = ExitStack()
         self._session: Session | None = None
+        self._seen: set[str] = set()  # what every node was found to see: the store's root, images
         self._features: tuple[str, str, list[str]] | None = None
         self._seeds: Any = None
         self._pool: SamplePool | None = None
@@ -48,9 +51,26 @@ class Workers:
             self._session = self._stack.enter_context(ray_session(**self._options))
         return self._session
 
-    def extraction(self) -> Session:
-        """The Ray to extract features on."""
-        return self.session()
+    def extraction(self, root: str, images: Sequence[str] | pa.ChunkedArray) -> Session:
+        """The Ray to extract these images' features on, into this store.
+
+        Raises:
+            InputError: some node does not see them.
+        """
+        return self.session_seeing(root, images)
+
+    def session_seeing(self, root: str, images: Sequence[str] | pa.ChunkedArray = ()) -> Session:
+        """The Ray to work on, once every node of it was found to see this store, and images that will be read there.
+
+        Raises:
+            InputError: some node does not see them.
+        """
+        session = self.session()
+        sought = {root, *few(images)}
+        if not sought <= self._seen:
+            check_visible(root, few(images))
+            self._seen |= sought
+        return session
 
     def attach(self, root: str, fingerprint: str, shards: list[str], seeds: np.ndarray[Any, Any]) -> None:
         """Say which features the sample actors read and which images the bank trusts; starts nothing."""
@@ -102,18 +122,18 @@ class Workers:
     def _sample_pool(self) -> SamplePool:
         if self._pool is None:
             assert self._features is not None, "attach first"
-            self.session()
             if self._lent is not None:
                 self._pool = self._lent
                 self._pool.read(*self._features)
             else:
-                self._pool = self._stack.enter_context(SamplePool(self.session(), *self._features))
+                session = self.session_seeing(self._features[0])
+                self._pool = self._stack.enter_context(SamplePool(session, *self._features))
         return self._pool
 
     def _memory_bank(self) -> Any:
         if self._bank is None:
             assert self._features is not None and self._seeds is not None, "attach first"
-            self.session()
+            self.session_seeing(self._features[0])
             self._seeds = constructor_argument(self._seeds, len(self._seeds))
             self._bank = MemoryBank.remote(self._features[0], self._seeds)  # type: ignore[attr-defined]
             self._stack.callback(ray.kill, self._bank)

@@ -11,18 +11,17 @@ Shapes: N images, P patches, C channels of one stride.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from swag_ray.core.head import pool_features
 from swag_ray.core.shortcuts import ImageStatistics, image_statistics
-from swag_ray.errors import InputError
+from swag_ray.data.shards import DAMAGE, damaged, read_shard
 from swag_ray.stages import VERSIONS, Arrays, Result, Store, digest, stage_key
 
 if TYPE_CHECKING:
@@ -149,39 +148,6 @@ def shard_table(sha256: Sequence[str], rows: Sequence[dict[str, Any]], strides: 
     return pa.table(columns).replace_schema_metadata(shape)
 
 
-class DamagedShard(InputError):
-    """A shard that is gone or not what was written. Its images can be extracted again once the file is out of the way.
-
-    Args:
-        path: the shard file.
-        reason: what reading it said.
-    """
-
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path, reason)  # both: an exception comes out of an actor by its arguments
-        self.path, self.reason = path, reason
-
-    def __str__(self) -> str:
-        return f"store: feature shard '{self.path}' is damaged ({self.reason}); delete that file and run again"
-
-    def remove(self, store: Store) -> None:
-        """Delete the file, if it still is there."""
-        try:
-            with suppress(FileNotFoundError):
-                store.fs.delete_file(self.path)
-        except OSError as error:
-            raise store.unusable(error) from error
-
-
-def write_shard(store: Store, path: str, table: pa.Table) -> None:
-    """One Parquet file, whole or not at all; page checksums let a reader notice a damaged one."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(
-        table, sink, compression="none", use_dictionary=False, write_statistics=False, write_page_checksum=True
-    )
-    store.write_atomically(path, sink.getvalue().to_pybytes())
-
-
 @dataclass(frozen=True)
 class Rows:
     """Where images' features are: parallel arrays of shard number and row in that shard, one entry an image."""
@@ -244,15 +210,11 @@ class FeatureReader:
         out: Patches = {}
         for shard in np.unique(rows.shard_N):
             where = np.flatnonzero(rows.shard_N == shard)
-            with self._reading(shard) as path:
-                table = self._table(path, [f"stride_{s}" for s in strides])
-                for stride in strides:
-                    channels = int((table.schema.metadata or {})[f"channels_{stride}".encode()])
-                    part = _fixed(table.column(f"stride_{stride}"), np.float16)[rows.row_N[where]]
-                    part = part.reshape(len(where), -1, channels)
+            with self._reading(shard, [f"stride_{s}" for s in strides]) as table:
+                for stride, whole in _patches(table, strides).items():
                     if stride not in out:
-                        out[stride] = np.empty((len(rows), *part.shape[1:]), np.float16)
-                    out[stride][where] = part
+                        out[stride] = np.empty((len(rows), *whole.shape[1:]), np.float16)
+                    out[stride][where] = whole[rows.row_N[where]]
         return out
 
     def pooled(self, rows: Rows, strides: Sequence[int], grid: int) -> NDArray[np.float32]:
@@ -272,10 +234,8 @@ class FeatureReader:
         key = (shard, strides, grid)
         found = self._pooled.get(key)
         if found is None:
-            with self._reading(shard) as path:
-                count = pq.read_metadata(path, filesystem=self.store.fs).num_rows
-            everyone = Rows(np.full(count, shard, np.int32), np.arange(count, dtype=np.int32))
-            found = pool_features(self.patches(everyone, strides), grid)
+            with self._reading(shard, [f"stride_{s}" for s in strides]) as table:
+                found = pool_features(_patches(table, strides), grid)
             # A pool larger than the cache would push out each shard before it is read again: keep the first ones.
             if sum(a.nbytes for a in self._pooled.values()) + found.nbytes <= self.cache_bytes:
                 self._pooled[key] = found
@@ -289,8 +249,7 @@ class FeatureReader:
         for shard in np.unique(rows.shard_N):
             where = np.flatnonzero(rows.shard_N == shard)
             index = rows.row_N[where]
-            with self._reading(shard) as path:
-                table = self._table(path, ["width", "height", "border", "grey", "thumbnail"])
+            with self._reading(shard, ["width", "height", "border", "grey", "thumbnail"]) as table:
                 thumbnail[where] = _fixed(table.column("thumbnail"), np.uint8)[index].reshape(-1, 32, 32)
                 grey[where] = _fixed(table.column("grey"), np.float32)[index]
                 border[where] = table.column("border").to_numpy()[index]
@@ -298,19 +257,26 @@ class FeatureReader:
         return ImageStatistics(thumbnail, grey, border, size, file_bytes_N)
 
     @contextmanager
-    def _reading(self, shard: int) -> Iterator[str]:
-        """The shard's path, while it is read. Whatever goes wrong then is damage: rows and columns are our own."""
-        path = self.store.path("features", self.fingerprint, self.shards[shard])
+    def _reading(self, shard: int, columns: list[str]) -> Iterator[pa.Table]:
+        """The shard's columns, while rows are taken from them. Whatever goes wrong then is damage."""
+        path = self._path(shard)
         try:
-            yield path
-        except (OSError, ValueError, LookupError, pa.ArrowException) as error:
-            raise DamagedShard(path, str(error).splitlines()[0] if str(error) else type(error).__name__) from error
+            yield read_shard(self.store, path, columns)
+        except DAMAGE as error:
+            raise damaged(path, error) from error
 
-    def _table(self, path: str, columns: list[str]) -> pa.Table:
-        return pq.read_table(
-            path, columns=columns, filesystem=self.store.fs, use_threads=False,
-            page_checksum_verification=True,
-        )  # fmt: skip
+    def _path(self, shard: int) -> str:
+        return self.store.path("features", self.fingerprint, self.shards[shard])
+
+
+def _patches(table: pa.Table, strides: Sequence[int]) -> Patches:
+    """A shard's features: {stride: (rows, P, C)}; those of unreadable images mean nothing."""
+    out: Patches = {}
+    for stride in strides:
+        channels = int((table.schema.metadata or {})[f"channels_{stride}".encode()])
+        flat = _fixed(table.column(f"stride_{stride}"), np.float16)
+        out[stride] = flat.reshape(len(flat), -1, channels)
+    return out
 
 
 def _fixed(column: pa.ChunkedArray, dtype: Any) -> NDArray[Any]:

@@ -28,7 +28,8 @@ from swag_ray.cluster.workers import Workers
 from swag_ray.config import Config
 from swag_ray.core.allocator import give_back_freed_memory
 from swag_ray.data.cohort import build_cohort
-from swag_ray.data.features import FeatureSpec, Patches, shard_table, write_shard
+from swag_ray.data.features import FeatureSpec, Patches, shard_table
+from swag_ray.data.shards import write_shard
 from swag_ray.data.split import make_split
 from swag_ray.experiment import incremental_loop
 from swag_ray.fits import Lab

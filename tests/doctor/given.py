@@ -9,8 +9,9 @@ import numpy as np
 from swag_ray.cluster.capacity import Node
 from swag_ray.config import Config
 from swag_ray.core.shortcuts import image_statistics
-from swag_ray.data.features import shard_table, write_shard
+from swag_ray.data.features import shard_table
 from swag_ray.data.folders import Listing
+from swag_ray.data.shards import write_shard
 from swag_ray.doctor import Finding
 from swag_ray.doctor.machine import Machine
 from swag_ray.doctor.needs import CHANNELS

@@ -1,0 +1,127 @@
+"""Whether every node sees what a run reads and writes: asked of each node before any work is given out.
+
+A path means another disk on another machine. Found out late, that is an actor's failure an hour into a run, or worse,
+features of a folder that only looks the same.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import ray
+
+from swag_ray.errors import InputError
+from swag_ray.stages import Store
+
+SECONDS = 120.0  # a node that starts a worker process takes some, under load many
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """What a node found wrong: `what` is `store` or `dataset`, `reason` in a few words."""
+
+    node: str
+    what: str
+    path: str
+    reason: str
+
+
+def check_visible(root: str, images: Sequence[str] = ()) -> None:
+    """Refuse a store or images that some node does not see. A single node is the driver's own.
+
+    Args:
+        root: the store's root.
+        images: paths of some images, if any are going to be read; only nodes that can run an actor read them.
+
+    Raises:
+        InputError: which node does not see which path, and what to do.
+    """
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    if len(nodes) <= 1:
+        return
+    store = Store(root)
+    path, content = store.path("tmp", f"seen-{uuid.uuid4().hex[:8]}"), uuid.uuid4().bytes
+    try:
+        store.write_bytes(path, content)
+    except OSError as error:
+        raise store.unusable(error) from error
+    try:
+        unseen = _ask(nodes, root, path, content, images)
+    finally:
+        with suppress(InputError):
+            store.delete(path)
+    if unseen:
+        raise _refusal(unseen)
+
+
+def few(paths: Sequence[str] | pa.ChunkedArray) -> list[str]:
+    """The first, a middle and the last of a listing: together they show a folder that is absent, or only half there."""
+    return [str(paths[i]) for i in sorted({0, len(paths) // 2, len(paths) - 1})] if len(paths) else []
+
+
+def _ask(nodes: Sequence[dict[str, Any]], root: str, path: str, content: bytes, images: Sequence[str]) -> list[Unseen]:
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    probe = ray.remote(num_cpus=0, max_retries=3)(look_around)
+    asked = []
+    for node in nodes:
+        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        read = list(images) if node["Resources"].get("CPU", 0) >= 1 else []
+        asked.append(probe.options(scheduling_strategy=there).remote(root, path, content, read))
+    unseen = []
+    for node, answer in zip(nodes, asked, strict=True):
+        try:
+            found = ray.get(answer, timeout=SECONDS)
+        except ray.exceptions.GetTimeoutError:
+            found = ("cluster", "", f"no answer within {SECONDS:g} s")
+        except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError):
+            continue  # it left while it was asked; nodes come and go
+        if found is not None:
+            unseen.append(Unseen(_name(node), *found))
+    return unseen
+
+
+def look_around(root: str, path: str, content: bytes, images: Sequence[str]) -> tuple[str, str, str] | None:
+    """What this node does not see: (what, path, reason), None when it sees all. Runs as a task there."""
+    store = Store(root)
+    try:
+        if store.read_bytes(path) != content:
+            return "store", root, "another file is there"
+        store.check_writable()
+    except (FileNotFoundError, NotADirectoryError):
+        return "store", root, "what the driver wrote there is missing"
+    except InputError as error:
+        return "store", root, str(error)
+    for image in images:
+        try:
+            with open(image, "rb") as file:
+                file.read(1)
+        except OSError as error:
+            return "dataset", image, os.strerror(error.errno) if error.errno else str(error)
+    return None
+
+
+def _name(node: dict[str, Any]) -> str:
+    address, host = node["NodeManagerAddress"], node["NodeManagerHostname"]
+    return str(address) if host in (address, socket.gethostname()) else f"{host} ({address})"
+
+
+def _refusal(unseen: Sequence[Unseen]) -> InputError:
+    first = unseen[0]
+    nodes = f"node {first.node}" + (f" and {len(unseen) - 1} more" if len(unseen) > 1 else "")
+    if first.what == "cluster":
+        return InputError(f"cluster: {nodes} gave {first.reason}; look at its log, or take it out of the cluster")
+    if first.what == "dataset":
+        advice = "have the dataset under the same path on every node, or on a disk that they share"
+        return InputError(f"dataset: {nodes} cannot read '{first.path}' ({first.reason}); {advice}")
+    if first.reason.startswith("store: "):  # it sees something, but cannot use it
+        return InputError(f"store: {nodes} {first.reason.removeprefix('store: ')}")
+    advice = "put the store on a disk that all nodes share, or on s3://"
+    return InputError(f"store: {nodes} does not see '{first.path}' ({first.reason}); {advice}")
