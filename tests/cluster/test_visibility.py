@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.cluster]
 CLUSTER = """
 import sys
 from tests.nodes import emulated
-with emulated(1, 1) as cluster:
+with emulated(1) as cluster:
     print(cluster.address, flush=True)
     sys.stdin.read()
 """
@@ -113,6 +113,7 @@ def test_what_a_node_does_not_see_is_named(address: str, covered: Path, tmp_path
     ]
     command = [sys.executable, "-c", DRIVER, address, "2", *asked]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
     store, dataset, fine = done.stdout.splitlines()
     assert store.startswith("store: node ") and f"does not see '{covered}/store'" in store and "s3://" in store
     assert dataset.startswith("dataset: node ") and f"cannot read '{covered}/image.png' (No such file" in dataset
