@@ -229,29 +229,35 @@ def score_files(folder: Path, paths: Sequence[Path]) -> Iterator[dict[str, Any]]
     import torch
 
     detector = load_detector(folder)
-    spec = detector.spec
-    backbone = load_backbone(folder, spec)
+    backbone = load_backbone(folder, detector.spec)
+    before = torch.get_num_threads()
     torch.set_num_threads(1)  # as the run's actors: with more, torch convolves otherwise and scores differ a little
-    for i in range(0, len(paths), CHUNK):
-        start = time.perf_counter()
-        chunk = paths[i : i + CHUNK]
-        data, denied = zip(*map(_read, chunk), strict=True)
-        rows = list(extract(backbone, data, spec.image_size))
-        for row, reason in zip(rows, denied, strict=True):
-            row["error"] = reason or row["error"]
-        good = [row["features"] for row in rows if row["error"] is None]
-        if good:
-            score_nK = detector.scores({s: np.stack([f[s] for f in good]) for s in spec.strides})
-            values = iter(zip(score_nK.mean(axis=1), detector.p_values(score_nK), strict=True))
-        seconds = (time.perf_counter() - start) / len(chunk)
-        for path, row in zip(chunk, rows, strict=True):
-            score, p = next(values) if row["error"] is None else (None, None)
-            yield {
-                "path": os.fsencode(path).decode(errors="replace"),  # a name may be of another encoding
-                "score": None if score is None else float(score), "p": None if p is None else float(p),
-                "above_threshold": None if p is None else bool(p <= detector.rate),
-                "seconds": seconds, "error": row["error"],
-            }  # fmt: skip
+    try:
+        for i in range(0, len(paths), CHUNK):
+            yield from _scored(detector, backbone, paths[i : i + CHUNK])
+    finally:
+        torch.set_num_threads(before)
+
+
+def _scored(detector: Detector, backbone: Backbone, chunk: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    spec, start = detector.spec, time.perf_counter()
+    data, denied = zip(*map(_read, chunk), strict=True)
+    rows = list(extract(backbone, data, spec.image_size))
+    for row, reason in zip(rows, denied, strict=True):
+        row["error"] = reason or row["error"]
+    good = [row["features"] for row in rows if row["error"] is None]
+    if good:
+        score_nK = detector.scores({s: np.stack([f[s] for f in good]) for s in spec.strides})
+        values = iter(zip(score_nK.mean(axis=1), detector.p_values(score_nK), strict=True))
+    seconds = (time.perf_counter() - start) / len(chunk)
+    for path, row in zip(chunk, rows, strict=True):
+        score, p = next(values) if row["error"] is None else (None, None)
+        yield {
+            "path": os.fsencode(path).decode(errors="replace"),  # a name may be of another encoding
+            "score": None if score is None else float(score), "p": None if p is None else float(p),
+            "above_threshold": None if p is None else bool(p <= detector.rate),
+            "seconds": seconds, "error": row["error"],
+        }  # fmt: skip
 
 
 def _read(path: Path) -> tuple[bytes, str | None]:

@@ -97,7 +97,9 @@ def run_sweep(
         jobs = [trial for trial in examples if trial.number not in record.through()] if listed else None
         try:
             if jobs or (jobs is None and len(record.through()) < planned):
-                with Workers(**cfg.resolved(examples[0].config)["cluster"], address=address) as workers:
+                # `cluster.actors` are a trial's; the features before them are extracted on all there is.
+                options = cfg.resolved(examples[0].config)["cluster"] | {"actors": None}
+                with Workers(**options, address=address) as workers:
                     _trials(record, jobs, sources, workers, wait, progress, on_report)
         except BaseException:
             with suppress(Exception):  # what it has is shown too; what is told is why it stopped

@@ -136,26 +136,26 @@ def check_fits(
     bundles: Sequence[Bundle],
     *,
     beside: Sequence[Bundle] = (),
-    on: str = "the cluster",
-    more: str = "add nodes",
+    local: bool = False,
 ) -> None:
     """Refuse what these nodes could not hold even if they were idle; what has to wait for others is no matter.
 
     Args:
         bundles: one an actor.
         beside: bundles that must be held at the same time and whose number the user cannot choose, such as a trial's.
-        on, more: what to call the nodes, and how there could be more.
+        local: the nodes are this machine, as a Ray of our own counts it.
 
     Raises:
         InputError: the numbers, and how many actors would fit.
     """
     if fits(nodes, [*beside, *bundles]) is not False:
         return
+    on, more = ("a local Ray", "raise cluster.cpus") if local else ("the cluster", "add nodes")
     asked = _described(bundles, "actor") + (f" beside {_described(beside, 'bundle')}" if beside else "")
     verb = "does" if len(bundles) == 1 else "do"
     kinds = sorted({kind for bundle in [*beside, *bundles] for kind in bundle}, key=_order)
     has = _listed([_total(nodes, kind) for kind in kinds])
-    count = f" on {len(nodes)} node{'s' * (len(nodes) != 1)}" if on == "the cluster" else ""
+    count = f" on {len(nodes)} node{'s' * (len(nodes) != 1)}" if not local else ""
     most = _most(nodes, bundles, beside)
     advice = f"set cluster.actors to {most} at most or {more}" if most else f"{more}: not even one actor has room"
     raise InputError(f"cluster.actors: {asked} {verb} not fit: {on} has {has}{count}; {advice}")

@@ -50,7 +50,7 @@ def ray_session(
         actors: number of worker actors; None is one per GPU, or one per core without GPUs.
 
     Raises:
-        InputError: no cluster answers at `address`, or it holds no room for one actor.
+        InputError: no cluster answers at `address`, or it has no room for so many actors.
     """
     # Set before Ray is imported: its data layer reads some of these once.
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
@@ -66,7 +66,7 @@ def ray_session(
         n_cpus, n_gpus = int(total.get("CPU", 0)), int(total.get("GPU", 0))
         if n_cpus < 1:
             raise InputError("cluster: Ray offers no CPU here; set cluster.cpus to at least 1")
-        yield Session(n_cpus, n_gpus, min(actors or n_cpus, n_cpus) if not n_gpus else min(actors or n_gpus, n_gpus))
+        yield Session(n_cpus, n_gpus, _actors(actors, local=ours and address is None))
     finally:
         if ours:
             ray.shutdown()
@@ -102,6 +102,16 @@ def quiet_ray_data() -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+def _actors(asked: int | None, *, local: bool) -> int:
+    from swag_ray.cluster.capacity import check_fits, cluster_nodes, need
+    from swag_ray.config_sections import ClusterConfig
+
+    nodes = cluster_nodes()
+    wanted = need(ClusterConfig(actors=asked), nodes)
+    check_fits(nodes, wanted.bundles, local=local)
+    return wanted.actors
 
 
 def _start(address: str | None, cpus: int | None, gpus: int | None, object_store_mb: int | None) -> None:

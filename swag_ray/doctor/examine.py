@@ -5,6 +5,7 @@ for it to learn that a disk is full. No local Ray is started: what it would offe
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from swag_ray.cluster.capacity import Node, local_defaults, local_node
 from swag_ray.config import ClusterConfig, Config
@@ -32,7 +33,7 @@ def examine(config: Config | None = None, *, address: str | None = None) -> Iter
     if missing:
         return  # what follows imports them
     # Only now: these load numpy, pyarrow and Ray.
-    from swag_ray.doctor.ray_side import cluster, local_ray, token
+    from swag_ray.doctor.ray_side import cluster, every_node, local_ray, token
     from swag_ray.doctor.storage import store
 
     yield from store(config.store if config else str(Config.model_fields["store"].default), needed=config is not None)
@@ -56,7 +57,8 @@ def examine(config: Config | None = None, *, address: str | None = None) -> Iter
     if address is None:
         cpus, default = local_defaults()
         nodes = (local_node(config.cluster, cpus=cpus, gpus=gpus, memory=machine.usable_memory, object_store=default),)
-    yield from needs(config, nodes, machine, local=address is None, gpus=gpus)
+    see = partial(every_node, address) if address is not None and len(nodes) > 1 else None
+    yield from needs(config, nodes, machine, local=address is None, gpus=gpus, see=see)
 
 
 def machine_findings(machine: Machine) -> Iterator[Finding]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from swag_ray.cluster.capacity import Need, Node, check_fits, fits, need, room
+from swag_ray.cluster.visibility import few
 from swag_ray.config import Config
 from swag_ray.data.features import FeatureSpec
 from swag_ray.data.folders import Listing
@@ -31,13 +32,22 @@ ACTOR_MEMORY = 1_500_000_000
 NEED_LABELS = ("full_train", "oracle_gate", "supervised")
 
 
-def needs(config: Config, nodes: Sequence[Node], machine: Machine, *, local: bool, gpus: int = 0) -> Iterator[Finding]:
+def needs(
+    config: Config,
+    nodes: Sequence[Node],
+    machine: Machine,
+    *,
+    local: bool,
+    gpus: int = 0,
+    see: Callable[[str, list[str]], Finding] | None = None,
+) -> Iterator[Finding]:
     """What the config asks for against what is there.
 
     Args:
         nodes: of the cluster, or this machine as a local Ray would count it; empty when no cluster could be joined.
         local: whether Ray would be started here.
         gpus: that torch sees here.
+        see: finds out whether every node sees a store and some images; None where there is one node.
     """
     yield Finding("config", "ok", f"{config.name}: {config.method}, {config.dataset.kind}, {config.backbone.name}")
     yield from _cluster(config, nodes, machine, local, gpus)
@@ -57,6 +67,8 @@ def needs(config: Config, nodes: Sequence[Node], machine: Machine, *, local: boo
         yield refused("dataset", error)
     if listing is not None and spec is not None:
         yield from feature_findings(store, spec, listing)
+    if listing is not None and see is not None:
+        yield see(store.root, [str(listing.root / path) for path in few(listing.table.column("path"))])
 
 
 def dataset_findings(config: Config, listing: Listing) -> Iterator[Finding]:
@@ -97,6 +109,9 @@ def feature_findings(store: Store, spec: FeatureSpec, listing: Listing) -> Itera
     try:
         present, each = stored_features(store, spec)
         free = disk(store.base).free if store.local else None
+    except InputError as error:
+        yield refused("features", error)
+        return
     except OSError as error:
         reason = error.strerror or str(error).splitlines()[0]
         yield Finding("features", "problem", f"store: '{store.root}' cannot be read ({reason})", "mend that")
@@ -168,17 +183,11 @@ def _cluster(config: Config, nodes: Sequence[Node], machine: Machine, local: boo
         )  # fmt: skip
     if nodes:
         yield from _fit(need(asked, nodes, memory=ACTOR_MEMORY), nodes, local, machine.memory_free if local else None)
-    if len(nodes) > 1:
-        paths = [f"store '{config.store}'"] if "://" not in config.store else []
-        paths += [f"dataset.root '{config.dataset.root}'"] if config.dataset.root else []
-        if paths:
-            yield Finding("cluster", "note", f"every node must see {' and '.join(paths)}: is it a shared disk?")
 
 
 def _fit(wanted: Need, nodes: Sequence[Node], local: bool, free: int | None) -> Iterator[Finding]:
-    on, more = ("a local Ray", "raise cluster.cpus") if local else ("the cluster", "add nodes")
     try:
-        check_fits(nodes, wanted.bundles, on=on, more=more)
+        check_fits(nodes, wanted.bundles, local=local)
     except InputError as error:
         yield refused("actors", error)
         return

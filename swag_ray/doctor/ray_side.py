@@ -9,6 +9,7 @@ from pathlib import Path
 from swag_ray.cluster.address import check_address
 from swag_ray.cluster.capacity import RAY_STORE_MINIMUM, cluster_nodes, local_defaults
 from swag_ray.cluster.session import ray_session
+from swag_ray.cluster.visibility import check_visible
 from swag_ray.config import ClusterConfig
 from swag_ray.doctor.finding import Finding, refused, size
 from swag_ray.doctor.machine import Disk, Machine, shared_memory
@@ -53,6 +54,16 @@ def cluster(address: str) -> Finding:
     cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
     text = f"joined at '{address}' {shown}: {count}, {cpus:g} CPUs, {gpus:g} GPUs"
     return Finding("cluster", "ok", text, nodes=nodes)
+
+
+def every_node(address: str, root: str, images: list[str]) -> Finding:
+    """Whether all nodes of the cluster see this store and can read these images; joins it for a moment."""
+    try:
+        with ray_session(address=address):
+            check_visible(root, images)
+    except InputError as error:
+        return refused("every node", error)
+    return Finding("every node", "ok", f"sees the store '{root}' and can read the images")
 
 
 def local_ray(wanted: ClusterConfig, machine: Machine) -> Iterator[Finding]:

@@ -111,7 +111,7 @@ def test_what_cannot_be_shown_is_not_refused(monkeypatch: pytest.MonkeyPatch) ->
         ([node(CPU=4)], [CPU] * 4, {"beside": [CPU]}, "4 actors of 1 CPU each beside 1 bundle of 1 CPU do not fit: the "
          "cluster has 4 CPUs on 1 node; set cluster.actors to 3 at most or add nodes"),
         ([node(CPU=9, memory=4e9)], [{"CPU": 1, "memory": 1.5e9}] * 3,
-         {"on": "a local Ray", "more": "raise cluster.cpus"},
+         {"local": True},
          "3 actors of 1 CPU and 1.5 GB of memory each do not fit: a local Ray has 9 CPUs and 4.0 GB of memory; "
          "set cluster.actors to 2 at most or raise cluster.cpus"),
         ([node(CPU=1)], [CPU, {"CPU": 2}, {"CPU": 2}], {}, "3 actors (2 of 2 CPUs; 1 of 1 CPU) do not fit: the cluster "

@@ -4,6 +4,7 @@ machine, so one of them runs where another disk lies over part of the tree.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -132,6 +133,11 @@ def test_a_run_is_refused_before_anything_is_computed(address: str, covered: Pat
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
     assert "store: node " in done.stderr and f"does not see '{covered}/tiny'" in done.stderr
     assert not (tmp_path / "run").exists() and not (covered / "tiny" / "features").exists()
+    command = [sys.executable, "-m", "swag_ray.cli", "doctor", str(config), "--address", address, "--json"]
+    told = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120)
+    (problem,) = [f for f in json.loads(told.stdout)["findings"] if f["state"] == "problem"]
+    assert told.returncode == 2 and problem["topic"] == "every node", told.stderr
+    assert f"does not see '{covered}/tiny'" in problem["text"]
 
 
 def test_few_are_the_ends_and_the_middle() -> None:

@@ -41,7 +41,6 @@ Small = Callable[[str], SmallDisk]
         ([node(2, 2)], ["cluster.gpus=2"], {}, "note: cluster.gpus: 2 are more than the 0 that torch sees"),
         ([node(2)], ["cluster.cpus=2", "cluster.object_store_mb=200"], {"local": False},
          "note: cluster.cpus, cluster.object_store_mb: read when Ray is started here"),
-        ([node(1), node(1)], [], {"local": False}, "note: every node must see store '"),
     ],
 )  # fmt: skip
 def test_whether_the_cluster_section_fits(
