@@ -173,22 +173,6 @@ def test_samples_recompute_batchnorm_and_differ() -> None:
     torch.testing.assert_close(embed(scaled, made, moments), embed(fit.params, made, moments), rtol=1e-2, atol=1e-3)
 
 
-def test_schedule_counts_set_and_unset() -> None:
-    for n in (1, 5, 19):
-        settings = AdapterSettings(round_epochs=1)
-        if n < 2:
-            with pytest.raises(InputError, match=r"swag\.collect_every"):
-                schedule(n, settings)
-        else:
-            assert schedule(n, settings).snapshots == n
-    for n, epochs in ((64, 1), (1000, 3), (20_000, 2), (100_000, 5)):
-        plan = schedule(n, AdapterSettings(round_epochs=epochs))
-        assert plan.steps_per_epoch * epochs >= 20 and plan.snapshots >= 20
-        assert plan.collect_every == plan.steps_per_epoch * epochs // 20
-    kept = schedule(10_000, AdapterSettings(round_epochs=2, collect_every=7, batch_size=1024))
-    assert (kept.steps_per_epoch, kept.collect_every, kept.snapshots) == (10, 7, 2)
-
-
 def test_too_few_snapshots_are_refused_before_training() -> None:
     settings = dataclasses.replace(FAST, collect_every=6)  # 10 steps in 2 epochs of 5
     with pytest.raises(InputError, match=r"swag\.collect_every: every 6 steps gives 1 snapshots .* 5 or less"):

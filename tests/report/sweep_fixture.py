@@ -1,9 +1,10 @@
-"""A sweep's directory with known effects, from a generator."""
+"""A sweep's directory with known effects, from a generator, and its page as read."""
 
 from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+
+from swag_ray.report.sweep import write_sweep_report
+from tests.report.parsed import Page
 
 BASE = {"name": "pneumonia", "rounds": 3, "split": {"seed_fraction": 0.3}, "gate": {"tau_distance": 0.0},
         "method": "contrast"}  # fmt: skip
@@ -22,6 +26,8 @@ RANDOM: dict[str, Any] = {
     "rounds": [1, 3, 5],
 }
 DATASETS = ("pneumonia", "covid")
+ONE = ("pneumonia",)
+POOL = "last_round.pool_roc_auc"
 
 
 def grid_rows(
@@ -95,3 +101,15 @@ def write_sweep(folder: Path, rows: Sequence[Mapping[str, Any]], **settings: Any
     table = pa.table({key: pa.array([row.get(key) for row in rows]) for key in columns})
     pq.write_table(table, folder / "trials.parquet")
     return folder
+
+
+def page(folder: Path) -> Page:
+    return Page(write_sweep_report(folder).read_text(encoding="utf-8"))
+
+
+def page_of(folder: Path, rows: Sequence[Mapping[str, Any]], **settings: Any) -> Page:
+    """The page of these trials, closed and without a stand-in for what is not known."""
+    parsed = page(write_sweep(folder, rows, **settings))
+    assert parsed.open == []
+    assert not re.search(r"\b(None|NaN|nan|inf|NaT|undefined)\b", parsed.text)
+    return parsed
