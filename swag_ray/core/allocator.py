@@ -9,7 +9,7 @@ import pyarrow as pa
 
 # Of glibc's malloc.h. What is freed stays with the process up to so many bytes; so does any block below that size.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-KEPT = 2**30
+KEPT = (2**30, 2**25)  # the second is as much as older versions take
 
 
 def keep_freed_memory() -> None:
@@ -21,9 +21,9 @@ def keep_freed_memory() -> None:
     if not sys.platform.startswith("linux"):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_TRIM_THRESHOLD, KEPT)
-        mallopt(M_MMAP_THRESHOLD, KEPT)
+    # A limit that is refused changes nothing, and the other one alone would stop glibc from adapting its own.
+    if mallopt is not None and (kept := next((n for n in KEPT if mallopt(M_MMAP_THRESHOLD, n)), None)):
+        mallopt(M_TRIM_THRESHOLD, kept)
 
 
 def give_back_freed_memory() -> None:

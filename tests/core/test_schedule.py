@@ -88,7 +88,14 @@ def test_one_step_becomes_enough_with_more_epochs() -> None:
 
 @pytest.mark.parametrize(
     ("patches", "wrong"),
-    [(0, {}), (-1, {}), (9, {"round_epochs": 0}), (9, {"batch_size": 0}), (9, {"collect_every": -1})],
+    [
+        (0, {}),
+        (-1, {}),
+        (9, {"round_epochs": 0}),
+        (9, {"batch_size": 0}),
+        (9, {"collect_every": -1}),
+        (9, {"collect_every": 0}),
+    ],
 )
 def test_counts_below_one_are_a_mistake_of_the_caller(patches: int, wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"patches, round_epochs, batch_size and collect_every are \(.*at least 1$"):

