@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,7 +51,7 @@ class SweepScreen:
     def start(self) -> None:
         """The trials begin."""
         if self.console.is_terminal and not self.console.quiet:
-            self._live = Live(self._view(), console=self.console, refresh_per_second=4, transient=True)
+            self._live = Live(get_renderable=self._view, console=self.console, refresh_per_second=2, transient=True)
             self._live.start()
 
     def stop(self) -> None:
@@ -70,8 +71,6 @@ class SweepScreen:
             self._bars.advance(self._task)
             if self._live is None:
                 self.console.print("  " + escape(self._line(report)), highlight=False)
-        if self._live is not None:
-            self._live.update(self._view())
 
     def summary(self, done: Sweep) -> None:
         """How many ended how, and where everything is."""
@@ -85,13 +84,18 @@ class SweepScreen:
         self.console.print(f"{', '.join(counts)} of {done.planned} trials · report: {place}", highlight=False)
 
     def _line(self, report: dict[str, Any]) -> str:
-        point = ", ".join(f"{field} {report[field]}" for field in self.sweep.search if field in report)
+        point = ", ".join(f"{field} {value}" for field, value in self._point(report).items())
         parts = [f"trial {int(report['trial']):04d}", report["dataset"] or "", f"seed {report['random_seed']}", point]
         if report["status"] == "failed":
             parts.append(f"failed: {report.get('error')}")
         else:
             parts += [self._figure(report), f"{report.get('seconds', 0):.0f} s"]
         return " · ".join(part for part in parts if part)
+
+    def _point(self, report: dict[str, Any]) -> dict[str, Any]:
+        """The searched fields; a trial whose process died reports what it was given, and no point."""
+        given = {field: report[field] for field in self.sweep.search if field in report}
+        return dict(json.loads(report["point"])) if "point" in report else given
 
     @staticmethod
     def _figure(report: dict[str, Any]) -> str:
@@ -100,21 +104,26 @@ class SweepScreen:
 
     def _view(self) -> RenderableType:
         shown = Table(header_style="bold")
-        for column in ("trial", "dataset", "seed", *self.sweep.search, "", "round", "test ROC-AUC", "s"):
+        metric = self.sweep.metric
+        for column in ("trial", "dataset", "seed", *self.sweep.search, "", "round", metric, "test ROC-AUC", "s"):
             shown.add_column(column, justify="right")
         running = [row for row in self._rows.values() if row["status"] == "running"]
         ended = [row for row in self._rows.values() if row["status"] != "running"][-LATEST:]
         for row in [*ended, *running]:
-            status = row["status"]
+            status, point = row["status"], self._point(row)
             auc = row.get("incremental.roc_auc", row.get("last_round.roc_auc"))
             seconds = row.get("seconds", time.perf_counter() - self._started[int(row["trial"])])
             shown.add_row(
                 f"{int(row['trial']):04d}", escape(row["dataset"] or "-"), str(row["random_seed"]),
-                *(escape(str(row.get(field, ""))) for field in self.sweep.search), status,
-                f"{row.get('last_round.round', '')}", "" if auc is None else f"{auc:.4f}", f"{seconds:.0f}",
+                *(escape(str(point.get(field, ""))) for field in self.sweep.search), status,
+                f"{row.get('last_round.round', '')}", _number(row.get(metric)), _number(auc), f"{seconds:.0f}",
                 style={"running": "cyan", "failed": "red"}.get(status),
             )  # fmt: skip
         return Group(shown, self._bars)
+
+
+def _number(value: Any) -> str:
+    return "" if value is None else f"{value:.4f}"
 
 
 class _TrialsProgress(TerminalProgress):
