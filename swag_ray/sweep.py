@@ -88,6 +88,10 @@ def run_sweep(
     _check_directory(directory, sweep)
     if address is not None:
         check_address(address)
+    if sweep.loggers:  # what they lack is told before hours of work, not after the features
+        from swag_ray.cluster.tune import loggers
+
+        list(loggers(sweep))
     progress = progress or Progress()
     listed, examples = sweep.algorithm != "optuna", _examples(sweep)
     sources = _sources(examples, progress)

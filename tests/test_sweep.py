@@ -138,6 +138,24 @@ def test_what_can_never_fit_is_refused_within_seconds_with_the_numbers(base: Con
     assert not (tmp_path / "sweep").exists(), "a folder that a mended sweep may have"
 
 
+@pytest.mark.parametrize(
+    ("loggers", "said"),
+    [
+        ({"mlflow": {}}, r"^loggers\.mlflow: `pip install mlflow` first"),
+        ({"wandb": {"project": "p"}}, r"^loggers\.wandb: `pip install wandb` first"),
+        ({"mlflow": {"colour": 1}}, r"^loggers\.mlflow: .*unexpected keyword argument 'colour'"),
+    ],
+)
+def test_loggers_that_are_not_there_are_told_before_any_work(
+    base: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loggers: dict[str, Any], said: str
+) -> None:
+    for package in loggers:
+        monkeypatch.setitem(sys.modules, package, None)  # so Python finds none
+    with pytest.raises(InputError, match=said):
+        run_sweep(sweep_of(base, loggers=loggers), tmp_path / "sweep")
+    assert not (tmp_path / "sweep").exists()
+
+
 def test_early_stopping_ends_the_worst_and_keeps_what_they_had(base: Config, tmp_path: Path) -> None:
     sweep = sweep_of(
         base, search={"rounds": [3], "score.top_fraction": [0.3, 1.0, 0.05, 0.6]},

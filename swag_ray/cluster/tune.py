@@ -114,7 +114,7 @@ def run_trials(
             run_config=tune.RunConfig(
                 name=FOLDER, storage_path=str(directory.absolute()), verbose=0,
                 failure_config=tune.FailureConfig(max_failures=TRIES - 1),
-                callbacks=[_Tell(on_report), *_loggers(sweep)],
+                callbacks=[_Tell(on_report), *loggers(sweep)],
             ),
         ).fit()  # fmt: skip
     finally:
@@ -251,8 +251,12 @@ def _scheduler(sweep: SweepConfig) -> Any:
     )  # fmt: skip
 
 
-def _loggers(sweep: SweepConfig) -> Iterator[Any]:
-    """The callbacks that the config names; each needs its own package."""
+def loggers(sweep: SweepConfig) -> Iterator[Any]:
+    """The callbacks that the config names; each needs its own package.
+
+    Raises:
+        InputError: it is not installed, or does not know these arguments.
+    """
     for name, arguments in sweep.loggers.items():
         try:
             if name == "mlflow":
