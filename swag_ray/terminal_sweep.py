@@ -41,7 +41,8 @@ class SweepScreen:
         self._task = self._bars.add_task("trials", total=None)
 
     def __enter__(self) -> SweepScreen:
-        where = f"{len(self.sweep.repetitions())} repetitions of each point"
+        count = len(self.sweep.repetitions())
+        where = f"each point {count} times, over datasets and seeds" if count > 1 else "each point once"
         self.console.print(f"[bold]{self.sweep.name}[/] · {self.sweep.algorithm} · {where}", highlight=False)
         return self
 
@@ -132,6 +133,7 @@ class _TrialsProgress(TerminalProgress):
     def __init__(self, screen: SweepScreen) -> None:
         super().__init__(screen.console)
         self._screen = screen
+        self._trials = False
 
     @contextmanager
     def phase(self, name: str, text: str) -> Iterator[None]:
@@ -140,12 +142,20 @@ class _TrialsProgress(TerminalProgress):
                 yield
             return
         with Progress.phase(self, name, text):
+            self._trials = True
             self._screen.start()
             try:
                 yield
             finally:
                 self._screen.stop()
+                self._trials = False
 
     def expect(self, total: int) -> None:
-        super().expect(total)
-        self._screen.expect(total)
+        if self._trials:
+            self._screen.expect(total)
+        else:
+            super().expect(total)
+
+    def advance(self, count: int = 1) -> None:
+        if not self._trials:  # the table and its lines say it
+            super().advance(count)
