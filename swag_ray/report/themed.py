@@ -50,6 +50,7 @@ _SETTINGS: dict[Any, Any] = {
     "ytick.labelsize": 9,
     "legend.fontsize": 9,
     "axes.unicode_minus": True,
+    "axes.formatter.useoffset": False,  # "+1" above an axis is read over
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "path.simplify": True,
 }

@@ -11,6 +11,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from swag_ray.report.curves import flagged_share, pr_curve, roc_curve
 from swag_ray.report.markup import decimal, element, p_value, percent, seconds, whole
 from swag_ray.report.published import FIGURES
+from swag_ray.report.themed import figure
 
 
 @settings(max_examples=60, deadline=None)
@@ -66,3 +67,11 @@ def test_published_rows_agree_with_themselves(row: object) -> None:
     anomalies = found / row.recall  # type: ignore[attr-defined]
     correct = found + row.test_normals - row.fp  # type: ignore[attr-defined]
     assert correct / (anomalies + row.test_normals) == pytest.approx(row.accuracy, abs=2e-3)  # type: ignore[attr-defined]
+
+
+def test_figures_near_one_are_ticked_as_they_are() -> None:
+    with figure(2) as (drawing, (axis,)):
+        axis.plot([0, 1], [0.99994, 0.99998])
+        drawing.draw_without_rendering()
+        labels = [label.get_text() for label in axis.get_yticklabels()]
+    assert axis.yaxis.get_offset_text().get_text() == "" and all(label.startswith("0.9999") for label in labels[1:-1])
