@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from swag_ray.core.gate import GateSettings, decide, initial_state
 from swag_ray.core.knn import Index
 from swag_ray.core.seeding import numpy_generator
 from swag_ray.data.features import extract
-from tests.benchmarks import bare_loop, pool_size
+from tests.benchmarks import bare_loop, pool_size, sweep
 from tests.benchmarks.__main__ import FAMILIES, LEFT_OUT
 from tests.benchmarks.measure import REPOSITORY, Goal, Row, interleaved
 from tests.benchmarks.naive import brute_force_gate, brute_force_knn, logistic_regression, sequential_k_center
@@ -87,7 +89,7 @@ def test_the_bare_loop_gives_the_pipelines_features(xray_root: Path) -> None:
 
 def test_the_mixed_store_is_a_store_of_the_project(tmp_path: Path) -> None:
     source = {8: np.ones((4, 64, 5), np.float16), 16: np.ones((4, 64, 7), np.float16)}
-    pool_size.make_store(tmp_path, source, 40)
+    pool_size.make_store(tmp_path, source, 2, 40)
     count, shard = pool_size.sizes_of(40)
     from swag_ray.data.features import FeatureReader, Rows
 
@@ -97,6 +99,18 @@ def test_the_mixed_store_is_a_store_of_the_project(tmp_path: Path) -> None:
     found = reader.patches(Rows(number // shard, number % shard), (8, 16))
     assert {s: x.shape for s, x in found.items()} == {8: (count, 64, 5), 16: (count, 64, 7)}
     assert all(np.allclose(x, 1, atol=1e-3) for x in found.values())
+
+
+def test_a_sweep_is_compared_figure_by_figure() -> None:
+    trial: Any = SimpleNamespace(name="0000", point={"rounds": 1})
+    metrics = {"incremental": {"roc_auc": 0.5}, "rounds": [{"admitted": 3, "seconds": 1.0}], "timing": {"fits": 9.0}}
+    row = {"trial": 0, "status": "done", "error": None, "rounds": 1, "incremental.roc_auc": 0.5}
+    alone = [sweep.Alone(10.0, metrics, set())]
+    same = row | {"last_round.admitted": 3, "last_round.seconds": 2.0}
+    sweep._require_same(sweep.Swept(1.0, [same], []), [trial], alone)
+    for other in ({"incremental.roc_auc": 0.6}, {"last_round.admitted": None}, {"status": "failed"}, {"more": 1.0}):
+        with pytest.raises(RuntimeError, match="trial 0000"):
+            sweep._require_same(sweep.Swept(1.0, [same | other], []), [trial], alone)
 
 
 def test_rows_compare_pairs_and_know_their_goals() -> None:
