@@ -9,9 +9,11 @@ in both train and test stands twice, under one id: (id, split) is the key.
 from __future__ import annotations
 
 import hashlib
+import os
+import posixpath
 import re
 import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -37,6 +39,7 @@ SCHEMA = pa.schema(
     ]
 )
 READERS = 4  # hashing waits for the disk; more threads only queue there
+ASKED = 4096  # files that are waited for at a time
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,10 @@ class Listing:
     counts: dict[str, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be millions
 class _Image:
-    path: Path
+    folder: Path
+    name: str
     split: str
     class_name: str
     label: bool
@@ -70,9 +74,13 @@ class _Image:
     group: str = ""
 
     @property
+    def path(self) -> Path:
+        return self.folder / self.name
+
+    @property
     def id(self) -> str:
         # NFC: one name has two spellings in bytes, by the system that unpacked the archive.
-        return f"{unicodedata.normalize('NFC', self.path.stem)}-{self.sha256[:8]}"
+        return f"{unicodedata.normalize('NFC', os.path.splitext(self.name)[0])}-{self.sha256[:8]}"
 
     @property
     def digest(self) -> str | None:
@@ -129,26 +137,26 @@ def _split_images(folder: Path, split: str, classes: dict[str, bool], ignored: C
             continue
         used.add(found)
         tally: Counter[str] = Counter()
-        paths = class_images(found, tally)
-        if not paths:
+        names = class_images(found, tally)
+        if not names:
             held = tally[NESTED] + tally[OTHER_TYPE]
             seen = f"only {held} other files or files in sub-folders" if held else "no image"
             raise InputError(f"dataset.root: {found} holds {seen}; put .jpeg, .jpg or .png files directly into it")
-        for path in paths:
-            _require_text(path)
+        for file in names:
+            _require_text(found, file)
         ignored.update({reason: count for reason, count in tally.items() if count})
-        images += [_Image(path, split, name, label) for path in paths]
+        images += [_Image(found, file, split, name, label) for file in names]
     for name, other in class_folders(folder).items():
         if other not in used:
             ignored[f"class {split}/{name}"] += len(class_images(other, Counter()))
     return images
 
 
-def _require_text(path: Path) -> None:
+def _require_text(folder: Path, name: str) -> None:
     try:
-        path.name.encode()
+        name.encode()
     except UnicodeEncodeError:  # bytes of another encoding, as old archives leave them
-        raise InputError(f"dataset.root: the file name {str(path)!a} is not UTF-8; rename the file") from None
+        raise InputError(f"dataset.root: the file name {str(folder / name)!a} is not UTF-8; rename the file") from None
 
 
 def _check_classes(
@@ -177,11 +185,13 @@ def _check_classes(
 
 
 def _with_digests(images: Sequence[_Image]) -> list[_Image]:
+    found = []
     with ThreadPoolExecutor(READERS) as pool:
-        digests = list(pool.map(_digest, (image.path for image in images)))
-    return [
-        replace(image, sha256=sha256, file_bytes=size) for image, (sha256, size) in zip(images, digests, strict=True)
-    ]
+        for start in range(0, len(images), ASKED):  # what is asked for takes more memory than what is found
+            part = images[start : start + ASKED]
+            digests = pool.map(_digest, [image.path for image in part])
+            found += [replace(image, sha256=d, file_bytes=size) for image, (d, size) in zip(part, digests, strict=True)]
+    return found
 
 
 def _digest(path: Path) -> tuple[str, int]:
@@ -194,16 +204,16 @@ def _digest(path: Path) -> tuple[str, int]:
 
 def _without_doubles(images: Sequence[_Image], warnings: list[str]) -> tuple[list[_Image], dict[str, int]]:
     """Leaves out images whose bytes are both normal and anomaly in one split, then files that repeat an id."""
-    labels: dict[tuple[str, str | None], set[bool]] = defaultdict(set)
-    for image in images:
-        labels[image.split, image.digest].add(image.label)
+    held = {label: {(x.split, x.digest) for x in images if x.digest and x.label == label} for label in (False, True)}
+    both = held[False] & held[True]
     # An image with both labels has no label: as a seed it would teach an anomaly, as a test image it cannot be right.
-    contradictory = [image for image in images if image.digest and len(labels[image.split, image.digest]) == 2]
-    agreed = [image for image in images if not image.digest or len(labels[image.split, image.digest]) == 1]
+    contradictory = [image for image in images if (image.split, image.digest) in both]
+    agreed = [image for image in images if (image.split, image.digest) not in both]
+    del held
     if contradictory:
         warnings.append(
             f"dataset.root: {len(contradictory)} files are left out, identical images stand under both labels "
-            f"(for instance {contradictory[0].path.name} in {contradictory[0].split})"
+            f"(for instance {contradictory[0].name} in {contradictory[0].split})"
         )
     kept: dict[tuple[str, str], _Image] = {}
     for image in agreed:
@@ -221,7 +231,7 @@ def _without_doubles(images: Sequence[_Image], warnings: list[str]) -> tuple[lis
 
 def _with_groups(images: Sequence[_Image], split: str, pattern: re.Pattern[str] | None) -> list[_Image]:
     own = [image for image in images if image.split == split]
-    groups = assign_groups([image.path.name for image in own], [image.digest for image in own], pattern)
+    groups = assign_groups([image.name for image in own], [image.digest for image in own], pattern)
     return [replace(image, group=group) for image, group in zip(own, groups, strict=True)]
 
 
@@ -241,7 +251,7 @@ def _warn(
         )
     if ignored[NESTED]:
         warnings.append(f"dataset.root: {ignored[NESTED]} {NESTED} are ignored; move them up to use them")
-    train = [image.path.name for image in images if image.split == "train"]
+    train = [image.name for image in images if image.split == "train"]
     pair = suggest_patients(train) if group is None else None
     if pair:
         warnings.append(
@@ -253,18 +263,16 @@ def _warn(
 
 
 def _table(images: Sequence[_Image], root: Path) -> pa.Table:
-    rows = [
-        {
-            "id": image.id,
-            "path": image.path.relative_to(root).as_posix(),
-            "split": image.split,
-            "class_name": image.class_name,
-            "kind": None,
-            "label": image.label,
-            "sha256": image.sha256,
-            "file_bytes": image.file_bytes,
-            "group": image.group,
-        }
-        for image in images
-    ]
-    return pa.Table.from_pylist(rows, schema=SCHEMA)
+    folders = {image.folder: image.folder.relative_to(root).as_posix() for image in images}
+    columns = {
+        "id": (image.id for image in images),
+        "path": (posixpath.join(folders[image.folder], image.name) for image in images),
+        "split": (image.split for image in images),
+        "class_name": (image.class_name for image in images),
+        "kind": (None for _ in images),
+        "label": (image.label for image in images),
+        "sha256": (image.sha256 for image in images),
+        "file_bytes": (image.file_bytes for image in images),
+        "group": (image.group for image in images),
+    }
+    return pa.table([pa.array(columns[field.name], field.type) for field in SCHEMA], schema=SCHEMA)

@@ -71,17 +71,16 @@ def find_class(split: Path, name: str) -> Path | None:
     return folders[found] if found else None
 
 
-def class_images(folder: Path, tally: Counter[str]) -> list[Path]:
-    """Image files directly in `folder`, sorted by name. What is left out is added to `tally` by reason."""
+def class_images(folder: Path, tally: Counter[str]) -> list[str]:
+    """Names of the image files directly in `folder`, sorted. What is left out is added to `tally` by reason."""
     images = []
     for entry in _entries(folder):
-        path = Path(entry.path)
         if _is_hidden(entry.name):
             tally[HIDDEN] += 1
         elif entry.is_dir():
-            tally[NESTED] += count_images(path)
-        elif path.suffix.lower() in IMAGE_SUFFIXES:
-            images.append(path)
+            tally[NESTED] += count_images(Path(entry.path))
+        elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
+            images.append(entry.name)
         else:
             tally[OTHER_TYPE] += 1
     return images
