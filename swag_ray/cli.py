@@ -156,7 +156,7 @@ def sweep(
     out: Annotated[str | None, typer.Option(help="Sweep directory (default: sweeps/NAME).")] = None,
     resume: Annotated[str | None, typer.Option(help="Go on with the sweep in this directory.")] = None,
     address: Annotated[str | None, typer.Option(help="Join a running Ray cluster: `auto` or HOST:PORT.")] = None,
-    wait: Annotated[float, typer.Option(help="Minutes to wait for nodes, where a trial does not fit yet.")] = 0.0,
+    wait: Annotated[float, typer.Option(help="Minutes to ask and wait for a node that holds a trial.")] = 0.0,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:

@@ -76,7 +76,7 @@ def run_sweep(
     Args:
         out: the sweep's directory; default `sweeps/<name>`. One that holds the same sweep is continued.
         address: a running Ray cluster; None starts a local Ray, or uses the one this process has.
-        wait: seconds to wait for nodes that the cluster still has to start, where a trial does not fit yet.
+        wait: seconds to wait for a node that holds a trial, and to ask an autoscaler for one, where none does yet.
         on_report: told every round of every trial, and every end.
 
     Raises:
@@ -103,8 +103,8 @@ def run_sweep(
             if jobs or (jobs is None and len(record.through()) < planned):
                 # `cluster.actors` are a trial's; the features before them are extracted on all there is.
                 options = cfg.resolved(examples[0].config)["cluster"] | {"actors": None}
-                with Workers(**options, address=address) as workers:
-                    _trials(record, jobs, sources, workers, wait, progress, on_report)
+                with Workers(**options, address=address, ready=lambda: _room(sweep, wait, progress)) as workers:
+                    _trials(record, jobs, sources, workers, progress, on_report)
         except BaseException:
             with suppress(Exception):  # what it has is shown too; what is told is why it stopped
                 record.write_all()
@@ -112,20 +112,24 @@ def run_sweep(
         return Sweep(directory, record.write_all(), planned)
 
 
+def _room(sweep: SweepConfig, wait: float, progress: Progress) -> None:
+    from swag_ray.cluster.tune import require_room
+
+    require_room(sweep, wait, lambda: progress.phase("room", "waiting for a node that holds a trial"))
+
+
 def _trials(
     record: _Record,
     jobs: list[Trial] | None,
     sources: dict[str, Source],
     workers: Workers,
-    wait: float,
     progress: Progress,
     on_report: Callable[[dict[str, Any]], None],
 ) -> None:
     """Everything that needs Ray: room for a trial, the features of all datasets, then the trials."""
-    from swag_ray.cluster.tune import require_room, run_trials
+    from swag_ray.cluster.tune import run_trials
 
     session = workers.session()
-    require_room(record.sweep, session, wait)
     for source in sources.values():
         prepare(source, workers, progress)
         workers.session_seeing(source.store.root)  # the trials' store, on whatever node they will be

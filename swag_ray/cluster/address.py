@@ -1,4 +1,4 @@
-"""Whether a Ray cluster answers at an address: Ray itself goes on trying for many minutes where none does."""
+"""Whether a Ray cluster answers at an address and takes our token: Ray itself goes on trying for many minutes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SETTINGS = 4  # type of the frame that the server's side opens with
 
 
 def check_address(address: str) -> None:
-    """Refuse an address at which no Ray cluster answers, within seconds.
+    """Refuse an address at which no Ray cluster answers, or one that does not take our token, within seconds.
 
     Args:
         address: `auto` or HOST:PORT.
 
     Raises:
-        InputError: no such address, or nobody there who speaks gRPC.
+        InputError: no such address, nobody there who speaks Ray's protocol, or another token.
     """
     target = _found_by_ray() if address == "auto" else address
     match = re.fullmatch(r"\[?([^\s/]+?)\]?:(\d{1,5})", target)
@@ -34,6 +34,7 @@ def check_address(address: str) -> None:
         within(2 * SECONDS, lambda: _greet(match[1], int(match[2])))
     except OSError as error:
         raise no_cluster(target, error) from error
+    _show_token(target)
 
 
 def use_token() -> None:
@@ -56,6 +57,29 @@ def no_cluster(address: str, error: Exception) -> InputError:
         f"--address: no Ray cluster could be joined at '{address}' ({reason}); start one with `ray start --head`, "
         "and if it uses token authentication set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or ~/.ray/auth_token) here"
     )
+
+
+def _show_token(target: str) -> None:
+    """Ask what needs a token. `ray.init` tries for 20 seconds with a wrong one, then says only that it failed."""
+    from ray import exceptions
+
+    use_token()
+    try:
+        from ray._private.authentication.authentication_token_setup import ensure_token_if_auth_enabled
+        from ray._raylet import GcsClient  # type: ignore[attr-defined]  # neither is public
+    except ImportError:
+        return  # `ray.init` will see
+    try:
+        ensure_token_if_auth_enabled(create_token_if_missing=False)  # without any, the client would end the process
+        GcsClient(address=target)
+    except exceptions.AuthenticationError as error:
+        reason = error.message.partition(". ")[0].removeprefix("RPC error: ")
+        raise InputError(
+            f"--address: the Ray cluster at '{target}' cannot be joined ({reason}); set RAY_AUTH_MODE=token and put "
+            "the token of that cluster into RAY_AUTH_TOKEN or ~/.ray/auth_token"
+        ) from error
+    except exceptions.RayError as error:
+        raise no_cluster(target, error) from error
 
 
 def _found_by_ray() -> str:

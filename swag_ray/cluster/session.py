@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +41,7 @@ def ray_session(
     gpus: int | None = None,
     actors: int | None = None,
     object_store_mb: int | None = None,
+    ready: Callable[[], object] = lambda: None,
 ) -> Iterator[Session]:
     """A Ray to work on: the one this process is already connected to, the cluster at `address`, or a local one.
 
@@ -48,6 +49,7 @@ def ray_session(
         address: `auto` or HOST:PORT of a running cluster; None starts a local Ray of our own.
         cpus, gpus, object_store_mb: the size of that local Ray; None is what is there.
         actors: number of worker actors; None is one per GPU, or one per core without GPUs.
+        ready: called once connected, before anything is counted: may wait for nodes.
 
     Raises:
         InputError: no cluster answers at `address`, or it has no room for so many actors.
@@ -62,10 +64,14 @@ def ray_session(
         if ours:
             _start(address, cpus, gpus, object_store_mb)
         quiet_ray_data()
+        ready()
         total = ray.cluster_resources()
         n_cpus, n_gpus = int(total.get("CPU", 0)), int(total.get("GPU", 0))
         if n_cpus < 1:
-            raise InputError("cluster: Ray offers no CPU here; set cluster.cpus to at least 1")
+            raise InputError(
+                "cluster: no node of this Ray cluster has a CPU yet; start a worker node first (an autoscaler starts "
+                "one for `ray.autoscaler.sdk.request_resources(num_cpus=1)`; a sweep asks for one with --wait MINUTES)"
+            )
         yield Session(n_cpus, n_gpus, _actors(actors, local=ours and address is None))
     finally:
         if ours:

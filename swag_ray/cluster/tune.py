@@ -11,7 +11,8 @@ import json
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from typing import Any
 import ray
 from ray import tune
 from ray.tune.search import Searcher
+from ray.util.placement_group import placement_group, remove_placement_group
 
-from swag_ray.cluster.capacity import amount_text, cluster_nodes, fits
+from swag_ray.cluster.capacity import Node, amount_text, cluster_nodes, fits
 from swag_ray.cluster.leases import LeasedStore, Leases
 from swag_ray.cluster.samplers import SamplePool
 from swag_ray.cluster.session import Session
@@ -123,30 +125,49 @@ def run_trials(
         ray.kill(leases)
 
 
-def require_room(sweep: SweepConfig, session: Session, wait: float) -> None:
+def require_room(sweep: SweepConfig, wait: float, waiting: Callable[[], AbstractContextManager[None]]) -> None:
     """Refuse a sweep of which no trial could ever start.
+
+    While it waits, a pending placement group asks an autoscaler for the node. It is this driver's own and goes with it;
+    `request_resources` would replace what others asked for, and outlive a driver that is killed.
 
     Args:
         wait: seconds to wait for a node that is large enough.
+        waiting: entered for as long as it waits.
 
     Raises:
         InputError: with the numbers.
     """
-    actors, gpus = sweep_actors(sweep), session.gpus_per_actor
-    kinds = {"CPU": float(actors)} | ({"GPU": actors * gpus} if gpus else {})
-    deadline = time.monotonic() + wait
-    while not fits(cluster_nodes(), [kinds]):  # one node holds a whole trial
-        if time.monotonic() >= deadline:
+    actors, deadline = sweep_actors(sweep), time.monotonic() + wait
+    gpus_to_come = bool((sweep.base.get("cluster") or {}).get("gpus"))
+    with ExitStack() as stack:
+        asking = False
+        while True:
             nodes = cluster_nodes()
-            asked = " and ".join(amount_text(kind, n) for kind, n in kinds.items())
-            most = {kind: max((node.resources.get(kind, 0.0) for node in nodes), default=0.0) for kind in kinds}
-            there = " and ".join(amount_text(kind, n) for kind, n in most.items())
-            raise InputError(
-                f"cluster.actors: a trial of {actors} actors needs one node with {asked}, and of {len(nodes)} nodes "
-                f"none has more than {there}; set base.cluster.actors to {int(min(most.values()))} at most, or add a "
-                "larger node (--wait MINUTES waits for one)"
-            )
-        time.sleep(1)
+            gpus = 1.0 if gpus_to_come or any(node.gpus >= 1 for node in nodes) else 0.0
+            kinds = {"CPU": float(actors)} | ({"GPU": actors * gpus} if gpus else {})
+            if fits(nodes, [kinds]):  # one node holds a whole trial
+                return
+            if time.monotonic() >= deadline:
+                raise _no_room(nodes, actors, kinds)
+            if not asking:
+                asking = True
+                stack.enter_context(waiting())
+                group = placement_group(bundles(actors, gpus), strategy="STRICT_PACK")
+                stack.callback(remove_placement_group, group)
+            time.sleep(1)
+
+
+def _no_room(nodes: Sequence[Node], actors: int, kinds: dict[str, float]) -> InputError:
+    most = {kind: max((node.resources.get(kind, 0.0) for node in nodes), default=0.0) for kind in kinds}
+    asked, there = (" and ".join(amount_text(*item) for item in amounts.items()) for amounts in (kinds, most))
+    fewer = int(min(most.values()))
+    return InputError(
+        f"cluster.actors: a trial of {actors} actor{'s' * (actors != 1)} needs one node with {asked}, and of "
+        f"{len(nodes)} node{'s' * (len(nodes) != 1)} none has more than {there}; "
+        + (f"set base.cluster.actors to {fewer} at most, or add a larger node" if fewer else "add such a node")
+        + " (--wait MINUTES asks for one and waits)"
+    )
 
 
 def sweep_actors(sweep: SweepConfig) -> int:
