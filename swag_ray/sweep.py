@@ -26,13 +26,13 @@ import pyarrow.parquet as pq
 from swag_ray import config as cfg
 from swag_ray.cluster.address import check_address
 from swag_ray.cluster.workers import Workers
-from swag_ray.config_text import read_yaml
+from swag_ray.config_text import dump_yaml, read_yaml
 from swag_ray.errors import InputError
 from swag_ray.prepare import Source, look, prepare, split_table
 from swag_ray.progress import Progress
 from swag_ray.remote_directory import is_remote
 from swag_ray.run_directory import claimed, write_text, writing
-from swag_ray.sweep_config import SweepConfig, Trial, load_sweep, source_key, to_yaml
+from swag_ray.sweep_config import NOTES, SweepConfig, Trial, load_sweep, source_key, to_yaml
 from swag_ray.sweep_table import Row, flat_metrics, table
 from swag_ray.sweep_trial import carry_out_trial
 
@@ -40,7 +40,7 @@ __all__ = ["Sweep", "load_sweep", "run_sweep"]
 
 SWEEP_FILE, TRIALS_FILE, TRIAL_FILE = "sweep.yaml", "trials.parquet", "trial.json"
 # What may be different when a sweep goes on: where it runs and who is told.
-NOT_IDENTITY = ("concurrent", "loggers", "planned")
+NOT_IDENTITY = ("concurrent", "loggers", *NOTES)
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,8 @@ def run_sweep(
     listed, examples = sweep.algorithm != "optuna", _examples(sweep)
     sources = _sources(examples, progress)
     planned = len(examples) if listed else (sweep.points or 0) * len(sweep.repetitions())
-    with claimed(directory, SWEEP_FILE, f"{to_yaml(sweep)}planned: {planned}\n"):
+    notes = dump_yaml({"planned": planned, "reference": sweep.reference()})
+    with claimed(directory, SWEEP_FILE, to_yaml(sweep) + notes):
         record = _Record(directory, sweep)
         jobs = [trial for trial in examples if trial.number not in record.through()] if listed else None
         try:
@@ -135,11 +136,18 @@ def _trials(
         workers.session_seeing(source.store.root)  # the trials' store, on whatever node they will be
     images = {key: (source.listing, source.spec) for key, source in sources.items()}
 
+    sweep = record.sweep
+
     def told(report: dict[str, Any]) -> None:
+        if progress.interrupted():
+            raise KeyboardInterrupt
         if report["status"] != "running":
             record.keep(report)
             progress.advance()
         on_report(report)
+        ended, steers = report["status"] == "done", sweep.algorithm == "optuna" or sweep.early_stopping is not None
+        if ended and steers and sweep.metric not in report:
+            raise InputError(f"metric: trials have no {sweep.metric} to go by (is it spelt so? has the pool labels?)")
 
     with progress.phase("trials", "trials"):
         if jobs is not None:
@@ -167,7 +175,10 @@ class _Record:
 
     def history(self) -> list[dict[str, Any]]:
         """Their final reports, for an algorithm that learns."""
-        return [{**row["figures"], "trial": n, "point": json.dumps(row["point"])} for n, row in self.rows.items()]
+        return [
+            {**row["figures"], "trial": n, "point": json.dumps(row["point"]), "status": row["status"]}
+            for n, row in self.rows.items()
+        ]
 
     def keep(self, report: dict[str, Any]) -> None:
         """Write a trial's files as it ends; `trial.json` last: with it, the trial is through."""
@@ -188,6 +199,7 @@ class _Record:
                 write_text(folder / "config.yaml", cfg.to_yaml(trial.config))
             if metrics is not None:
                 write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+            (folder / "error.txt").unlink(missing_ok=True)  # of an earlier try
             if "traceback" in report:
                 write_text(folder / "error.txt", report["traceback"])
             write_text(folder / TRIAL_FILE, json.dumps(row, indent=2) + "\n")
@@ -245,6 +257,7 @@ def _check_directory(directory: Path, sweep: SweepConfig) -> None:
     """Refuse, touching nothing, a folder that cannot become or go on being this sweep's."""
     with writing(directory):
         existing = sorted(p.name for p in directory.iterdir()) if directory.exists() else []
+        existing = [name for name in existing if name != f"{SWEEP_FILE}.tmp"]  # of a claim that was killed
     if SWEEP_FILE in existing:
         if _identity(read_yaml(directory / SWEEP_FILE)) != _identity(sweep.model_dump(mode="json")):
             raise InputError(f"--out: '{directory}' holds another sweep; choose another folder")

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,7 +20,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from swag_ray.config import Config, fields, parse_config
-from swag_ray.config_sections import Section, as_tuple, run_name
+from swag_ray.config_sections import Section, absolute, as_tuple, run_name, weights_place
 from swag_ray.config_text import apply_override, dump_yaml, one_line, read_yaml
 from swag_ray.core.seeding import numpy_generator
 from swag_ray.errors import InputError
@@ -29,6 +30,15 @@ from swag_ray.stages import digest
 Point = dict[str, Any]
 # Read only by what comes after the first fits: trials that differ in nothing else share those.
 LATE = ("rounds", "gate.", "calibration.", "controls")
+
+
+NOTES = ("planned", "reference")  # that a sweep's directory adds to its sweep.yaml
+# Relative ones are meant from where the sweep is called; trials, and who resumes it, are elsewhere.
+PATHS: dict[str, Callable[[str], str]] = {
+    "dataset.root": absolute,
+    "store": absolute,
+    "backbone.weights": weights_place,
+}
 
 
 class EarlyStopping(Section):
@@ -73,10 +83,10 @@ class SweepConfig(Section):
     @classmethod
     def _dotted(cls, raw: Any) -> Any:
         """`search: {gate: {budget: [..]}}` means `search: {gate.budget: [..]}`, and `--set` writes it so."""
-        if isinstance(raw, dict):
-            sections = {name: dict(_flat(raw[name])) for name in ("search", "fixed") if isinstance(raw.get(name), dict)}
-            return raw | sections
-        return raw
+        if not isinstance(raw, dict):
+            return raw
+        sections = {name: dict(_flat(raw[name])) for name in ("search", "fixed") if isinstance(raw.get(name), dict)}
+        return _anchored(raw | sections)
 
     @model_validator(mode="after")
     def _rules(self) -> SweepConfig:
@@ -90,9 +100,17 @@ class SweepConfig(Section):
             raise ValueError(f"points: is required where algorithm is {self.algorithm}")
         elif not self.search:
             raise ValueError("search: is required; name the fields to vary")
+        given = {f"dataset.{field}" for fields_of in self.datasets.values() for field in fields_of}
+        for section, field in [("search", name) for name in self.search] + [("fixed", name) for name in self.fixed]:
+            if field in ("random_seed", "name") or field.split(".")[0] == "cluster":
+                raise ValueError(
+                    f"{section}.{field}: is not a trial's own; seeds go into random_seeds, cluster.* into base"
+                )
+            if field in given:
+                raise ValueError(f"{section}.{field}: is what `datasets` sets; leave one of them out")
         for field, values in self.search.items():
-            if field in ("random_seed", "name", "store") or field.split(".")[0] in ("cluster", "report"):
-                raise ValueError(f"search.{field}: cannot be searched; seeds go into random_seeds")
+            if field == "store" or field.split(".")[0] == "report":
+                raise ValueError(f"search.{field}: cannot be searched; it changes no figure")
             if self.algorithm == "optuna" and field.split(".")[0] in ("backbone", "dataset"):
                 raise ValueError(f"search.{field}: features must be there before the first trial; use grid or random")
             distribution(field, values)
@@ -129,6 +147,13 @@ class SweepConfig(Section):
             source=f"trial {number} ({where})" if where else f"trial {number}",
         )  # fmt: skip
         return Trial(number, dataset, random_seed, point, config)
+
+    def reference(self) -> Point:
+        """What the searched fields are where nobody varies them; empty where that makes no config."""
+        try:
+            return fields(self.trial(0, {}, *self.repetitions()[0]).config, *self.search)
+        except (InputError, ValueError):
+            return {}
 
     def _points(self) -> Iterator[Point]:
         space = self.space()
@@ -180,7 +205,8 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> SweepConfig:
         InputError: one line naming file, field, value and rule.
     """
     raw = read_yaml(path)
-    raw.pop("planned", None)  # a note of the sweep's directory
+    for note in NOTES:
+        raw.pop(note, None)
     base = raw.get("base")
     if isinstance(base, str):
         found = Path(path).parent / Path(base).expanduser()
@@ -206,6 +232,29 @@ def _flat(nested: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield f"{prefix}{key}", value
 
 
+def _anchored(raw: dict[str, Any]) -> dict[str, Any]:
+    """The sweep's fields, with all paths absolute."""
+
+    def at(field: str, value: Any) -> Any:
+        if isinstance(value, list):
+            return [at(field, one) for one in value]
+        with suppress(ValueError):  # told where a trial's config is checked
+            return PATHS[field](value) if field in PATHS and isinstance(value, str) else value
+        return value
+
+    def below(prefix: str, section: Any) -> Any:
+        if not isinstance(section, dict):
+            return section
+        return {
+            k: below(f"{prefix}{k}.", v) if isinstance(v, dict) else at(f"{prefix}{k}", v) for k, v in section.items()
+        }
+
+    datasets = raw.get("datasets")
+    if isinstance(datasets, dict):
+        raw = raw | {"datasets": {name: below("dataset.", section) for name, section in datasets.items()}}
+    return raw | {name: below("", raw[name]) for name in ("base", "fixed", "search") if name in raw}
+
+
 def _interleaved(jobs: list[tuple[Point, str, int]]) -> list[tuple[Point, str, int]]:
     """Jobs in the order in which they should start.
 
@@ -218,6 +267,6 @@ def _interleaved(jobs: list[tuple[Point, str, int]]) -> list[tuple[Point, str, i
         early = {field: value for field, value in point.items() if not field.startswith(LATE)}
         lanes.setdefault(json.dumps([dataset, random_seed, early], sort_keys=True), []).append(job)
     for lane in lanes.values():
-        lane.sort(key=lambda job: -job[0].get("rounds", 0))
+        lane.sort(key=lambda job: -rounds if isinstance(rounds := job[0].get("rounds"), int) else 0)
     turns = itertools.zip_longest(*lanes.values())
     return [job for turn in turns for job in turn if job is not None]

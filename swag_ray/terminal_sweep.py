@@ -67,6 +67,7 @@ class SweepScreen:
         """A round's figures, or a trial's end."""
         number = int(report["trial"])
         self._started.setdefault(number, time.perf_counter())
+        self._rows.pop(number, None)  # in the order of their last reports
         self._rows[number] = report
         if report["status"] != "running":
             self._bars.advance(self._task)
@@ -108,8 +109,9 @@ class SweepScreen:
         metric = self.sweep.metric
         for column in ("trial", "dataset", "seed", *self.sweep.search, "", "round", metric, "test ROC-AUC", "s"):
             shown.add_column(column, justify="right")
-        running = [row for row in self._rows.values() if row["status"] == "running"]
-        ended = [row for row in self._rows.values() if row["status"] != "running"][-LATEST:]
+        rows = list(self._rows.values())  # another thread draws than reports
+        running = sorted((row for row in rows if row["status"] == "running"), key=lambda row: int(row["trial"]))
+        ended = [row for row in rows if row["status"] != "running"][-LATEST:]
         for row in [*ended, *running]:
             status, point = row["status"], self._point(row)
             auc = row.get("incremental.roc_auc", row.get("last_round.roc_auc"))

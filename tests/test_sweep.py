@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -21,8 +22,9 @@ from swag_ray.config import Config, resolved
 from swag_ray.errors import InputError
 from swag_ray.run import run_experiment
 from swag_ray.sweep import Sweep, run_sweep
-from swag_ray.sweep_config import SweepConfig
+from swag_ray.sweep_config import SweepConfig, load_sweep
 from tests.commands import Command, borrowed, figures
+from tests.disks import SmallDisk
 from tests.processes import descendants, kill, wait_until_gone
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster]
@@ -181,6 +183,87 @@ def test_optuna_suggests_points_and_learns_from_those_that_are_through(base: Con
     assert [row["random_seed"] for row in rows] == [0, 1, 0, 1]
     more = run_sweep(sweep, tmp_path / "sweep")
     assert more.table.equals(done.table)
+    # A point that was broken off is completed before there are others, and a point counts once, whatever others hold.
+    (tmp_path / "sweep" / "trials" / "0001" / "trial.json").unlink()
+    again = run_sweep(sweep, tmp_path / "sweep").table.to_pylist()
+    assert [(row["trial"], row["gate.tau_distance"]) for row in again] == list(enumerate(taus))
+
+
+def test_a_search_that_goes_on_does_not_draw_what_it_has(base: Config) -> None:
+    pytest.importorskip("optuna")
+    from swag_ray.cluster.suggest import Suggested
+
+    search = {"gate.tau_distance": {"uniform": [-0.5, 0.5]}}
+    sweep = sweep_of(base, algorithm="optuna", points=3, random_seeds=[0, 1], search=search)
+    first = Suggested(sweep, [])
+    drawn = [first.suggest(f"a{n}") for n in range(3)]
+    assert [job["trial"] for job in drawn] == [0, 1, 2] and first.count == 6
+    ends = ({"status": "done", sweep.metric: 0.9}, {"status": "done", sweep.metric: 0.8}, {"status": "failed"})
+    history = [
+        end | {"trial": n, "point": json.dumps({"gate.tau_distance": job["gate.tau_distance"]})}
+        for n, (job, end) in enumerate(zip(drawn, ends, strict=True))
+    ]
+    second = Suggested(sweep, history)
+    left = [second.suggest(f"b{n}") for n in range(4)]
+    assert [(job["trial"], job["random_seed"]) for job in left] == [(2, 0), (3, 1), (4, 0), (5, 1)]
+    assert left[0]["gate.tau_distance"] == left[1]["gate.tau_distance"] == drawn[2]["gate.tau_distance"]
+    assert left[2]["gate.tau_distance"] == left[3]["gate.tau_distance"]
+    assert left[2]["gate.tau_distance"] not in {job["gate.tau_distance"] for job in drawn}
+    assert second.suggest("b4") == "FINISHED" and second.count == 4
+    known = second.optuna._ot_study.get_trials(states=None)
+    assert [trial.value for trial in known if trial.value is not None] == [pytest.approx(0.85)]
+
+
+def test_paths_are_meant_from_where_the_sweep_is_called(
+    features: Path, tiny: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trials run elsewhere, and a sweep is resumed from anywhere."""
+    borrowed(features, tmp_path / "store")
+    monkeypatch.chdir(tmp_path)
+    plain = resolved(tiny("outliers.ceiling=.4", "controls=[seed_only]", store=tmp_path / "store")) | {"store": "store"}
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump({"name": "study", "base": plain, "search": {"rounds": [1]}}))
+    done = run_sweep(load_sweep(path), "out")
+    assert done.count("done") == 1, done.table.column("error").to_pylist()
+    monkeypatch.chdir("/")
+    again = run_sweep(load_sweep(tmp_path / "out" / "sweep.yaml"), tmp_path / "out")
+    assert again.table.equals(done.table)
+
+
+def test_early_stopping_goes_by_dataset(base: Config) -> None:
+    """Two datasets of one kind and four arms: with one bracket for all, the easier dataset would end the other's."""
+    from swag_ray.cluster.tune import _scheduler
+
+    sweep = sweep_of(
+        base, datasets={"easy": {"kind": "digit_anatomy"}, "hard": {"kind": "digit_anatomy"}},
+        early_stopping={"grace_rounds": 1, "reduction_factor": 2},
+    )  # fmt: skip
+    scheduler = _scheduler(sweep)
+
+    def decide(name: str, dataset: str, value: float) -> str:
+        trial = SimpleNamespace(trial_id=name, config={"dataset": dataset})
+        scheduler.on_trial_add(None, trial)
+        return str(scheduler.on_trial_result(None, trial, {"training_iteration": 2, sweep.metric: value}))
+
+    assert [decide(f"e{n}", "easy", 0.99 + n / 1000) for n in range(3)] == ["CONTINUE"] * 3
+    assert decide("h0", "hard", 0.7) == "CONTINUE"
+    assert decide("h1", "hard", 0.6) == "STOP", "worse than the other of its own dataset"
+
+
+def test_a_full_disk_is_one_line(base: Config, tmp_path: Path, small_disk: Callable[[str], SmallDisk]) -> None:
+    disk = small_disk("64k")
+    with pytest.raises(InputError, match=r"^--out: cannot write to '.*sweep' \(.*; make room"):
+        run_sweep(sweep_of(base, search={"rounds": [1]}), disk.path / "sweep")
+
+
+def test_a_metric_that_no_round_has_ends_what_goes_by_it(base: Config, tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    sweep = sweep_of(
+        base, algorithm="optuna", points=9, metric="last_round.pool_auc",
+        search={"gate.tau_distance": {"uniform": [-0.5, 0.5]}}, fixed={"rounds": 1},
+    )  # fmt: skip
+    with pytest.raises(InputError, match=r"^metric: trials have no last_round\.pool_auc to go by"):
+        run_sweep(sweep, tmp_path / "sweep")
 
 
 def test_the_command_line(base: Config, tmp_path: Path, command: Command) -> None:

@@ -72,6 +72,7 @@ class LeasedStore(Store):
         super().__init__(root)
         self.leases, self.holder = leases, holder
         self._mine: set[str] = set()
+        self._telling = threading.Lock()  # a sign of life after a release must not take the lease again
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
@@ -92,9 +93,11 @@ class LeasedStore(Store):
         try:
             yield True
         finally:
-            self._mine.discard(stage)
-            self.leases.release.remote(stage, self.holder)
+            with self._telling:
+                self._mine.discard(stage)
+                self.leases.release.remote(stage, self.holder)
 
     def _beat(self) -> None:
         while not self._done.wait(BEAT):
-            self.leases.beat.remote(self.holder, list(self._mine))
+            with self._telling:
+                self.leases.beat.remote(self.holder, list(self._mine))

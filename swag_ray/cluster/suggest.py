@@ -18,6 +18,9 @@ Report = dict[str, Any]
 class Suggested(Searcher):
     """Suggests a point's trials together, and tells Optuna the mean of their metric when the last is through.
 
+    A trial's number says its point and repetition: of R repetitions, point p runs as the trials p R to p R + R - 1. So
+    a sweep that goes on first runs what is missing of the points it had, and trials that failed once more.
+
     Args:
         sweep: space, metric, number of points, repetitions.
         history: final reports of trials that ran before.
@@ -26,43 +29,56 @@ class Suggested(Searcher):
     def __init__(self, sweep: SweepConfig, history: list[Report]) -> None:
         super().__init__(metric=sweep.metric, mode=sweep.mode)
         self.sweep, self.repetitions = sweep, sweep.repetitions()
-        self.count = -1
-        self.optuna = _optuna(sweep)
-        known = _means(sweep, history)
-        for point, value in known:
-            self.optuna.add_evaluated_point(point, value)
-        self.points_left = max((sweep.points or 0) - len(known), 0)
-        self.number = max((int(report["trial"]) for report in history), default=-1) + 1
-        self.count = max(self.points_left * len(self.repetitions), 1)
-        self.waiting: list[tuple[str, Point, str, int]] = []
-        self.asked: dict[str, str] = {}  # trial -> point
-        self.values: dict[str, list[float | None]] = {}
+        each = len(self.repetitions)
+        self.points: dict[int, Point] = {}
+        self.values: dict[int, dict[int, float | None]] = {}  # point -> repetition -> metric
+        for report in history:
+            p, repetition = divmod(int(report["trial"]), each)
+            self.points[p] = json.loads(report["point"])
+            held = self.values.setdefault(p, {})
+            if report["status"] != "failed":
+                held[repetition] = report.get(sweep.metric)
+        # By how far it is: with the first seed again, the first draws would be those that are there already.
+        self.optuna = _optuna(sweep, (sweep.random_seed + len(self.points)) % 2**32)
+        self.first = self.next = max(self.points, default=-1) + 1  # point that is not of the history
+        for p in sorted(self.points):
+            self._tell(p)
+        self.waiting = [(p, r) for p in sorted(self.points) for r in range(each) if r not in self.values[p]]
+        self.count = max(len(self.waiting) + each * max((sweep.points or 0) - self.next, 0), 1)
+        self.asked: dict[str, tuple[int, int]] = {}  # Tune's name of a trial -> point, repetition
 
     def suggest(self, trial_id: str) -> Any:
         if not self.waiting:
-            if not self.points_left:
+            if self.next >= (self.sweep.points or 0):
                 return str(Searcher.FINISHED)
-            point = self.optuna.suggest(trial_id)
+            point = self.optuna.suggest(str(self.next))
             if point is None:
                 return None
-            self.points_left -= 1
-            self.values[trial_id] = []
-            self.waiting = [(trial_id, point, *repetition) for repetition in self.repetitions]
-        name, point, dataset, random_seed = self.waiting.pop(0)
-        self.asked[trial_id] = name
-        self.number += 1
-        return {"trial": self.number - 1, "dataset": dataset, "random_seed": random_seed, **point}
+            self.points[self.next], self.values[self.next] = point, {}
+            self.waiting = [(self.next, r) for r in range(len(self.repetitions))]
+            self.next += 1
+        p, repetition = self.asked[trial_id] = self.waiting.pop(0)
+        dataset, random_seed = self.repetitions[repetition]
+        number = p * len(self.repetitions) + repetition
+        return {"trial": number, "dataset": dataset, "random_seed": random_seed, **self.points[p]}
 
     def on_trial_complete(self, trial_id: str, result: Report | None = None, error: bool = False) -> None:
-        name = self.asked.pop(trial_id, None)
-        if name is None:
+        if trial_id in self.asked:
+            p, repetition = self.asked.pop(trial_id)
+            self.values[p][repetition] = (result or {}).get(self.sweep.metric)
+            self._tell(p)
+
+    def _tell(self, p: int) -> None:
+        """Tell Optuna of a point, if all its repetitions are through."""
+        values = self.values[p].values()
+        if len(values) < len(self.repetitions):
             return
-        values = self.values[name]
-        values.append((result or {}).get(self.sweep.metric))
-        if len(values) == len(self.repetitions):
-            found = [value for value in values if value is not None]
-            whole = len(found) == len(values)
-            self.optuna.on_trial_complete(name, {self.sweep.metric: fmean(found)} if whole else None, error=not whole)
+        found = [value for value in values if value is not None]
+        whole = len(found) == len(values)
+        if p >= self.first:
+            self.optuna.on_trial_complete(str(p), {self.sweep.metric: fmean(found)} if whole else None, error=not whole)
+        elif whole:
+            self.optuna.add_evaluated_point(self.points[p], fmean(found))
 
     def save(self, checkpoint_path: str) -> None:
         """A sweep is resumed from its own directory."""
@@ -71,7 +87,7 @@ class Suggested(Searcher):
         """As `save`."""
 
 
-def _optuna(sweep: SweepConfig) -> Any:
+def _optuna(sweep: SweepConfig, seed: int) -> Any:
     try:
         import optuna
         from ray.tune.search.optuna import OptunaSearch
@@ -79,7 +95,7 @@ def _optuna(sweep: SweepConfig) -> Any:
         raise InputError("algorithm: optuna needs its package; `pip install optuna`") from error
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     space = {field: _optuna_distribution(optuna, values) for field, values in sweep.space().items()}
-    return OptunaSearch(space=space, metric=sweep.metric, mode=sweep.mode, seed=sweep.random_seed)
+    return OptunaSearch(space=space, metric=sweep.metric, mode=sweep.mode, seed=seed)
 
 
 def _optuna_distribution(optuna: Any, values: Distribution) -> Any:
@@ -90,13 +106,3 @@ def _optuna_distribution(optuna: Any, values: Distribution) -> Any:
             return optuna.distributions.IntDistribution(int(values.low), int(values.high))
         case _:
             return optuna.distributions.FloatDistribution(values.low, values.high, log=values.kind == "loguniform")
-
-
-def _means(sweep: SweepConfig, history: list[Report]) -> list[tuple[Point, float]]:
-    """Points whose every repetition is through, with the mean of their metric."""
-    found: dict[str, list[float]] = {}
-    for report in history:
-        if report.get(sweep.metric) is not None:
-            found.setdefault(report["point"], []).append(float(report[sweep.metric]))
-    whole = len(sweep.repetitions())
-    return [(json.loads(point), fmean(values)) for point, values in found.items() if len(values) == whole]

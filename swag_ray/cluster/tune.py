@@ -19,6 +19,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 from ray.util.placement_group import placement_group, remove_placement_group
 
@@ -103,7 +104,9 @@ def run_trials(
         "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
         "RAY_AIR_NEW_OUTPUT": "0",
     }
+    before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
+    tell = _Tell(on_report)
     try:
         tune.Tuner(
             tune.with_resources(tune.with_parameters(_trial, shared=shared), group),
@@ -116,12 +119,20 @@ def run_trials(
             run_config=tune.RunConfig(
                 name=FOLDER, storage_path=str(directory.absolute()), verbose=0,
                 failure_config=tune.FailureConfig(max_failures=TRIES - 1),
-                callbacks=[_Tell(on_report), *loggers(sweep)],
+                callbacks=[tell, *loggers(sweep)],
             ),
         ).fit()  # fmt: skip
+    except Exception:
+        if (refused := tell.end()) is not None:
+            raise refused from None  # a full disk is one line, not Tune's stack
+        raise
     finally:
-        for name in environment:
-            os.environ.pop(name, None)
+        tell.end()
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
         ray.kill(leases)
 
 
@@ -222,7 +233,10 @@ def _workers(shared: Shared) -> Workers:
 
 
 class _TrialWorkers(Workers):
-    """A trial extracts nothing: its cores are its sample actors'."""
+    """A trial extracts nothing: its cores are its sample actors'. What every node sees, the driver has asked."""
+
+    def session_seeing(self, root: str, images: Any = ()) -> Session:
+        return self.session()
 
     def extraction(self, root: str, images: Any) -> Session:
         raise InputError(
@@ -266,10 +280,13 @@ def _scheduler(sweep: SweepConfig) -> Any:
         return None
     from ray.tune.schedulers import AsyncHyperBandScheduler
 
-    return AsyncHyperBandScheduler(
-        time_attr="training_iteration", metric=sweep.metric, mode=sweep.mode, max_t=10**6,
-        grace_period=stopping.grace_rounds + 1, reduction_factor=stopping.reduction_factor,  # row 0 comes first
-    )  # fmt: skip
+    def halving() -> Any:
+        return AsyncHyperBandScheduler(
+            time_attr="training_iteration", metric=sweep.metric, mode=sweep.mode, max_t=10**6,
+            grace_period=stopping.grace_rounds + 1, reduction_factor=stopping.reduction_factor,  # row 0 comes first
+        )  # fmt: skip
+
+    return _ByDataset({dataset: halving() for dataset, _ in sweep.repetitions()})
 
 
 def loggers(sweep: SweepConfig) -> Iterator[Any]:
@@ -294,7 +311,34 @@ def loggers(sweep: SweepConfig) -> Iterator[Any]:
             raise InputError(f"loggers.{name}: {error}") from error
 
 
+class _ByDataset(FIFOScheduler):
+    """Early stopping within each dataset: figures of two datasets say nothing of one another's arms."""
+
+    def __init__(self, schedulers: dict[str, Any]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._schedulers = schedulers
+
+    def _of(self, trial: Any) -> Any:
+        return self._schedulers[trial.config["dataset"]]
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        self._of(trial).on_trial_add(tune_controller, trial)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: Report) -> str:
+        return str(self._of(trial).on_trial_result(tune_controller, trial, result))
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: Report) -> None:
+        self._of(trial).on_trial_complete(tune_controller, trial, result)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        self._of(trial).on_trial_error(tune_controller, trial)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        self._of(trial).on_trial_remove(tune_controller, trial)
+
+
 _listeners: dict[int, Callable[[Report], None]] = {}  # of this process
+_refusals: dict[int, InputError] = {}  # what a listener refused; Tune would pass it on as a stack's text
 
 
 class _Tell(tune.Callback):
@@ -307,8 +351,17 @@ class _Tell(tune.Callback):
         self._last: dict[str, Report] = {}
         _listeners[self._listener] = on_report
 
+    def end(self) -> InputError | None:
+        """Forget the listener; what it refused."""
+        _listeners.pop(self._listener, None)
+        return _refusals.pop(self._listener, None)
+
     def _tell(self, report: Report) -> None:
-        _listeners[self._listener](report)
+        try:
+            _listeners[self._listener](report)
+        except InputError as error:
+            _refusals[self._listener] = error
+            raise
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Report, **info: Any) -> None:
         self._last[trial.trial_id] = result

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
@@ -75,14 +76,16 @@ def _ask(nodes: Sequence[dict[str, Any]], root: str, path: str, content: bytes, 
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         read = list(images) if node["Resources"].get("CPU", 0) >= 1 else []
         asked.append(probe.options(scheduling_strategy=there).remote(root, path, content, read))
-    unseen = []
+    unseen, deadline = [], time.monotonic() + SECONDS
     for node, answer in zip(nodes, asked, strict=True):
         try:
-            found = ray.get(answer, timeout=SECONDS)
+            found = ray.get(answer, timeout=max(0.0, deadline - time.monotonic()))
         except ray.exceptions.GetTimeoutError:
             found = ("cluster", "", f"no answer within {SECONDS:g} s")
         except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError):
             continue  # it left while it was asked; nodes come and go
+        except ray.exceptions.RayError as error:  # the project is not installed there, or another version
+            found = ("cluster", "", str(error).strip().splitlines()[-1])
         if found is not None:
             unseen.append(Unseen(_name(node), *found))
     return unseen

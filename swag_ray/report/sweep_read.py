@@ -168,10 +168,10 @@ class Sweep:
         A field whose base value was not tried stands at its first value; where no trial has that combination, the
         first arm is the reference.
         """
-        base = _section(self, "base")
+        base, noted = _section(self, "base"), _section(self, "reference")
         wanted, exact = [], True
         for field in self.fields:
-            value = _dotted(base, field.name)
+            value = canonical(noted[field.name]) if field.name in noted else _dotted(base, field.name)
             exact &= value in field.values
             wanted.append(value if value in field.values else field.values[0])
         match = [arm.number for arm in self.arms if arm.values == tuple(wanted)]

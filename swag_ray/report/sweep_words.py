@@ -25,6 +25,7 @@ NAMES = {  # column: its name, its short name
 # Tables of metrics.json that say nothing of the test set; all others do, but for what is measured on the pool.
 NOT_TEST = ("last_round", "totals", "contamination", "timing", "groups")
 VERDICTS = 3
+ENDS = ("done", "failed", "stopped")  # of a trial
 
 
 def axis_name(column: str, *, short: bool = False) -> str:
@@ -118,11 +119,11 @@ def plural(count: int, thing: str) -> str:
 
 def progress(sweep: Sweep) -> str:
     """`48 of 60 trials done, 2 failed, 10 left`."""
-    done, failed = sweep.count("done"), sweep.count("failed")
-    planned = max(sweep.planned or 0, done + failed)
+    done, *others = (sweep.count(status) for status in ENDS)
+    planned = max(sweep.planned or 0, done + sum(others))
     parts = [f"{done:,} of {plural(planned, 'trial')} done"]
-    parts += [f"{failed} failed"] if failed else []
-    left = planned - done - failed
+    parts += [f"{count} {status}" for count, status in zip(others, ENDS[1:], strict=True) if count]
+    left = planned - done - sum(others)
     return ", ".join([*parts, f"{left} left"] if left else parts)
 
 
@@ -135,8 +136,13 @@ def sweep_warnings(sweep: Sweep) -> list[str]:
             "labels, and the best arm's figures are too good by an unknown amount. Choose on the pool instead "
             f"(metric: {POOL_AUROC})."
         )
-    done, failed = sweep.count("done"), sweep.count("failed")
-    left = (sweep.planned or 0) - done - failed
+    failed, stopped = sweep.count("failed"), sweep.count("stopped")
+    left = (sweep.planned or 0) - sum(sweep.count(status) for status in ENDS)
+    if stopped:
+        found.append(
+            f"{plural(stopped, 'trial')} stopped early, counted nowhere below: what is left of their arms are the "
+            "better trials, so those arms' means are too good."
+        )
     if failed:
         found.append(f"{plural(failed, 'trial')} failed, counted nowhere below; see Failed trials.")
     if left > 0:
