@@ -16,6 +16,7 @@ import typer
 from swag_ray.errors import InputError
 
 if TYPE_CHECKING:
+    from swag_ray.config import Config
     from swag_ray.progress import Progress
 
 app = typer.Typer(
@@ -239,7 +240,7 @@ def datasets_check(
 
 @app.command()
 def doctor(
-    config: Annotated[str | None, typer.Argument(metavar="[CONFIG]", help="YAML config to check.")] = None,
+    config: Annotated[str | None, typer.Argument(metavar="[CONFIG]", help="Config of a run or sweep to check.")] = None,
     set_: Set = None,
     address: Annotated[
         str | None, typer.Option(help="Look at a running Ray cluster: `auto` or HOST:PORT; default: this machine.")
@@ -248,16 +249,15 @@ def doctor(
 ) -> None:
     """Say what this machine or cluster has, what a config needs of it, and what would not fit."""
     from swag_ray import terminal
-    from swag_ray.config import load_config
 
     if set_ and config is None:
         raise InputError("doctor: --set changes a CONFIG; give one")
-    loaded = load_config(config, set_ or []) if config is not None else None
+    loaded = _run_configs(config, set_ or []) if config is not None else []
     with terminal.shown(quiet=as_json) as screen:
         from swag_ray.doctor import examine
 
         found = []
-        for finding in examine(loaded, address=address):
+        for finding in examine(*loaded, address=address):
             found.append(finding)
             terminal.show_finding(screen.console, finding)
     wrong = [finding for finding in found if finding.state == "problem"]
@@ -267,10 +267,22 @@ def doctor(
         return
     more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
     line = f"doctor: {wrong[0].text}{more}; " + (wrong[0].advice or "see above")
-    if loaded is not None or address is not None:
+    if loaded or address is not None:
         raise InputError(line)  # what was asked for does not go with what is here
     print(f"swag-ray: {line}", file=sys.stderr)
     raise typer.Exit(1)
+
+
+def _run_configs(path: str, overrides: list[str]) -> list[Config]:
+    """A run's config, or of a sweep a trial's on each dataset."""
+    from swag_ray.config import load_config
+    from swag_ray.config_text import read_yaml
+
+    if "base" not in read_yaml(path):
+        return [load_config(path, overrides)]
+    from swag_ray.sweep_config import load_examples  # imports what the doctor may find missing
+
+    return load_examples(path, overrides)
 
 
 @config_app.command("show")

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -93,7 +92,7 @@ def run_sweep(
 
         list(loggers(sweep))
     progress = progress or Progress()
-    listed, examples = sweep.algorithm != "optuna", _examples(sweep)
+    listed, examples = sweep.algorithm != "optuna", sweep.examples()
     sources = _sources(examples, progress)
     planned = len(examples) if listed else (sweep.points or 0) * len(sweep.repetitions())
     notes = dump_yaml({"planned": planned, "reference": sweep.reference()})
@@ -224,14 +223,6 @@ class _Record:
             pq.write_table(found, temporary)
             os.replace(temporary, self.directory / TRIALS_FILE)
         return found
-
-
-def _examples(sweep: SweepConfig) -> list[Trial]:
-    """Trials that stand for all: a list's own, or one a repetition at some point of a space yet to be searched."""
-    if sweep.algorithm != "optuna":
-        return sweep.trials()
-    point = {field: values.draw(np.random.default_rng(0)) for field, values in sweep.space().items()}
-    return [sweep.trial(0, point, *repetition) for repetition in sweep.repetitions()]
 
 
 def _sources(trials: list[Trial], progress: Progress) -> dict[str, Source]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from swag_ray.config import Config, fields, parse_config
@@ -148,6 +149,13 @@ class SweepConfig(Section):
         )  # fmt: skip
         return Trial(number, dataset, random_seed, point, config)
 
+    def examples(self) -> list[Trial]:
+        """Trials that stand for all: a list's own, or one a repetition at some point of a space yet to be searched."""
+        if self.algorithm != "optuna":
+            return self.trials()
+        point = {field: values.draw(np.random.default_rng(0)) for field, values in self.space().items()}
+        return [self.trial(0, point, *repetition) for repetition in self.repetitions()]
+
     def reference(self) -> Point:
         """What the searched fields are where nobody varies them; empty where that makes no config."""
         try:
@@ -217,6 +225,23 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> SweepConfig:
         return SweepConfig.model_validate(raw)
     except ValidationError as error:
         raise InputError(f"{path}: {one_line(error, SweepConfig)}") from None
+
+
+def load_examples(path: str | Path, overrides: Sequence[str] = ()) -> list[Config]:
+    """A trial's config on each dataset of a sweep.
+
+    Raises:
+        InputError: as `load_sweep`.
+    """
+    found: dict[str, Config] = {}
+    for trial in load_sweep(path, overrides).examples():
+        found.setdefault(trial.dataset, trial.config)
+    # Where a config leaves their number open, a trial has one actor and a run as many as have room.
+    one = {"actors": 1}
+    return [
+        c if c.cluster.actors else c.model_copy(update={"cluster": c.cluster.model_copy(update=one)})
+        for c in found.values()
+    ]
 
 
 def to_yaml(sweep: SweepConfig) -> str:

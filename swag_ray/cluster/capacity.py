@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,10 +17,8 @@ from swag_ray.config_sections import ClusterConfig
 from swag_ray.errors import InputError
 
 Bundle = Mapping[str, float]
-Amounts = tuple[int, ...]
 
 GRAIN = 10_000  # Ray counts resources in ten-thousandths
-STEPS = 20_000  # of the search for a packing: under a second
 RAY_STORE_MINIMUM = 75 * 2**20  # bytes; Ray refuses a smaller object store
 
 
@@ -72,12 +70,8 @@ class Need:
     memory: int = 0
 
     @property
-    def bundles(self) -> list[Bundle]:
-        return [self.bundle] * self.actors
-
-    @property
-    def bundles_with_memory(self) -> list[Bundle]:
-        return [{**self.bundle, "memory": self.memory}] * self.actors
+    def bundle_with_memory(self) -> Bundle:
+        return {**self.bundle, "memory": self.memory}
 
 
 def need(cluster: ClusterConfig, nodes: Sequence[Node], *, memory: int = 0) -> Need:
@@ -100,65 +94,28 @@ def room(nodes: Sequence[Node], bundle: Bundle) -> int:
     return sum(min(_grains(node.resources.get(kind, 0.0)) // _grains(bundle[kind]) for kind in kinds) for node in nodes)
 
 
-def fits(nodes: Sequence[Node], bundles: Sequence[Bundle]) -> bool | None:
-    """Whether the empty nodes hold all bundles at once, each on one node.
-
-    First fit, largest bundles first, and where that fails every other way, one after the other: a refusal is final for
-    the user, and first fit alone errs. GPUs are counted a node, so a third of .6 GPU counts as fitting on two GPUs.
-
-    Returns:
-        True or False, both certain; None when neither could be shown in `STEPS` steps, for hundreds of unequal bundles.
-    """
-    kinds = sorted({kind for bundle in bundles for kind, amount in bundle.items() if _grains(amount)})
-    wanted = [tuple(_grains(bundle.get(kind, 0.0)) for kind in kinds) for bundle in bundles]
-    wanted = [amounts for amounts in wanted if any(amounts)]
-    free = [tuple(_grains(node.resources.get(kind, 0.0)) for kind in kinds) for node in nodes]
-    if not wanted:
-        return True
-    total = [sum(amounts) for amounts in zip(*free, strict=True)] if free else [0] * len(kinds)
-    if any(sum(asked) > there for asked, there in zip(zip(*wanted, strict=True), total, strict=True)):
-        return False
-    if not all(any(_holds(node, amounts) for node in free) for amounts in set(wanted)):
-        return False
-    if len(set(wanted)) == 1:
-        return room(nodes, next(bundle for bundle in bundles if any(map(_grains, bundle.values())))) >= len(wanted)
-
-    def share(amounts: Amounts) -> float:
-        return max(asked / there for asked, there in zip(amounts, total, strict=True) if asked)
-
-    # Poor nodes first, so that a bundle without a GPU leaves the nodes that have some to those that need them.
-    free.sort(key=lambda node: sum(has / there for has, there in zip(node, total, strict=True) if there))
-    return _packed(tuple(free), sorted(wanted, key=lambda amounts: (share(amounts), amounts), reverse=True))
-
-
-def check_fits(
-    nodes: Sequence[Node],
-    bundles: Sequence[Bundle],
-    *,
-    beside: Sequence[Bundle] = (),
-    local: bool = False,
-) -> None:
-    """Refuse what these nodes could not hold even if they were idle; what has to wait for others is no matter.
+def check_room(nodes: Sequence[Node], bundle: Bundle, actors: int, *, local: bool = False) -> None:
+    """Refuse actors for which these nodes would have no room even if they were idle; what has to wait for others is no
+    matter.
 
     Args:
-        bundles: one an actor.
-        beside: bundles that must be held at the same time and whose number the user cannot choose, such as a trial's.
+        bundle: what each of them asks for.
         local: the nodes are this machine, as a Ray of our own counts it.
 
     Raises:
         InputError: the numbers, and how many actors would fit.
     """
-    if fits(nodes, [*beside, *bundles]) is not False:
+    most = room(nodes, bundle)
+    if most >= actors:
         return
     on, more = ("a local Ray", "raise cluster.cpus") if local else ("the cluster", "add nodes")
-    asked = _described(bundles, "actor") + (f" beside {_described(beside, 'bundle')}" if beside else "")
-    verb = "does" if len(bundles) == 1 else "do"
-    kinds = sorted({kind for bundle in [*beside, *bundles] for kind in bundle}, key=_order)
-    has = _listed([_total(nodes, kind) for kind in kinds])
+    kinds = sorted(bundle, key=_order)
+    each = _listed(amount_text(kind, bundle[kind]) for kind in kinds)
+    asked = f"{actors} actors of {each} each do" if actors > 1 else f"{actors} actor of {each} does"
+    has = _listed(_total(nodes, kind) for kind in kinds)
     count = f" on {len(nodes)} node{'s' * (len(nodes) != 1)}" if not local else ""
-    most = _most(nodes, bundles, beside)
     advice = f"set cluster.actors to {most} at most or {more}" if most else f"{more}: not even one actor has room"
-    raise InputError(f"cluster.actors: {asked} {verb} not fit: {on} has {has}{count}; {advice}")
+    raise InputError(f"cluster.actors: {asked} not fit: {on} has {has}{count}; {advice}")
 
 
 def cluster_nodes() -> tuple[Node, ...]:
@@ -213,63 +170,8 @@ def amount_text(kind: str, amount: float) -> str:
     return f"{amount:g} of {kind}"
 
 
-def _packed(free: tuple[Amounts, ...], wanted: Sequence[Amounts]) -> bool | None:
-    """Depth first over which node takes the next bundle; the first way down is first fit. Equal nodes are tried once,
-    and so is every state that differs in the order of the nodes alone.
-    """
-    ways = [_placements(free, wanted[0])]
-    met: set[tuple[int, tuple[Amounts, ...]]] = set()
-    for _ in range(STEPS + len(wanted)):
-        left = next(ways[-1], None)
-        if left is None:
-            ways.pop()
-            if not ways:
-                return False
-        elif len(ways) == len(wanted):
-            return True
-        elif (state := (len(ways), tuple(sorted(left)))) not in met:
-            met.add(state)
-            ways.append(_placements(left, wanted[len(ways)]))
-    return None
-
-
-def _placements(free: tuple[Amounts, ...], bundle: Amounts) -> Iterator[tuple[Amounts, ...]]:
-    """What is left free, for every node that could take the bundle."""
-    tried = set()
-    for i, node in enumerate(free):
-        if node not in tried and _holds(node, bundle):
-            tried.add(node)
-            yield (*free[:i], tuple(has - takes for has, takes in zip(node, bundle, strict=True)), *free[i + 1 :])
-
-
-def _holds(node: Amounts, bundle: Amounts) -> bool:
-    return all(has >= takes for has, takes in zip(node, bundle, strict=True))
-
-
 def _grains(amount: float) -> int:
     return round(amount * GRAIN)
-
-
-def _most(nodes: Sequence[Node], bundles: Sequence[Bundle], beside: Sequence[Bundle]) -> int:
-    """How many of the bundles, from the first on, certainly fit."""
-    low, high = 0, len(bundles) - 1
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if fits(nodes, [*beside, *bundles[:middle]]) else (low, middle - 1)
-    return low
-
-
-def _described(bundles: Sequence[Bundle], word: str) -> str:
-    """ "8 actors of 1 CPU each", or every sort of bundle with its number."""
-    sorts = Counter(
-        tuple((kind, bundle[kind]) for kind in sorted(bundle, key=_order) if _grains(bundle[kind]))
-        for bundle in bundles
-    )
-    texts = [(count, _listed(amount_text(*item) for item in sort)) for sort, count in sorts.most_common()]
-    words = f"{len(bundles)} {word}" + "s" * (len(bundles) != 1)
-    if len(texts) == 1:
-        return f"{words} of {texts[0][1]}" + " each" * (len(bundles) != 1)
-    return f"{words} ({'; '.join(f'{count} of {text}' for count, text in texts)})"
 
 
 def _total(nodes: Sequence[Node], kind: str) -> str:

@@ -111,12 +111,12 @@ def quiet_ray_data() -> None:
 
 
 def _actors(asked: int | None, *, local: bool) -> int:
-    from swag_ray.cluster.capacity import check_fits, cluster_nodes, need
+    from swag_ray.cluster.capacity import check_room, cluster_nodes, need
     from swag_ray.config_sections import ClusterConfig
 
     nodes = cluster_nodes()
     wanted = need(ClusterConfig(actors=asked), nodes)
-    check_fits(nodes, wanted.bundles, local=local)
+    check_room(nodes, wanted.bundle, wanted.actors, local=local)
     return wanted.actors
 
 

@@ -23,7 +23,7 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 from ray.util.placement_group import placement_group, remove_placement_group
 
-from swag_ray.cluster.capacity import Node, amount_text, cluster_nodes, fits
+from swag_ray.cluster.capacity import Node, amount_text, cluster_nodes, room
 from swag_ray.cluster.leases import LeasedStore, Leases
 from swag_ray.cluster.samplers import SamplePool
 from swag_ray.cluster.session import Session
@@ -157,7 +157,7 @@ def require_room(sweep: SweepConfig, wait: float, waiting: Callable[[], Abstract
             nodes = cluster_nodes()
             gpus = 1.0 if gpus_to_come or any(node.gpus >= 1 for node in nodes) else 0.0
             kinds = {"CPU": float(actors)} | ({"GPU": actors * gpus} if gpus else {})
-            if fits(nodes, [kinds]):  # one node holds a whole trial
+            if room(nodes, kinds):  # one node holds a whole trial
                 return
             if time.monotonic() >= deadline:
                 raise _no_room(nodes, actors, kinds)

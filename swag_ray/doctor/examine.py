@@ -17,11 +17,11 @@ LITTLE_DISK = 5e9  # bytes; Ray's sessions, and objects that memory has no room 
 FULL = 0.95  # of the temporary disk: from here on Ray refuses to make objects
 
 
-def examine(config: Config | None = None, *, address: str | None = None) -> Iterator[Finding]:
+def examine(*configs: Config, address: str | None = None) -> Iterator[Finding]:
     """Everything worth knowing before a run, as it is found out. Bad input is a finding, never an exception.
 
     Args:
-        config: what to check against what is there; None: only what is there.
+        configs: what to check against what is there; none: only what is there. Several differ in their dataset.
         address: `auto` or HOST:PORT of a running cluster, which is joined for a moment; None: a local Ray is meant.
     """
     machine, missing = read_machine(), False
@@ -36,7 +36,8 @@ def examine(config: Config | None = None, *, address: str | None = None) -> Iter
     from swag_ray.doctor.ray_side import cluster, every_node, local_ray, token
     from swag_ray.doctor.storage import store
 
-    yield from store(config.store if config else str(Config.model_fields["store"].default), needed=config is not None)
+    first = configs[0] if configs else None
+    yield from store(first.store if first else str(Config.model_fields["store"].default), needed=first is not None)
     yield token(joining=address is not None)
     nodes: tuple[Node, ...] = ()
     if address is not None:
@@ -44,21 +45,22 @@ def examine(config: Config | None = None, *, address: str | None = None) -> Iter
         nodes = found.nodes
         yield found
     else:
-        yield from local_ray(config.cluster if config else ClusterConfig(), machine)
-    if config is None:
+        yield from local_ray(first.cluster if first else ClusterConfig(), machine)
+    if first is None:
         yield from weights()
     finding, gpus = torch_gpus()
     yield finding
     yield faiss_build(gpus)
-    if config is None:
+    if first is None:
         return
     from swag_ray.doctor.needs import needs
 
     if address is None:
         cpus, default = local_defaults()
-        nodes = (local_node(config.cluster, cpus=cpus, gpus=gpus, memory=machine.usable_memory, object_store=default),)
+        nodes = (local_node(first.cluster, cpus=cpus, gpus=gpus, memory=machine.usable_memory, object_store=default),)
     see = partial(every_node, address) if address is not None and len(nodes) > 1 else None
-    yield from needs(config, nodes, machine, local=address is None, gpus=gpus, see=see)
+    for config in configs:
+        yield from needs(config, nodes, machine, local=address is None, gpus=gpus, see=see)
 
 
 def machine_findings(machine: Machine) -> Iterator[Finding]:

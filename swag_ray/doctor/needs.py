@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swag_ray.cluster.capacity import Need, Node, check_fits, fits, need, room
+from swag_ray.cluster.capacity import Need, Node, check_room, need, room
 from swag_ray.cluster.visibility import few
 from swag_ray.config import Config
 from swag_ray.data.features import FeatureSpec
@@ -187,7 +187,7 @@ def _cluster(config: Config, nodes: Sequence[Node], machine: Machine, local: boo
 
 def _fit(wanted: Need, nodes: Sequence[Node], local: bool, free: int | None) -> Iterator[Finding]:
     try:
-        check_fits(nodes, wanted.bundles, local=local)
+        check_room(nodes, wanted.bundle, wanted.actors, local=local)
     except InputError as error:
         yield refused("actors", error)
         return
@@ -195,8 +195,8 @@ def _fit(wanted: Need, nodes: Sequence[Node], local: bool, free: int | None) -> 
     gpu = " and 1 GPU" if wanted.bundle.get("GPU") else ""
     text = f"{wanted.actors} of 1 CPU{gpu} each fit; they use about {size(uses)} of {size(has)} memory"
     text += f" ({size(wanted.memory)} each, measured with tf_efficientnet_lite0)"
-    if fits(nodes, wanted.bundles_with_memory) is False:
-        most = room(nodes, wanted.bundles_with_memory[0])
+    most = room(nodes, wanted.bundle_with_memory)
+    if most < wanted.actors:
         advice = f"set cluster.actors to {most} at most" if most else "use a machine with more memory"
         yield Finding("actors", "note", f"{text}: they may run out of it, and Ray then ends some", advice)
     elif free is not None and uses > free:

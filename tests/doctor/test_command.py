@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from swag_ray.config import Config, to_yaml
+from swag_ray.config import Config, resolved, to_yaml
 from swag_ray.doctor import examine
 from tests.commands import Command
 from tests.nodes import emulated
@@ -79,6 +80,19 @@ def test_a_broken_installation_is_a_failure(command: Command, monkeypatch: pytes
         "`pip install a-package-that-is-not-there`\n"
     )
     assert [f.topic for f in examine()] == ["packages", "packages", "cores", "memory", "temporary files"]
+
+
+def test_a_sweep_is_checked_on_each_of_its_datasets(command: Command, folder: Folder, tmp_path: Path) -> None:
+    root = folder().dataset.root
+    datasets = {"here": {"root": root}, "gone": {"root": "/no/where"}}
+    path = tmp_path / "sweep.yaml"
+    base = resolved(folder()) | {"cluster": {}}
+    path.write_text(yaml.safe_dump({"name": "s", "base": base, "datasets": datasets, "search": {"rounds": [1, 2]}}))
+    ended = command("doctor", path, "--json")
+    found = json.loads(ended.out)["findings"]
+    assert ended.code == 2 and [f["topic"] for f in found if f["state"] == "problem"] == ["dataset"]
+    assert [f["text"][:4] for f in found if f["topic"] == "dataset" and f["state"] == "ok"] == ["76 i"]
+    assert all(f["text"].startswith("1 of 1 CPU") for f in found if f["topic"] == "actors")
 
 
 @pytest.mark.ray
