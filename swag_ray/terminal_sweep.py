@@ -16,6 +16,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from swag_ray.progress import Progress, TerminalProgress
+from swag_ray.report.sweep_read import short_names
 from swag_ray.sweep_config import SweepConfig
 
 if TYPE_CHECKING:
@@ -107,7 +108,8 @@ class SweepScreen:
     def _view(self) -> RenderableType:
         shown = Table(header_style="bold")
         metric = self.sweep.metric
-        for column in ("trial", "dataset", "seed", *self.sweep.search, "", "round", metric, "test ROC-AUC", "s"):
+        *fields, goal = short_names([*self.sweep.search, metric])
+        for column in ("trial", "dataset", "seed", *fields, "", "round", goal, "test ROC-AUC", "s"):
             shown.add_column(column, justify="right")
         rows = list(self._rows.values())  # another thread draws than reports
         running = sorted((row for row in rows if row["status"] == "running"), key=lambda row: int(row["trial"]))
