@@ -155,7 +155,7 @@ def rates(c: Costs) -> dict[str, float]:
     """Images a second, by what may be slowest."""
     return {
         "extraction, a worker": WORKER.cores / c.extract,
-        "head pass, a worker's cores": WORKER.cores / c.head.slope,
+        "head pass, a worker's cores": WORKER.cores / (c.head.slope + c.read),
         "head pass, a worker's network": WORKER.gbit * 1e9 / 8 / m.FEATURE_BYTES,
         "head passes, S3 requests of a prefix": S3_GETS_A_SECOND / m.GETS_A_SHARD * m.SHARD_IMAGES,
         "driver in a pass": 1 / c.driver_pass,

@@ -20,6 +20,7 @@ CHANNELS = {8: 40, 16: 112, 32: 320}  # tf_efficientnet_lite0
 BANK_CHANNELS = CHANNELS[8] + CHANNELS[16]  # memory.strides
 FEATURE_BYTES = 2 * PATCHES * sum(CHANNELS.values())  # an image, float16
 HEAD_NUMBERS = 16 * sum(CHANNELS.values())  # pooled to 4 x 4
+CACHED = 512 * 2**20 // (4 * HEAD_NUMBERS)  # images whose pooled features an actor keeps
 CORESET_RATIO, SEED_FRACTION, MOST_REJECTS = 0.1, 0.3, 4_000
 ROUND_BYTES = 48  # an image and further round, kept by the driver: s, u; eight flags, streak, u, z_u
 TABLE_BYTES = 80  # an image and row of rounds.parquet: id, five float64, flags, while the table is made
@@ -116,7 +117,8 @@ class Costs:
         extract: seconds to decode and embed an image.
         listing, prepare, driver: the driver's seconds: listing files; split, index and cohort; its part of a loop.
         bank, head: actors' seconds to score a pool by the bank; by the head, the mean of two passes.
-        fit_bank, fit_head: seconds of all folds' fits, with as many rejects as a head takes.
+        fit_bank, fit_head: seconds of all folds' fits, with as many rejects as a head takes, features at hand.
+        read: seconds to read and pool the features of an image that are not.
         listing_memory, driver_memory: MB of the driver; actor_memory: of the largest actor seen.
         stored: bytes an image in the feature store.
         coreset: seconds = a x patches ^ b, as (a, b).
@@ -131,6 +133,7 @@ class Costs:
     head: Line
     fit_bank: float
     fit_head: float
+    read: float
     listing_memory: Line
     driver_memory: Line
     actor_memory: float
@@ -159,7 +162,9 @@ def costs(bench: Bench) -> Costs:
         listing=bench.files(LISTING), prepare=bench.share(PREPARE), driver=bench.share(DRIVER),
         bank=bench.line(SCORE_BANK), head=bench.line(SCORE_HEAD).mean(bench.line(SCORE_AGAIN)),
         fit_bank=bench.pool(FIT_BANK, MEDIUM),
-        fit_head=(bench.pool(FIT_HEAD, MEDIUM) + bench.pool(FIT_AGAIN, MEDIUM)) / 2,
+        fit_head=bench.pool(FIT_AGAIN, MEDIUM),
+        # In the first round every actor reads what the folds' heads learn from; later it has most of that.
+        read=(bench.pool(FIT_HEAD, MEDIUM) - bench.pool(FIT_AGAIN, MEDIUM)) / MEDIUM / bench.record["machine"]["cores"],
         listing_memory=bench.files(LISTING_MEMORY), driver_memory=bench.line(DRIVER_MEMORY),
         actor_memory=max(bench.pool(ACTOR_MEMORY, SMALL), bench.pool(ACTOR_MEMORY, MEDIUM)),
         stored=bench.pool(STORED, SMALL), coreset=(patches[0] / 20_000**power, power),
@@ -182,11 +187,11 @@ def loop_parts(c: Costs, images: float, cores: int, rounds: int) -> dict[str, fl
     """
     heads = rounds + 1
     waves = math.ceil(FOLDS / min(cores, FOLDS)) / FOLDS
-    scoring = c.bank.at(images) + heads * c.head.at(images)
-    # Reading as much as the measured fits did is in their seconds.
-    reading = FOLDS * max(0.0, fit_reads(images) - fit_reads(MEDIUM)) * c.head.slope
+    again = max(0.0, 1 - CACHED / images) * c.read  # seconds an image that is read anew each time
+    scoring = c.bank.at(images) + heads * (c.head.at(images) + images * again)
+    learning = c.fit_head + FOLDS * fit_reads(images) * again
     return {
-        "fits": waves * (c.fit_bank + heads * (c.fit_head + reading)),
+        "fits": waves * (c.fit_bank + heads * learning) + min(images, CACHED) * c.read,
         "actors": scoring / cores,
         "driver": c.driver.at(images) * (heads + 1) / (MEASURED_ROUNDS + 2),
     }
@@ -294,7 +299,7 @@ def has_large(bench: Bench) -> bool:
 def checks(bench: Bench, c: Costs) -> list[Check]:
     """The model against the pool of 100,000, and the coreset's against 400,000 patches."""
     n, cores = LARGE, bench.record["machine"]["cores"]
-    loop = loop_seconds(c, n, cores, MEASURED_ROUNDS, shared=True)
+    loops = {n: loop_seconds(c, n, cores, MEASURED_ROUNDS, shared=True) for n in (MEDIUM, LARGE)}
     parts = {
         (SCORE_BANK, "s"): c.bank.at(n), (DRIVER, "s"): c.driver.at(n),
         (PREPARE, "s"): c.prepare.at(n),
@@ -302,9 +307,15 @@ def checks(bench: Bench, c: Costs) -> list[Check]:
     }  # fmt: skip
     found = []
     if has_large(bench):
-        found = [Check(f"the loop on {cores} cores", "s", loop, bench.pool(LOOP, n) * n / 1e3)]
+        for size, loop in loops.items():
+            what = f"the loop on {cores} cores, {size:,} images"
+            found.append(Check(what, "s", loop, bench.pool(LOOP, size) * size / 1e3))
         passes = (bench.pool(name, n) for name in (SCORE_HEAD, SCORE_AGAIN))
-        found.append(Check("actors at work in a pass of score_head", "s", c.head.at(n), sum(passes) / 2))
+        one = loop_parts(c, n, 1, MEASURED_ROUNDS)["actors"] - c.bank.at(n)
+        found.append(Check("actors at work in a pass of score_head", "s", one / 2, sum(passes) / 2))
+        fits = (bench.pool(name, n) for name in (FIT_HEAD, FIT_AGAIN))
+        again = FOLDS * fit_reads(n) * max(0.0, 1 - CACHED / n) * c.read
+        found.append(Check("actors at work in all folds' fit_head", "s", c.fit_head + again, sum(fits) / 2))
         found += [Check(what, unit, v, bench.pool(what, n)) for (what, unit), v in parts.items()]
     for name, line, unit in ((LISTING, c.listing, "s"), (LISTING_MEMORY, c.listing_memory, "MB")):
         if bench.has("pool size", name.format(n=n)):
