@@ -90,8 +90,8 @@ def check(bench: Bench, c: Costs) -> list[str]:
         prose(f"""
             Unit costs are lines through the pools of {m.SMALL:,} and {m.MEDIUM:,} images, and a power through coresets
             of 20,000 and 100,000 patches; checked on sums and sizes that they do not come from: {m.LARGE:,} images,
-            400,000 patches.{lacking} (A first form of the model, without the reading of what an actor's cache cannot hold, was
-            41 % too fast there; this one was made with that in view.) The largest error is {worst.error:+.0%}
+            400,000 patches.{lacking} (A first form of the model, without the reading of what an actor's cache cannot
+            hold, was 41 % too fast there; this one was made with that in view.) The largest error is {worst.error:+.0%}
             ({worst.what}). What follows goes a factor of
             {IMAGES // m.LARGE} beyond the largest pool that was run: orders of magnitude, not quotes.
         """),
