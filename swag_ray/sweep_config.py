@@ -33,6 +33,7 @@ Point = dict[str, Any]
 LATE = ("rounds", "gate.", "calibration.", "controls")
 
 
+DRAWS = 100  # points of a space, of which one must make a config
 NOTES = ("planned", "reference")  # that a sweep's directory adds to its sweep.yaml
 # Relative ones are meant from where the sweep is called; trials, and who resumes it, are elsewhere.
 PATHS: dict[str, Callable[[str], str]] = {
@@ -150,11 +151,24 @@ class SweepConfig(Section):
         return Trial(number, dataset, random_seed, point, config)
 
     def examples(self) -> list[Trial]:
-        """Trials that stand for all: a list's own, or one a repetition at some point of a space yet to be searched."""
+        """Trials that stand for all: a list's own, or one a repetition at some point of a space yet to be searched, the
+        first drawn that makes a config; points that make none are failed trials when the search comes to them.
+
+        Raises:
+            InputError: a combination that no run would take, or a space of which none was found that one would.
+        """
         if self.algorithm != "optuna":
             return self.trials()
-        point = {field: values.draw(np.random.default_rng(0)) for field, values in self.space().items()}
-        return [self.trial(0, point, *repetition) for repetition in self.repetitions()]
+        generator = np.random.default_rng(0)
+
+        def drawn() -> list[Trial]:
+            point = {field: values.draw(generator) for field, values in self.space().items()}
+            return [self.trial(0, point, *repetition) for repetition in self.repetitions()]
+
+        for _ in range(DRAWS - 1):
+            with suppress(InputError):
+                return drawn()
+        return drawn()
 
     def reference(self) -> Point:
         """What the searched fields are where nobody varies them; empty where that makes no config."""
