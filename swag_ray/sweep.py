@@ -88,7 +88,7 @@ def run_sweep(
     if address is not None:
         check_address(address)
     if sweep.loggers:  # what they lack is told before hours of work, not after the features
-        from swag_ray.cluster.tune import loggers
+        from swag_ray.cluster.listeners import loggers
 
         list(loggers(sweep))
     progress = progress or Progress()

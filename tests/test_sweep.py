@@ -232,13 +232,13 @@ def test_paths_are_meant_from_where_the_sweep_is_called(
 
 def test_early_stopping_goes_by_dataset(base: Config) -> None:
     """Two datasets of one kind and four arms: with one bracket for all, the easier dataset would end the other's."""
-    from swag_ray.cluster.tune import _scheduler
+    from swag_ray.cluster.early_stopping import scheduler as halving
 
     sweep = sweep_of(
         base, datasets={"easy": {"kind": "digit_anatomy"}, "hard": {"kind": "digit_anatomy"}},
         early_stopping={"grace_rounds": 1, "reduction_factor": 2},
     )  # fmt: skip
-    scheduler = _scheduler(sweep)
+    scheduler = halving(sweep)
 
     def decide(name: str, dataset: str, value: float) -> str:
         trial = SimpleNamespace(trial_id=name, config={"dataset": dataset})

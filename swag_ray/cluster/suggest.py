@@ -1,4 +1,6 @@
-"""Model-based search: Optuna suggests points through Ray Tune, every point runs on all datasets and seeds."""
+"""Which trials a sweep runs: those of a list, or of points that Optuna suggests through Ray Tune, every point on all
+datasets and seeds.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,33 @@ from ray.tune.search import Searcher
 
 from swag_ray.errors import InputError
 from swag_ray.search import Distribution
-from swag_ray.sweep_config import Point, SweepConfig
+from swag_ray.sweep_config import Point, SweepConfig, Trial
 
 Report = dict[str, Any]
+
+
+class Listed(Searcher):
+    """Suggests the given trials, one after the other."""
+
+    def __init__(self, jobs: list[Trial]) -> None:
+        super().__init__()
+        self.count = len(jobs)
+        self._left = jobs[::-1]
+
+    def suggest(self, trial_id: str) -> Any:
+        if not self._left:
+            return str(Searcher.FINISHED)
+        job = self._left.pop()
+        return {"trial": job.number, "dataset": job.dataset, "random_seed": job.random_seed, **job.point}
+
+    def on_trial_complete(self, trial_id: str, result: Report | None = None, error: bool = False) -> None:
+        """Nothing to learn."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """A sweep is resumed from its own directory."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """As `save`."""
 
 
 class Suggested(Searcher):

@@ -11,7 +11,7 @@ import json
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +19,15 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.tune.schedulers import FIFOScheduler
-from ray.tune.search import Searcher
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from swag_ray.cluster.capacity import Node, amount_text, cluster_nodes, room
+from swag_ray.cluster.early_stopping import scheduler
 from swag_ray.cluster.leases import LeasedStore, Leases
+from swag_ray.cluster.listeners import TRIES, Tell, loggers
 from swag_ray.cluster.samplers import SamplePool
 from swag_ray.cluster.session import Session
+from swag_ray.cluster.suggest import Listed, Suggested
 from swag_ray.cluster.workers import Workers
 from swag_ray.data.features import FeatureSpec
 from swag_ray.data.folders import Listing
@@ -35,7 +36,6 @@ from swag_ray.stages import Store
 from swag_ray.sweep_config import SweepConfig, Trial, source_key
 from swag_ray.sweep_table import flat_metrics
 
-TRIES = 6  # of a trial whose process or node dies; what it had computed is in the store
 FOLDER = "tune"  # Ray Tune's own files, and TensorBoard's, in the sweep's directory
 Report = dict[str, Any]
 # (trial, store, images, features, workers, told of every round's figures) -> metrics
@@ -96,7 +96,7 @@ def run_trials(
         sweep, work, {key: (ray.put(listing), spec) for key, (listing, spec) in images.items()}, leases, actors, gpus,
     )  # fmt: skip
     group = tune.PlacementGroupFactory([{}, *bundles(actors, gpus)], strategy="STRICT_PACK")
-    searcher = _Listed(jobs) if jobs is not None else _suggested(sweep, history)
+    searcher = Listed(jobs) if jobs is not None else Suggested(sweep, history)
     slots = max(1, min(int(session.cpus) // actors, session.gpus // actors if gpus else session.cpus))
     environment = {
         "TUNE_MAX_PENDING_TRIALS_PG": str(slots),  # of those that wait, so many ask for nodes that are still to come
@@ -106,12 +106,12 @@ def run_trials(
     }
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
-    tell = _Tell(on_report)
+    tell = Tell(on_report)
     try:
         tune.Tuner(
             tune.with_resources(tune.with_parameters(_trial, shared=shared), group),
             tune_config=tune.TuneConfig(
-                search_alg=searcher, scheduler=_scheduler(sweep), num_samples=searcher.count,
+                search_alg=searcher, scheduler=scheduler(sweep), num_samples=searcher.count,
                 max_concurrent_trials=sweep.concurrent, reuse_actors=sweep.early_stopping is None,
                 trial_dirname_creator=lambda trial: f"{trial.config['trial']:04d}",
                 trial_name_creator=lambda trial: f"{trial.config['trial']:04d}",
@@ -242,137 +242,3 @@ class _TrialWorkers(Workers):
         raise InputError(
             "store: features that were there when the sweep began are gone; `--resume` extracts them again"
         )
-
-
-class _Listed(Searcher):
-    """Suggests the given trials, one after the other."""
-
-    def __init__(self, jobs: list[Trial]) -> None:
-        super().__init__()
-        self.count = len(jobs)
-        self._left = jobs[::-1]
-
-    def suggest(self, trial_id: str) -> Any:
-        if not self._left:
-            return str(Searcher.FINISHED)
-        job = self._left.pop()
-        return {"trial": job.number, "dataset": job.dataset, "random_seed": job.random_seed, **job.point}
-
-    def on_trial_complete(self, trial_id: str, result: Report | None = None, error: bool = False) -> None:
-        """Nothing to learn."""
-
-    def save(self, checkpoint_path: str) -> None:
-        """A sweep is resumed from its own directory."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """As `save`."""
-
-
-def _suggested(sweep: SweepConfig, history: list[Report]) -> Any:
-    from swag_ray.cluster.suggest import Suggested
-
-    return Suggested(sweep, history)
-
-
-def _scheduler(sweep: SweepConfig) -> Any:
-    stopping = sweep.early_stopping
-    if stopping is None:
-        return None
-    from ray.tune.schedulers import AsyncHyperBandScheduler
-
-    def halving() -> Any:
-        return AsyncHyperBandScheduler(
-            time_attr="training_iteration", metric=sweep.metric, mode=sweep.mode, max_t=10**6,
-            grace_period=stopping.grace_rounds + 1, reduction_factor=stopping.reduction_factor,  # row 0 comes first
-        )  # fmt: skip
-
-    return _ByDataset({dataset: halving() for dataset, _ in sweep.repetitions()})
-
-
-def loggers(sweep: SweepConfig) -> Iterator[Any]:
-    """The callbacks that the config names; each needs its own package.
-
-    Raises:
-        InputError: it is not installed, or does not know these arguments.
-    """
-    for name, arguments in sweep.loggers.items():
-        try:
-            if name == "mlflow":
-                from ray.air.integrations.mlflow import MLflowLoggerCallback
-
-                yield MLflowLoggerCallback(**arguments)
-            else:
-                from ray.air.integrations.wandb import WandbLoggerCallback
-
-                yield WandbLoggerCallback(**arguments)
-        except (ImportError, RuntimeError) as error:
-            raise InputError(f"loggers.{name}: `pip install {name}` first ({error})") from error
-        except TypeError as error:
-            raise InputError(f"loggers.{name}: {error}") from error
-
-
-class _ByDataset(FIFOScheduler):
-    """Early stopping within each dataset: figures of two datasets say nothing of one another's arms."""
-
-    def __init__(self, schedulers: dict[str, Any]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._schedulers = schedulers
-
-    def _of(self, trial: Any) -> Any:
-        return self._schedulers[trial.config["dataset"]]
-
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        self._of(trial).on_trial_add(tune_controller, trial)
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: Report) -> str:
-        return str(self._of(trial).on_trial_result(tune_controller, trial, result))
-
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: Report) -> None:
-        self._of(trial).on_trial_complete(tune_controller, trial, result)
-
-    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        self._of(trial).on_trial_error(tune_controller, trial)
-
-    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        self._of(trial).on_trial_remove(tune_controller, trial)
-
-
-_listeners: dict[int, Callable[[Report], None]] = {}  # of this process
-_refusals: dict[int, InputError] = {}  # what a listener refused; Tune would pass it on as a stack's text
-
-
-class _Tell(tune.Callback):
-    """Passes every report on, and the end of a trial that could not report it. Tune pickles it: it holds no
-    listener.
-    """
-
-    def __init__(self, on_report: Callable[[Report], None]) -> None:
-        self._listener = id(self)
-        self._last: dict[str, Report] = {}
-        _listeners[self._listener] = on_report
-
-    def end(self) -> InputError | None:
-        """Forget the listener; what it refused."""
-        _listeners.pop(self._listener, None)
-        return _refusals.pop(self._listener, None)
-
-    def _tell(self, report: Report) -> None:
-        try:
-            _listeners[self._listener](report)
-        except InputError as error:
-            _refusals[self._listener] = error
-            raise
-
-    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Report, **info: Any) -> None:
-        self._last[trial.trial_id] = result
-        self._tell(result)
-
-    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        last = self._last.get(trial.trial_id, {})
-        if last.get("status") == "running":  # the scheduler ended it
-            self._tell(last | {"status": "stopped"})
-
-    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        last = self._last.get(trial.trial_id) or dict(trial.config)
-        reason = (str(trial.get_error() or "").strip().splitlines() or ["its process died"])[-1]
-        self._tell(last | {"status": "failed", "error": f"{reason} ({TRIES} tries)"})
