@@ -134,3 +134,17 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], SmallDisk]]:
     yield make
     for disk in disks:
         disk.unmount()
+
+
+@pytest.fixture
+def one_thread() -> None:
+    """As the actors work: figures that are compared bit for bit depend on it."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One store for all tests of a file that do not count what is computed."""
+    return tmp_path_factory.mktemp("store")

@@ -8,25 +8,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-import torch
 
 from swag_ray.controls import run_controls
 from swag_ray.evaluate import evaluate, figures, round_figures, rounds_table
 from swag_ray.experiment import incremental_loop
 from tests.lab import OFF, config, here, made_up
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 METHODS = ("contrast", "published")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One store for all tests that do not count what is computed."""
-    return tmp_path_factory.mktemp("store")
 
 
 def test_controls_are_the_same_protocol_with_one_thing_changed(tmp_path: Path) -> None:

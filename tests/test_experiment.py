@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from swag_ray.data.features import Rows
 from swag_ray.errors import InputError
@@ -16,19 +15,9 @@ from swag_ray.experiment import Row, Rule, incremental_loop
 from swag_ray.fits import patch_bank_fit
 from tests.lab import OFF, config, here, made_up, reset
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 METHODS = ("contrast", "published")
 ROUNDS = 3
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One store for all tests that do not count what is computed."""
-    return tmp_path_factory.mktemp("store")
 
 
 SETTINGS: dict[str, tuple[str, list[str], dict[str, Any]]] = {

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from swag_ray import published_fits
 from swag_ray.core import calibrate
@@ -17,18 +16,8 @@ from swag_ray.methods import published
 from swag_ray.methods.patch_bank import distances
 from tests.lab import TOP, config, here, made_up
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 METHODS = ("contrast", "published")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One store for all tests that do not count what is computed."""
-    return tmp_path_factory.mktemp("store")
 
 
 @pytest.mark.parametrize("method", METHODS)

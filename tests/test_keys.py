@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-import torch
 
 from swag_ray.data.cohort import build_cohort
 from swag_ray.data.features import Rows
@@ -19,18 +18,8 @@ from swag_ray.experiment import Trajectory, incremental_loop
 from tests.data.images import small_set
 from tests.lab import config, here, made_up, reset
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 METHODS = ("contrast", "published")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One store for the tests that do not count what is computed."""
-    return tmp_path_factory.mktemp("store")
 
 
 @pytest.mark.parametrize("method", METHODS)
