@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from swag_ray.config import load_config
-    from swag_ray.run import run_experiment
+    from swag_ray.run.run import run_experiment
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load_config", "run_experiment"]

@@ -11,12 +11,14 @@ import pytest
 from hypothesis import settings
 
 from swag_ray.config import Config, parse_config
-from tests.commands import Command
-from tests.disks import SmallDisk, mount
+from tests.support.command_line import Command
+from tests.support.small_disk import SmallDisk, mount
 
 # Two busy cores are no reason to fail: pytest-timeout watches the time.
 settings.register_profile("swag-ray", deadline=None)
 settings.load_profile("swag-ray")
+
+pytest_plugins = ["tests.support.s3"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -8,8 +8,8 @@ import re
 import socket
 from contextlib import suppress
 
-from swag_ray.core.deadline import within
 from swag_ray.errors import InputError
+from swag_ray.system.deadline import within
 
 SECONDS = 5.0
 # How every HTTP/2 connection is opened (RFC 9113, 3.4), with the empty SETTINGS frame that a client owes.

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from swag_ray.config_sections import ClusterConfig
+from swag_ray.config.sections import ClusterConfig
 from swag_ray.errors import InputError
 
 Bundle = Mapping[str, float]

@@ -112,7 +112,7 @@ def quiet_ray_data() -> None:
 
 def _actors(asked: int | None, *, local: bool) -> int:
     from swag_ray.cluster.capacity import check_room, cluster_nodes, need
-    from swag_ray.config_sections import ClusterConfig
+    from swag_ray.config.sections import ClusterConfig
 
     nodes = cluster_nodes()
     wanted = need(ClusterConfig(actors=asked), nodes)

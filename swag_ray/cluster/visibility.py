@@ -19,7 +19,7 @@ import pyarrow as pa
 import ray
 
 from swag_ray.errors import InputError
-from swag_ray.stages import Store
+from swag_ray.store.store import Store
 
 SECONDS = 120.0  # a node that starts a worker process takes some, under load many
 

@@ -4,7 +4,7 @@ none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -12,12 +12,15 @@ import numpy as np
 import pyarrow as pa
 import ray
 
-from swag_ray.cluster.bank import MemoryBank
-from swag_ray.cluster.samplers import SamplePool, Work
+from swag_ray.cluster.extraction import extract_shards
+from swag_ray.cluster.memory_bank import MemoryBank
+from swag_ray.cluster.sample_actors import SamplePool, Work
 from swag_ray.cluster.session import Session, constructor_argument, ray_session, take
 from swag_ray.cluster.visibility import check_visible, few
-from swag_ray.data.features import FeatureReader
-from swag_ray.stages import Arrays, Result, fold_arrays
+from swag_ray.features.reader import FeatureReader
+from swag_ray.features.spec import FeatureSpec
+from swag_ray.store.stages import Arrays, Result, fold_arrays
+from swag_ray.store.store import Store
 
 
 class Workers:
@@ -51,13 +54,29 @@ class Workers:
             self._session = self._stack.enter_context(ray_session(**self._options))
         return self._session
 
-    def extraction(self, root: str, images: Sequence[str] | pa.ChunkedArray) -> Session:
-        """The Ray to extract these images' features on, into this store.
+    def extract(
+        self,
+        store: Store,
+        spec: FeatureSpec,
+        images: Sequence[str] | pa.ChunkedArray,
+        missing: dict[str, str],
+        size: int,
+    ) -> Iterator[tuple[int, int, float]]:
+        """Extracts the features of missing images into this store.
+
+        Args:
+            images: paths of the dataset, of which every node is asked to see a few.
+            missing: {sha256: path} of the images to extract.
+            size: images per shard.
+
+        Yields:
+            (actor, images, seconds) of every shard written.
 
         Raises:
-            InputError: some node does not see them.
+            InputError: some node does not see store or images, or an image changed after it was listed.
         """
-        return self.session_seeing(root, images)
+        session = self.session_seeing(store.root, images)
+        yield from extract_shards(store, spec, missing, size, session)
 
     def session_seeing(self, root: str, images: Sequence[str] | pa.ChunkedArray = ()) -> Session:
         """The Ray to work on, once every node of it was found to see this store, and images that will be read there.

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from functools import partial
 
 from swag_ray.cluster.capacity import Node, local_defaults, local_node
-from swag_ray.config import ClusterConfig, Config
+from swag_ray.config import Config
+from swag_ray.config.sections import ClusterConfig
 from swag_ray.doctor.finding import Finding, size
 from swag_ray.doctor.machine import Machine, disk, read_machine, temporary_folder
 from swag_ray.doctor.software import faiss_build, packages, torch_gpus, weights
@@ -33,8 +34,8 @@ def examine(*configs: Config, address: str | None = None) -> Iterator[Finding]:
     if missing:
         return  # what follows imports them
     # Only now: these load numpy, pyarrow and Ray.
-    from swag_ray.doctor.ray_side import cluster, every_node, local_ray, token
-    from swag_ray.doctor.storage import store
+    from swag_ray.doctor.cluster import cluster, every_node, local_ray, token
+    from swag_ray.doctor.store import store
 
     first = configs[0] if configs else None
     yield from store(first.store if first else str(Config.model_fields["store"].default), needed=first is not None)
@@ -53,7 +54,7 @@ def examine(*configs: Config, address: str | None = None) -> Iterator[Finding]:
     yield faiss_build(gpus)
     if first is None:
         return
-    from swag_ray.doctor.needs import needs
+    from swag_ray.doctor.requirements import needs
 
     if address is None:
         cpus, default = local_defaults()

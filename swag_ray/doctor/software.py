@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
-from swag_ray.core.weights import BUNDLED, hub_answers
 from swag_ray.doctor.finding import Finding, size
+from swag_ray.features.weights import BUNDLED, hub_answers
 
 PACKAGES = ("ray", "torch", "torchvision", "timm", "scikit-learn", "numpy", "scipy", "pyarrow")
 FAISS = ("faiss-gpu", "faiss-cpu")

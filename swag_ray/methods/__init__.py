@@ -1,1 +1,1 @@
-"""What one fold's model is and how it scores a batch: plain functions that run in a sample actor or in this process."""
+"""The methods: what fit n of an experiment is. A fit trains one model per fold and scores every image."""

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from swag_ray.cluster.samplers import SamplePool
+from swag_ray.cluster.sample_actors import SamplePool
 from swag_ray.cluster.session import Session, ray_session
-from swag_ray.fits import bank_settings, patch_bank_fit
-from swag_ray.methods.patch_bank import score_bank
-from swag_ray.methods.tasks import ALL_FOLDS, ScoreTask, score_tasks
+from swag_ray.methods.bank_fit import patch_bank_fit
+from swag_ray.methods.settings import bank_settings
+from swag_ray.models.fold_bank import score_bank
+from swag_ray.models.tasks import ALL_FOLDS, ScoreTask, score_tasks
 from tests.benchmarks.material import described, identical, laboratory, start_actors
 from tests.benchmarks.measure import Bench, Goal, Row, Skip
 

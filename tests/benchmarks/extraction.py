@@ -7,15 +7,18 @@ import json
 import os
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from swag_ray.cluster import features
-from swag_ray.cluster.features import ShardExtractor, feature_set
+from swag_ray.cluster import extraction
+from swag_ray.cluster.extraction import ShardExtractor
 from swag_ray.cluster.session import Session, ray_session
-from swag_ray.data.features import FeatureSpec
-from swag_ray.prepare import feature_spec
-from swag_ray.stages import Store
+from swag_ray.experiment.source import feature_spec
+from swag_ray.features.index import feature_set
+from swag_ray.features.spec import FeatureSpec
+from swag_ray.progress import Progress
+from swag_ray.store.store import Store
 from tests.benchmarks.bare_loop import USUAL_BATCH, BareLoop
 from tests.benchmarks.material import config, images
 from tests.benchmarks.measure import Bench, Goal, Row
@@ -81,11 +84,13 @@ def _pipeline(
     """
     root.mkdir()
     plain, started = ShardExtractor, time.time()
-    features.ShardExtractor = Watched  # type: ignore[misc]
+    extraction.ShardExtractor = Watched  # type: ignore[misc]
     try:
-        feature_set(Store(root), spec, paths, digests, lambda: session)
+        store = Store(root)
+        extract = partial(extraction.extract_shards, store, spec, session=session)
+        feature_set(store, spec, paths, digests, extract, Progress())
     finally:
-        features.ShardExtractor = plain  # type: ignore[misc]
+        extraction.ShardExtractor = plain  # type: ignore[misc]
     diaries = [[float(line) for line in file.read_text().split()] for file in root.glob("diary-*.jsonl")]
     ready, end = [diary[0] for diary in diaries], max(diary[-1] for diary in diaries)
     shutil.rmtree(root)

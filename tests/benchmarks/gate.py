@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 
 from swag_ray.core import calibrate, gate
 from swag_ray.core.seeding import numpy_generator
-from swag_ray.fits import Fit, Lab, log_u_z, score_images
-from swag_ray.methods import published
-from swag_ray.published_fits import pool_uncertainty, published_fit, published_settings
+from swag_ray.methods.fit import Fit, Lab, log_u_z
+from swag_ray.methods.folds import score_images
+from swag_ray.methods.published_fit import pool_uncertainty, published_fit
+from swag_ray.methods.settings import published_settings
+from swag_ray.models import fold_adapter as published
 from tests.benchmarks.material import config, described, in_process, laboratory, record_nobody
 from tests.benchmarks.measure import Bench, Goal, Row
 from tests.benchmarks.naive import brute_force_gate

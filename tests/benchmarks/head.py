@@ -8,8 +8,9 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from swag_ray.core.head import Scaler
-from swag_ray.experiment import Rule, decide
-from swag_ray.fits import contrast_fit, patch_bank_fit
+from swag_ray.experiment.decide import Rule, decide
+from swag_ray.methods.bank_fit import patch_bank_fit
+from swag_ray.methods.contrast_fit import contrast_fit
 from tests.benchmarks.material import described, in_process, laboratory
 from tests.benchmarks.measure import Bench, Row, Skip, interleaved
 from tests.benchmarks.naive import logistic_regression

@@ -18,15 +18,16 @@ from numpy.typing import NDArray
 from swag_ray.cluster.session import ray_session
 from swag_ray.cluster.workers import Workers
 from swag_ray.config import Config, load_config
-from swag_ray.data.cohort import Audit
-from swag_ray.data.features import FeatureReader, Rows
-from swag_ray.fits import Lab
-from swag_ray.methods.patch_bank import join, standardisation, standardise
-from swag_ray.prepare import Source, look, prepare
+from swag_ray.experiment.prepare import prepare
+from swag_ray.experiment.source import Source, look
+from swag_ray.features.reader import FeatureReader, Rows
+from swag_ray.images.audit import Audit
+from swag_ray.methods.fit import Lab
+from swag_ray.models.fold_bank import join, standardisation, standardise
 from swag_ray.progress import Progress
-from swag_ray.stages import Result
+from swag_ray.store.stages import Result
 from tests.benchmarks.measure import REPOSITORY, Bench
-from tests.lab import Here
+from tests.support.made_up_experiment import Here
 
 # The workload of the published script: train NORMAL and PNEUMONIA, test NORMAL and PNEUMONIA (the folders' own ratio).
 WORKLOAD = {("train", "NORMAL"): 134, ("train", "PNEUMONIA"): 134, ("test", "NORMAL"): 45, ("test", "PNEUMONIA"): 75}

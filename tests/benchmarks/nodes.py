@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from swag_ray.run import run_experiment
+from swag_ray.run.run import run_experiment
 from tests.benchmarks.material import config, described, own_store
 from tests.benchmarks.measure import Bench, Row, Skip
-from tests.nodes import emulated
+from tests.support.ray_nodes import emulated
 
 NODES = (1, 2, 4)
 ACTORS = 4  # in all, on any number of nodes

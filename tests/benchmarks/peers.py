@@ -22,8 +22,9 @@ import pyarrow as pa
 from swag_ray.cluster.workers import Workers
 from swag_ray.config import load_config
 from swag_ray.core.metrics import roc_auc
-from swag_ray.fits import patch_bank_fit
-from swag_ray.prepare import look, prepare
+from swag_ray.experiment.prepare import prepare
+from swag_ray.experiment.source import look
+from swag_ray.methods.bank_fit import patch_bank_fit
 from swag_ray.progress import Progress
 from tests.benchmarks.measure import REPOSITORY, Bench, Goal, Row, Skip
 

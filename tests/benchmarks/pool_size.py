@@ -1,5 +1,5 @@
 """Pools of 5,000, 20,000 and 100,000 images: peak memory of the driver and of the actors, and the time; and what
-`clusters/scaling.py` reckons with: bytes on disk, and who works how long.
+`tests/benchmarks/scaling` reckons with: bytes on disk, and who works how long.
 
     python -m tests.benchmarks.pool_size SHARED STORE IMAGES    one loop on a pool of so many, in this process
     python -m tests.benchmarks.pool_size --list FOLDER          list the image files of a folder, in this process
@@ -23,27 +23,28 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
 
-from swag_ray.cluster.features import LARGE_SHARD, MANY, SHARD, feature_set
 from swag_ray.cluster.workers import Workers
 from swag_ray.config import Config
-from swag_ray.core.allocator import give_back_freed_memory
-from swag_ray.data.cohort import build_cohort
-from swag_ray.data.features import FeatureSpec, Patches, shard_table
-from swag_ray.data.folders import list_folder
-from swag_ray.data.shards import write_shard
-from swag_ray.data.split import make_split
-from swag_ray.experiment import incremental_loop
-from swag_ray.fits import Lab
+from swag_ray.experiment.loop import incremental_loop
+from swag_ray.features.cohort import build_cohort
+from swag_ray.features.index import LARGE_SHARD, MANY, SHARD, feature_set
+from swag_ray.features.reader import Patches
+from swag_ray.features.shards import shard_table, write_shard
+from swag_ray.features.spec import FeatureSpec
+from swag_ray.images.folders import list_folder
+from swag_ray.images.split import make_split
+from swag_ray.methods.fit import Lab
 from swag_ray.progress import Progress
-from swag_ray.stages import Store
+from swag_ray.store.store import Store
+from swag_ray.system.allocator import give_back_freed_memory
 from tests.benchmarks.material import config, in_process, start_actors
 from tests.benchmarks.measure import REPOSITORY, Bench, Goal, Row, Skip
-from tests.processes import descendants
+from tests.support.processes import descendants
 
 SPEC = FeatureSpec("mixed", "none", "none", 256, (8, 16, 32), 8)  # names the store; nobody extracts with it
 SEEDS, TESTS, SOURCE = 400, 200, 2_000
@@ -208,6 +209,10 @@ def make_store(root: Path, source: Patches, trusted: int, size: int) -> None:
         write_shard(store, store.path("features", SPEC.fingerprint, f"{start // shard:05d}.parquet"), table)
 
 
+def _nobody(missing: dict[str, str], size: int) -> NoReturn:
+    raise AssertionError("all features are there")
+
+
 def _names(start: int, number: int) -> list[str]:
     return [f"{i:064x}" for i in range(start, start + number)]
 
@@ -244,9 +249,9 @@ def run_loop(settings: Config, root: Path, size: int) -> dict[str, Any]:
     with Workers() as workers:
         began = time.perf_counter()
         # All there: found, indexed, and looked up.
-        features = feature_set(store, SPEC, table.column("path"), table.column("sha256"), workers.session)
+        features = feature_set(store, SPEC, table.column("path"), table.column("sha256"), _nobody, Progress())
         give_back_freed_memory()
-        cohort, _ = build_cohort(table, cut, features.rows, settings.split.folds, features.fingerprint)
+        cohort = build_cohort(table, cut, features.rows, settings.split.folds, features.fingerprint)
         workers.attach(store.root, features.fingerprint, features.shards, cohort.seeds)
         del table, cut, features
         give_back_freed_memory()

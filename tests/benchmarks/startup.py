@@ -36,7 +36,7 @@ def measure(bench: Bench) -> list[Row]:
 
 
 def _ray(bench: Bench) -> list[Row]:
-    from swag_ray.cluster.samplers import SamplePool
+    from swag_ray.cluster.sample_actors import SamplePool
     from swag_ray.cluster.session import ray_session
     from tests.benchmarks.material import start_actors
 

@@ -19,10 +19,11 @@ import pyarrow.parquet as pq
 
 from swag_ray import config as cfg
 from swag_ray.cluster.workers import Workers
-from swag_ray.prepare import look, prepare
+from swag_ray.config.sweep import Trial, load_sweep, source_key
+from swag_ray.experiment.prepare import prepare
+from swag_ray.experiment.source import look
 from swag_ray.progress import Progress
-from swag_ray.sweep_config import Trial, load_sweep, source_key
-from swag_ray.sweep_table import FIRST, flat_metrics, table
+from swag_ray.record.trials_table import FIRST, flat_metrics, table
 from tests.benchmarks.measure import REPOSITORY, Bench, Goal, Row, Skip
 
 CONFIG = REPOSITORY / "configs" / "ablation_small.yaml"

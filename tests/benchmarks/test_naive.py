@@ -17,7 +17,7 @@ from swag_ray.core.coreset import integer_rows, k_center
 from swag_ray.core.gate import GateSettings, decide, initial_state
 from swag_ray.core.knn import Index
 from swag_ray.core.seeding import numpy_generator
-from swag_ray.data.features import extract
+from swag_ray.features.extract import extract
 from tests.benchmarks import bare_loop, pool_size, sweep
 from tests.benchmarks.__main__ import FAMILIES, LEFT_OUT
 from tests.benchmarks.measure import REPOSITORY, Goal, Row, interleaved
@@ -75,7 +75,7 @@ def test_scikit_learn_solves_the_objective_of_the_head() -> None:
 @pytest.mark.data
 def test_the_bare_loop_gives_the_pipelines_features(xray_root: Path) -> None:
     """Within the rounding of float16: the pipeline may fuse layers or order its sums otherwise."""
-    from swag_ray.core.backbone import build_backbone
+    from swag_ray.features.backbone import build_backbone
 
     paths = [str(path) for path in sorted((xray_root / "test" / "NORMAL").iterdir())[:3]]
     theirs = bare_loop.features(bare_loop.build(), paths)
@@ -91,7 +91,7 @@ def test_the_mixed_store_is_a_store_of_the_project(tmp_path: Path) -> None:
     source = {8: np.ones((4, 64, 5), np.float16), 16: np.ones((4, 64, 7), np.float16)}
     pool_size.make_store(tmp_path, source, 2, 40)
     count, shard = pool_size.sizes_of(40)
-    from swag_ray.data.features import FeatureReader, Rows
+    from swag_ray.features.reader import FeatureReader, Rows
 
     shards = sorted(path.name for path in (tmp_path / "features" / pool_size.SPEC.fingerprint).iterdir())
     reader = FeatureReader(str(tmp_path), pool_size.SPEC.fingerprint, shards)

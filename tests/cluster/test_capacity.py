@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from swag_ray.cluster.capacity import Bundle, Node, check_room, cluster_nodes, local_defaults, need, room
 from swag_ray.cluster.session import ray_session
-from swag_ray.config import ClusterConfig
+from swag_ray.config.sections import ClusterConfig
 from swag_ray.errors import InputError
-from tests.nodes import emulated
+from tests.support.ray_nodes import emulated
 
 CPU: Bundle = {"CPU": 1}
 WITH_GPU: Bundle = {"CPU": 1, "GPU": 1}

@@ -17,14 +17,14 @@ import pytest
 from swag_ray.cluster.visibility import few
 from swag_ray.config import to_yaml
 from tests.conftest import tiny_config
-from tests.processes import descendants, kill, wait_until_gone
+from tests.support.processes import descendants, kill, wait_until_gone
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster]
 
 # In processes of their own: this one may hold a Ray already, and a cluster decides how a process shows its token.
 CLUSTER = """
 import sys
-from tests.nodes import emulated
+from tests.support.ray_nodes import emulated
 with emulated(1) as cluster:
     print(cluster.address, flush=True)
     sys.stdin.read()

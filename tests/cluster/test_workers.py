@@ -14,8 +14,8 @@ import ray
 import torch
 
 from swag_ray.cluster.workers import Workers
-from swag_ray.experiment import Row, Trajectory, incremental_loop
-from tests.lab import config, made_up, reset
+from swag_ray.experiment.loop import Row, Trajectory, incremental_loop
+from tests.support.made_up_experiment import config, made_up, reset
 
 pytestmark = pytest.mark.ray
 LOOPS = (config("rounds=2"), config("rounds=2", method="published"))

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from swag_ray.core import head, swag
-from swag_ray.core.head import HeadSettings, Scaler, fit_head, pool_features
+from swag_ray.core.head import HeadSettings, Scaler, fit_head
+from swag_ray.core.pooling import pool_features
 from swag_ray.errors import InputError
 
 SETTINGS = HeadSettings(learning_rate=1e-3)

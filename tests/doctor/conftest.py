@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from swag_ray.config import Config
-from tests.data.images import small_set
+from tests.support.images import small_set
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ import yaml
 
 from swag_ray.config import Config, resolved, to_yaml
 from swag_ray.doctor import examine
-from tests.commands import Command
-from tests.nodes import emulated
+from tests.support.command_line import Command
+from tests.support.ray_nodes import emulated
 
 Folder = Callable[..., Config]
 PROGRAM = [sys.executable, "-m", "swag_ray.cli", "doctor"]

@@ -1,0 +1,298 @@
+"""The command line: parse, call, print. What a command does is in the module it calls; heavy imports happen there."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from swag_ray.errors import InputError
+
+if TYPE_CHECKING:
+    from swag_ray.config import Config
+from swag_ray.cli.exit import as_one_line, flushed, interruptible, usage_error
+
+app = typer.Typer(
+    name="swag-ray", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Incremental anomaly detection on medical images: few normals, a large unlabelled pool, no anomaly labels.",
+)  # fmt: skip
+
+config_app = typer.Typer(no_args_is_help=True, help="Show what a config resolves to, or every field there is.")
+
+datasets_app = typer.Typer(no_args_is_help=True, help="Look at a dataset before running on it.")
+
+store_app = typer.Typer(no_args_is_help=True, help="List or prune what the store keeps.")
+
+app.add_typer(config_app, name="config")
+
+app.add_typer(datasets_app, name="datasets")
+
+app.add_typer(store_app, name="store")
+
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a config field; repeatable.")]
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+
+
+def main() -> NoReturn:
+    """Entry point: exit codes 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    try:
+        code = app(standalone_mode=False) or 0  # Typer hands an interruption on as the code 130
+    except InputError as error:
+        print(f"swag-ray: {as_one_line(error)}", file=sys.stderr)
+        code = 2
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    except Exception as error:
+        code = usage_error(error)
+    if code == 130:
+        print("swag-ray: interrupted; the same command goes on from the last complete stage", file=sys.stderr)
+    sys.exit(flushed(int(code)))
+
+
+@contextmanager
+def _config_file(
+    command: str, config: str | None, out: str | None, resume: str | None
+) -> Iterator[tuple[str, str | None]]:
+    """The config to read and where to write, from CONFIG and --out or from --resume."""
+    if (config is None) == (resume is None):
+        raise InputError(f"{command}: give either a CONFIG or --resume DIR")
+    if resume is None:
+        yield str(config), out
+        return
+    if out is not None and out.rstrip("/") != resume.rstrip("/"):
+        raise InputError(f"{command}: --resume DIR already says where; leave --out away")
+    from swag_ray.record.remote import fetched
+
+    name = {"run": "config.yaml", "sweep": "sweep.yaml"}[command]
+    with fetched(resume, "--resume", name) as folder:
+        if not (folder / name).is_file():
+            raise InputError(f"--resume: '{resume}' holds no {command} (no {name})")
+        yield str(folder / name), resume
+
+
+@app.command()
+def run(
+    config: Annotated[
+        str | None, typer.Argument(metavar="[CONFIG]", help="YAML config; not needed with --resume.")
+    ] = None,
+    set_: Set = None,
+    out: Annotated[str | None, typer.Option(help="Run directory or s3:// address (default: runs/NAME).")] = None,
+    resume: Annotated[str | None, typer.Option(help="Go on with the run in this directory.")] = None,
+    address: Annotated[str | None, typer.Option(help="Join a running Ray cluster: `auto` or HOST:PORT.")] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Write where the time went; the report shows it.")] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run the whole incremental experiment of a config, or go on with one."""
+    from swag_ray.cli.screen import shown
+    from swag_ray.config import load_config
+
+    with _config_file("run", config, out, resume) as (file, out):
+        loaded = load_config(file, set_ or [])
+    with shown(quiet=quiet or as_json) as screen, interruptible(screen.progress):
+        from swag_ray.run.run import run_experiment
+
+        screen.header(loaded)
+        done = run_experiment(
+            loaded, out, address=address, profile=profile, progress=screen.progress, on_round=screen.round
+        )
+        screen.summary(done)
+    if as_json:
+        print(json.dumps(done.metrics))
+
+
+@app.command()
+def sweep(
+    config: Annotated[
+        str | None, typer.Argument(metavar="[CONFIG]", help="Sweep's YAML; not needed with --resume.")
+    ] = None,
+    set_: Set = None,
+    out: Annotated[str | None, typer.Option(help="Sweep directory (default: sweeps/NAME).")] = None,
+    resume: Annotated[str | None, typer.Option(help="Go on with the sweep in this directory.")] = None,
+    address: Annotated[str | None, typer.Option(help="Join a running Ray cluster: `auto` or HOST:PORT.")] = None,
+    wait: Annotated[float, typer.Option(help="Minutes to ask and wait for a node that holds a trial.")] = 0.0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run many trials around one config, over datasets and seeds, or go on with them."""
+    from swag_ray.cli.screen import shown
+    from swag_ray.config.sweep import load_sweep
+
+    with _config_file("sweep", config, out, resume) as (file, out):
+        loaded = load_sweep(file, set_ or [])
+    with shown(quiet=quiet or as_json) as screen, interruptible(screen.progress):
+        from swag_ray.cli.sweep_screen import SweepScreen
+        from swag_ray.sweep.sweep import run_sweep
+
+        with SweepScreen(screen.console, loaded) as live:
+            done = run_sweep(
+                loaded, out, address=address, wait=60 * wait, progress=live.progress, on_report=live.report
+            )
+        live.summary(done)
+    if as_json:
+        print(json.dumps(done.table.to_pylist()))
+    if done.count("failed"):
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    run_dir: Annotated[str, typer.Argument(metavar="RUN", help="Run directory or its s3:// address.")],
+) -> None:
+    """Write report.html of a run directory again."""
+    from swag_ray.report.run.page import report_again
+
+    print(report_again(run_dir))
+
+
+@app.command()
+def score(
+    run_dir: Annotated[
+        str, typer.Argument(metavar="RUN", help="Run directory, or a copy of its detector/ folder; a path or s3://.")
+    ],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of them.")],
+    out: Annotated[Path, typer.Option(help="Result file: .csv, .json or .parquet.")],
+    quiet: Quiet = False,
+) -> None:
+    """Score new images with a run's detector, in this process."""
+    from swag_ray.score.score import score_to_file
+
+    counts = score_to_file(run_dir, images, out)
+    for line in counts.unreadable:
+        print(f"swag-ray: skipped {line}", file=sys.stderr)
+    if not quiet:
+        print(f"{counts.scored} images scored, {counts.flagged} flagged (p <= {counts.rate:g}), written to {out}")
+
+
+@datasets_app.command("check")
+def datasets_check(
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="Folder that holds train and test.")],
+    normal: Annotated[
+        str | None, typer.Option(help="Folder name of the normal class; default: the one called NORMAL.")
+    ] = None,
+    anomaly: Annotated[
+        list[str] | None, typer.Option(help="Folder name of an anomalous class; default: all others.")
+    ] = None,
+    group: Annotated[str | None, typer.Option(help="Regular expression whose first group names the patient.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a dataset folder holds, and what of it would trip a run."""
+    from dataclasses import asdict
+
+    from swag_ray.cli.tables import show_check
+    from swag_ray.images.check import describe, guess_classes
+    from swag_ray.images.folders import list_folder
+
+    if normal is None or not anomaly:
+        guessed_normal, guessed_anomalies = guess_classes(root)
+        normal, anomaly = normal or guessed_normal, anomaly or guessed_anomalies
+    listing = list_folder(root, normal=normal, anomaly=anomaly, group=group)
+    found = describe(listing, seed_fraction=0.3, folds=5)
+    print(json.dumps(asdict(found), default=str)) if as_json else show_check(found)
+
+
+@app.command()
+def doctor(
+    config: Annotated[str | None, typer.Argument(metavar="[CONFIG]", help="Config of a run or sweep to check.")] = None,
+    set_: Set = None,
+    address: Annotated[
+        str | None, typer.Option(help="Look at a running Ray cluster: `auto` or HOST:PORT; default: this machine.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what this machine or cluster has, what a config needs of it, and what would not fit."""
+    from swag_ray.cli.screen import shown
+    from swag_ray.cli.tables import show_finding
+
+    if set_ and config is None:
+        raise InputError("doctor: --set changes a CONFIG; give one")
+    loaded = _run_configs(config, set_ or []) if config is not None else []
+    with shown(quiet=as_json) as screen:
+        from swag_ray.doctor import examine
+
+        found = []
+        for finding in examine(*loaded, address=address):
+            found.append(finding)
+            show_finding(screen.console, finding)
+    wrong = [finding for finding in found if finding.state == "problem"]
+    if as_json:
+        print(json.dumps({"findings": [finding.plain() for finding in found], "problems": len(wrong)}))
+    if not wrong:
+        return
+    more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+    line = f"doctor: {wrong[0].text}{more}; " + (wrong[0].advice or "see above")
+    if loaded or address is not None:
+        raise InputError(line)  # what was asked for does not go with what is here
+    print(f"swag-ray: {line}", file=sys.stderr)
+    raise typer.Exit(1)
+
+
+def _run_configs(path: str, overrides: list[str]) -> list[Config]:
+    """A run's config, or of a sweep a trial's on each dataset."""
+    from swag_ray.config import load_config
+    from swag_ray.config.text import read_yaml
+
+    if "base" not in read_yaml(path):
+        return [load_config(path, overrides)]
+    from swag_ray.config.sweep import load_examples  # imports what the doctor may find missing
+
+    return load_examples(path, overrides)
+
+
+@config_app.command("show")
+def config_show(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="YAML config.")],
+    set_: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the resolved config: every field that the run would read."""
+    from swag_ray.config import load_config, resolved, to_yaml
+
+    loaded = load_config(config, set_ or [])
+    print(json.dumps(resolved(loaded)) if as_json else to_yaml(loaded), end="" if not as_json else "\n")
+
+
+@config_app.command("schema")
+def config_schema() -> None:
+    """Print the JSON schema of the config: every field with its range, default and meaning."""
+    from swag_ray.config import schema
+
+    print(json.dumps(schema(), indent=2))
+
+
+StoreOption = Annotated[str, typer.Option("--store", help="Path or s3:// address.")]
+
+
+@store_app.command("list")
+def store_list(store: StoreOption = "~/.cache/swag-ray", as_json: AsJson = False) -> None:
+    """List what the store keeps, by kind: entries and size."""
+    from swag_ray.cli.tables import show_store
+    from swag_ray.store.pruning import contents
+    from swag_ray.store.store import Store
+
+    found = contents(Store(store))
+    print(json.dumps(found)) if as_json else show_store(store, found)
+
+
+@store_app.command("prune")
+def store_prune(
+    store: StoreOption = "~/.cache/swag-ray",
+    older_than: Annotated[float, typer.Option(help="Days since an entry was written.")] = 30.0,
+    features: Annotated[bool, typer.Option("--features", help="Remove feature shards too, not only stages.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove; without it only say what would go.")] = False,
+) -> None:
+    """Remove old stages (and with --features old feature shards). Whatever is needed again is computed again."""
+    from swag_ray.store.pruning import prune
+    from swag_ray.store.store import Store
+
+    removed = prune(Store(store), days=older_than, features=features, remove=yes)
+    verb = "removed" if yes else "would remove (add --yes)"
+    print(f"{verb}: {removed['entries']} entries, {removed['bytes'] / 1e6:.1f} MB")

@@ -1,0 +1,58 @@
+"""How a command ends: exit codes, complaints in one line, interruptions."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from swag_ray.progress import Progress
+
+
+def usage_error(error: Exception) -> int:
+    """A wrong command line is bad input; anything else is our fault and keeps its traceback."""
+    # Newer Typers have a copy of click inside: what a complaint offers tells it, not its class.
+    complaint = getattr(error, "format_message", None)
+    if complaint is None:
+        raise error
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(complaint(), end="", file=sys.stderr)  # with rich, the help is printed already
+    else:
+        command = context.command_path if context is not None else "swag-ray"
+        print(f"swag-ray: {as_one_line(complaint())} (see `{command} --help`)", file=sys.stderr)
+    return 2
+
+
+def as_one_line(message: object) -> str:
+    """One line, whatever other libraries put into a reason."""
+    return " ".join(str(message).split())
+
+
+def flushed(code: int) -> int:
+    """The exit code; a reader of our output that went away (`| head`) is no failure."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
+
+
+@contextmanager
+def interruptible(progress: Progress) -> Iterator[None]:
+    """A scheduler's kill ends as cleanly as Ctrl-C; both are remembered for the next phase."""
+    asked: list[int] = []
+
+    def interrupt(number: int, _: Any) -> NoReturn:
+        asked.append(number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
+    progress.interrupted = lambda: bool(asked)
+    yield

@@ -1,0 +1,1 @@
+"""Trials of a sweep on Ray Tune. Start at `trials`."""

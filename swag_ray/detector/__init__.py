@@ -1,0 +1,8 @@
+"""The detector that a run leaves: the K fold models as one thing that scores images, and its bundle on disk."""
+
+from __future__ import annotations
+
+from swag_ray.detector.bundle import load_backbone, load_detector, save_detector
+from swag_ray.detector.detector import Detector, score_maps
+
+__all__ = ["Detector", "load_backbone", "load_detector", "save_detector", "score_maps"]

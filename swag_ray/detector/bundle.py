@@ -1,0 +1,142 @@
+"""Saves and loads a detector bundle: a folder that can be copied anywhere. Nothing in it is unpickled.
+
+detector/detector.json        what it is
+detector/arrays.npz           fold models, banks, the seeds' scores that p-values are counted against
+detector/backbone.safetensors weights and normalisation of the frozen backbone
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import zipfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from swag_ray.core.head import HeadSettings
+from swag_ray.errors import InputError
+from swag_ray.features.spec import FeatureSpec
+from swag_ray.models.fold_bank import BankSettings
+from swag_ray.models.fold_head import ContrastSettings
+from swag_ray.store.stages import Arrays, fold_arrays
+
+if TYPE_CHECKING:
+    from swag_ray.features.backbone import Backbone
+from swag_ray.detector.detector import Detector
+
+FORMAT = 1
+
+RECORD, ARRAYS, BACKBONE = "detector.json", "arrays.npz", "backbone.safetensors"
+
+
+def save_detector(detector: Detector, weights: Arrays, folder: Path) -> None:
+    """Write the bundle with its backbone's tensors; the folder appears complete or not at all."""
+    from safetensors.numpy import save
+
+    arrays = {"seed_s": detector.seed_s, "seed_fold": detector.seed_fold}
+    arrays |= {f"fold{k}.model.{n}": a for k, fold in enumerate(detector.models) for n, a in fold.items()}
+    if detector.banks is not detector.models:
+        arrays |= {f"fold{k}.bank.{n}": a for k, fold in enumerate(detector.banks) for n, a in fold.items()}
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    files = {ARRAYS: buffer.getvalue(), BACKBONE: save(weights)}
+    record = {
+        "format": FORMAT, "name": detector.name, "score_used": detector.score_used, "rate": detector.rate,
+        "spec": asdict(detector.spec), "bank": asdict(detector.bank),
+        "head": asdict(detector.head) if detector.head else None,
+        "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+    }  # fmt: skip
+    temporary = folder.with_name(folder.name + ".tmp")
+    try:
+        temporary.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            (temporary / name).write_bytes(data)
+        (temporary / RECORD).write_text(json.dumps(record, indent=2))
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    except OSError:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def load_detector(folder: Path) -> Detector:
+    """Read a bundle; its backbone is read by `load_backbone`.
+
+    Raises:
+        InputError: not a bundle, damaged, or of another format.
+    """
+    record = _record(folder)
+    data = _whole(folder, record, ARRAYS)
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as loaded:
+            arrays = {name: loaded[name] for name in loaded.files}
+        flat = {name: a for name, a in arrays.items() if name.startswith("fold")}
+        folds = fold_arrays(flat, int(arrays["seed_fold"].max()) + 1)
+        models = tuple(_part(fold, "model.") for fold in folds)
+        banks = tuple(_part(fold, "bank.") for fold in folds)
+        spec = record["spec"] | {"strides": tuple(record["spec"]["strides"])}
+        bank = record["bank"] | {"strides": tuple(record["bank"]["strides"])}
+        h = record["head"]
+        if h is not None:
+            h = ContrastSettings(**h | {"strides": tuple(h["strides"]), "fit": HeadSettings(**h["fit"])})
+        return Detector(
+            name=record["name"], score_used=record["score_used"], rate=record["rate"],
+            spec=FeatureSpec(**spec), bank=BankSettings(**bank), head=h,
+            seed_s=arrays["seed_s"], seed_fold=arrays["seed_fold"],
+            models=models, banks=banks if banks[0] else models,
+        )  # fmt: skip
+    except (ValueError, TypeError, LookupError, zipfile.BadZipFile) as error:
+        raise _damaged(folder, RECORD) from error
+
+
+def load_backbone(folder: Path, spec: FeatureSpec) -> Backbone:
+    """The bundle's frozen backbone: no network, no package of weights. Raises InputError when it is damaged."""
+    from safetensors.numpy import load
+
+    data = _whole(folder, _record(folder), BACKBONE)
+    try:
+        return spec.build(load(data))
+    except (RuntimeError, LookupError) as error:
+        reason = f"does not fit this timm's {spec.backbone} ({str(error).splitlines()[0]})"
+        raise InputError(f"detector: '{folder / BACKBONE}' {reason}; install the timm of the run") from error
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    try:
+        record = json.loads((folder / RECORD).read_text())
+    except OSError as error:
+        raise InputError(
+            f"detector: '{folder}' holds no {RECORD} ({error.strerror}); give a run directory or its detector/"
+        ) from error
+    except ValueError as error:
+        raise _damaged(folder, RECORD) from error
+    if not isinstance(record, dict) or "format" not in record:
+        raise _damaged(folder, RECORD)
+    if record["format"] != FORMAT:
+        raise InputError(f"detector: '{folder}' has format {record['format']}, this version reads {FORMAT}")
+    return record
+
+
+def _whole(folder: Path, record: dict[str, Any], name: str) -> bytes:
+    """The bytes of one file, if they are those that were written."""
+    try:
+        data = (folder / name).read_bytes()
+        if hashlib.sha256(data).hexdigest() != record["sha256"][name]:
+            raise ValueError("checksum")
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise _damaged(folder, name) from error
+    return data
+
+
+def _damaged(folder: Path, name: str) -> InputError:
+    return InputError(f"detector: '{folder / name}' is damaged or missing; copy the bundle again, or run again")
+
+
+def _part(fold: Arrays, prefix: str) -> Arrays:
+    return {name.removeprefix(prefix): a for name, a in fold.items() if name.startswith(prefix)}

@@ -1,0 +1,93 @@
+"""The K fold models as one thing that scores images.
+
+Shapes: n images, P patches, K folds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swag_ray.core import calibrate
+from swag_ray.core.pooling import pool_features
+from swag_ray.core.score import image_score
+from swag_ray.features.reader import FeatureReader, Patches, Rows
+from swag_ray.features.spec import FeatureSpec
+from swag_ray.models import fold_head
+from swag_ray.models.fold_bank import BankSettings, distances
+from swag_ray.models.fold_head import ContrastSettings
+from swag_ray.store.stages import Arrays
+
+
+@dataclass(frozen=True)
+class Detector:
+    """Scores new images as the run's last fit scored its test images.
+
+    Attributes:
+        name: of the run.
+        score_used: `head`, `bank` (with adapter) or `seed_bank`.
+        spec: the features it reads.
+        bank: settings of the patch distance.
+        head: settings of the head; None where no head scores.
+        rate: false-positive rate of `above_threshold`.
+        seed_s, seed_fold: (n,) cross-fitted seed scores and their folds.
+        models: per fold, what gives the score.
+        banks: per fold, what gives the heatmap.
+    """
+
+    name: str
+    score_used: str
+    spec: FeatureSpec
+    bank: BankSettings
+    head: ContrastSettings | None
+    rate: float
+    seed_s: NDArray[np.float64]
+    seed_fold: NDArray[np.int8]
+    models: tuple[Arrays, ...]
+    banks: tuple[Arrays, ...]
+
+    def scores(self, patches: Patches) -> NDArray[np.float64]:
+        """Scores of every fold, (n, K), of {stride: (n, P, C) float16} features."""
+        if self.score_used == "head":
+            assert self.head is not None
+            pooled = pool_features(patches, self.head.grid)
+            columns = [fold_head.logits(pooled, fold).mean(axis=1, dtype=np.float64) for fold in self.models]
+        else:
+            columns = [image_score(d, self.bank.top_fraction) for d in self._distances(patches, self.models)]
+        return np.stack(columns, axis=1).astype(np.float64)
+
+    def p_values(self, score_nK: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Cross-conformal p-values (n,)."""
+        return calibrate.cross_conformal_p(self.seed_s, self.seed_fold, score_nK)
+
+    def distance_maps(self, patches: Patches) -> NDArray[np.float32]:
+        """Patch distances to the memory banks, mean over the folds: (n, G, G)."""
+        mean_nP = np.mean(self._distances(patches, self.banks), axis=0)
+        return mean_nP.reshape(len(mean_nP), self.spec.grid, self.spec.grid).astype(np.float32)
+
+    def evidence_maps(self, patches: Patches) -> NDArray[np.float32] | None:
+        """Each place's share of the head's logit, mean over the folds: (n, g, g); None without a head."""
+        if self.score_used != "head" or self.head is None:
+            return None
+        grid, channels = self.head.grid, [patches[s].shape[-1] for s in sorted(patches)]
+        pooled = pool_features(patches, grid)
+        maps = [fold_head.evidence(pooled, fold, channels, grid) for fold in self.models]
+        return np.mean(maps, axis=0).astype(np.float32)
+
+    def _distances(self, patches: Patches, folds: tuple[Arrays, ...]) -> list[NDArray[np.float32]]:
+        held = {s: patches[s] for s in self.bank.strides}
+        if self.score_used == "bank":
+            from swag_ray.models import fold_adapter as published  # torch, which no other detector needs
+
+            return [published.distances(held, fold, self.bank) for fold in folds]
+        return [distances(held, fold, self.bank) for fold in folds]
+
+
+def score_maps(reader: FeatureReader, rows: Rows, detector: Detector) -> Arrays:
+    """Maps of these images for the report, as one task: `distance` (n, G, G), and `evidence` where there is a head."""
+    patches = reader.patches(rows, detector.spec.strides)
+    evidence = detector.evidence_maps(patches)
+    maps: Arrays = {"distance": detector.distance_maps(patches)}
+    return maps if evidence is None else maps | {"evidence": evidence}

@@ -1,0 +1,57 @@
+"""The store: where it is, what room is left, what it keeps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from swag_ray.doctor.finding import Finding, State, refused, size
+from swag_ray.doctor.machine import disk
+from swag_ray.errors import InputError
+from swag_ray.store.pruning import contents
+from swag_ray.store.store import Store
+from swag_ray.system.deadline import within
+
+SECONDS = 15.0  # for an s3 store; without a network its library goes on trying for minutes
+
+
+def store(root: str, *, needed: bool) -> Iterator[Finding]:
+    """Where the store is, whether it can be written, what room is left and what it keeps. Does not make one.
+
+    Args:
+        needed: whether a config asks for this store; of the default one without a config, nothing is a problem.
+    """
+    bad: State = "problem" if needed else "note"
+    try:
+        there: list[Finding] = []
+        within(SECONDS, lambda: there.extend(_store(Store(root))))
+        yield from there
+    except InputError as error:
+        yield refused("store", error, bad)
+    except OSError as error:
+        reason = error.strerror or str(error).splitlines()[0]
+        yield Finding("store", bad, f"store: '{root}' cannot be read ({reason})", "mend that or set another `store`")
+
+
+def _store(store: Store) -> Iterator[Finding]:
+    free = ""
+    if store.local:
+        found = disk(store.base)
+        free = f", {size(found.free)} of {size(found.total)} free"
+        if not Path(store.base).exists():
+            if not os.access(found.folder, os.W_OK | os.X_OK):
+                error = PermissionError(13, "Permission denied")
+                raise store.unusable(error)
+            yield Finding("store", "ok", f"'{store.base}' does not exist yet; the first run makes it{free}")
+            return
+    rows = contents(store)
+    store.check_writable()
+    sets = [row for row in rows if row["kind"].startswith("features/")]
+    kept = (
+        f"features: {len(sets)} set{'s' * (len(sets) != 1)}, {size(sum(row['bytes'] for row in sets))}; "
+        f"all: {size(sum(row['bytes'] for row in rows))}"
+    )
+    yield Finding(
+        "store", "ok", f"'{store.base if store.local else store.root}', writable{free}; {kept if rows else 'empty'}"
+    )

@@ -1,0 +1,152 @@
+"""Figures of a finished loop: what it ranks, what it admitted, against what it must be compared. Pure reading of fits
+and labels.
+
+Shapes: N own images (seed and pool), T test images.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from swag_ray.core import calibrate, metrics
+from swag_ray.core.gate import without_second_gate
+from swag_ray.core.seeding import numpy_generator
+from swag_ray.core.shortcuts import shortcut_aucs
+from swag_ray.experiment.loop import Row, Trajectory
+from swag_ray.features.reader import FeatureReader
+from swag_ray.images.audit import Audit
+from swag_ray.methods.fit import Fit, Lab
+
+
+def figures(lab: Lab, audit: Audit, fit: Fit) -> dict[str, Any]:
+    """Ranking and decisions of one detector on the test images, and how its p-values hold on normals."""
+    rate = lab.config.calibration.false_positive_rate
+    cohort, anomaly_T = lab.cohort, audit.anomaly_T
+    p_T = fit.p_T(cohort)
+    normals = int((~anomaly_T).sum())
+    conformal: dict[str, Any] = metrics.at_rate(anomaly_T, p_T, rate) | {
+        "rate_nominal": rate,
+        "rate_test_normals": float((p_T[~anomaly_T] <= rate).mean()),
+        "rate_interval": list(calibrate.rate_interval(rate, len(cohort.seeds), normals)),
+    }
+    pool_normal = np.flatnonzero(~cohort.seed_N & (audit.label_N == 0))
+    if len(pool_normal) and not np.isnan(fit.s_N[pool_normal]).any():
+        conformal["rate_pool_normals"] = float((fit.p_N(cohort)[pool_normal] <= rate).mean())
+    return {
+        "roc_auc": metrics.roc_auc(anomaly_T, fit.s_T),
+        "pr_auc": metrics.pr_auc(anomaly_T, fit.s_T),
+        "youden": metrics.youden(anomaly_T, fit.s_T),
+        "conformal": conformal,
+    }
+
+
+def evaluate(
+    lab: Lab, audit: Audit, trajectory: Trajectory, controls: dict[str, Fit], grown_bank: Fit, reader: FeatureReader
+) -> dict[str, Any]:
+    """All of metrics.json but timing: deterministic, and absent where a label is missing.
+
+    Args:
+        grown_bank: the bank over seed + admitted, for the arm `bank`.
+        reader: for the thumbnails and statistics of the shortcut controls.
+    """
+    last = trajectory.last
+    out: dict[str, Any] = {
+        "baselines": {name: figures(lab, audit, fit) for name, fit in controls.items()},
+        "incremental": figures(lab, audit, last) | {"score_used": last.score_used},
+        "arms": _arms(lab, audit, last, grown_bank),
+        "delta_vs_seed_only": delta(lab, audit, last, trajectory.seed_bank),
+        "rounds": [round_figures(lab, audit, row) for row in trajectory.rows],
+        "totals": totals(audit, trajectory),
+        "shortcuts": shortcuts(lab, audit, reader),
+    }
+    pool = lab.cohort.pool
+    if not np.isnan(audit.label_N[pool]).any():
+        out["contamination"] = {"true": float(audit.anomaly_N[pool].mean())}
+    kinds = sorted(set(audit.kind_T) - {""})
+    if kinds:
+        normal_T = ~audit.anomaly_T
+        out["roc_auc_by_kind"] = {
+            kind: metrics.roc_auc(audit.anomaly_T[on], last.s_T[on])
+            for kind in kinds
+            for on in [normal_T | (audit.kind_T == kind)]
+        }
+    return out
+
+
+def delta(lab: Lab, audit: Audit, fit: Fit, seed_only: Fit) -> dict[str, float]:
+    """ROC-AUC less that of the seed-only bank, paired bootstrap over the test images."""
+    generator = numpy_generator(lab.config.random_seed, "bootstrap")
+    values = metrics.paired_difference(audit.anomaly_T, fit.s_T, seed_only.s_T, generator)
+    return dict(zip(("roc_auc", "low", "high"), values, strict=True))
+
+
+def round_figures(lab: Lab, audit: Audit, row: Row) -> dict[str, Any]:
+    """One row of `rounds`; audit figures are absent where the pool's labels are unknown."""
+    cohort, fit, a = lab.cohort, row.fit, row.decision.arrays
+    pool, known = cohort.pool, not np.isnan(audit.label_N).any()
+    anomaly_N = audit.anomaly_N
+    out: dict[str, Any] = {
+        "round": row.n,
+        "candidates": int(a["candidate"].sum()),
+        "passed_distance": int(a["passed_distance"].sum()),
+        "passed_both": int(a["passed_both"].sum()),
+        "admitted": int(a["admitted"].sum()),
+        "evicted": int(a["evicted"].sum()),
+        "relaxed": row.decision.relaxed,
+        "roc_auc": metrics.roc_auc(audit.anomaly_T, fit.s_T),
+    }
+    if lab.config.method == "contrast":
+        out |= {"head_on": fit.head_on, "rejects": len(row.decision.rejects)}
+    if not known:
+        return out
+    out["admitted_anomalies"] = int((a["admitted"] & anomaly_N).sum())
+    if lab.config.method == "contrast" and len(row.decision.rejects):
+        out["rejects_purity"] = float(anomaly_N[row.decision.rejects].mean())
+    if a["passed_distance"].any():
+        picked = without_second_gate(fit.z_N(cohort), a["passed_distance"], lab.config.gate.budget)
+        out["purity_without_second_gate"] = float((~anomaly_N[picked]).mean())
+    normals = pool[~anomaly_N[pool]]
+    if len(normals):
+        out["ks_seed_vs_pool_normals"] = calibrate.two_sample(fit.s_N[cohort.seeds], fit.s_N[normals])
+    if metrics.has_both_classes(anomaly_N[pool]):
+        out["pool_roc_auc"] = metrics.roc_auc(anomaly_N[pool], fit.s_N[pool])
+    return out
+
+
+def totals(audit: Audit, trajectory: Trajectory) -> dict[str, Any]:
+    """What the loop admitted in all; `admitted` is what is held at the end."""
+    a = trajectory.decision.arrays
+    held, ever = a["held"], a["ever"]
+    out: dict[str, Any] = {
+        "admitted": int(held.sum()),
+        "ever_admitted": int(ever.sum()),
+        "evicted": int((ever & ~held).sum()),
+        "exhausted": trajectory.exhausted,
+        "labels_used": 0,
+    }
+    if not np.isnan(audit.label_N).any():
+        out["admitted_anomalies"] = int((held & audit.anomaly_N).sum())
+        out["ever_admitted_anomalies"] = int((ever & audit.anomaly_N).sum())
+        if held.any():
+            out["purity"] = float((~audit.anomaly_N[held]).mean())
+    return out
+
+
+def shortcuts(lab: Lab, audit: Audit, reader: FeatureReader) -> dict[str, float]:
+    """What trivial properties of the files would score: reported, never used."""
+    cohort, seeds = lab.cohort, lab.cohort.seeds
+    test = reader.statistics(cohort.rows_T, audit.bytes_T)
+    seed = reader.statistics(cohort.rows_N.take(seeds), audit.bytes_N[seeds])
+    return shortcut_aucs(audit.anomaly_T, test, seed)
+
+
+def _arms(lab: Lab, audit: Audit, last: Fit, grown_bank: Fit) -> dict[str, dict[str, float]]:
+    anomaly_T = audit.anomaly_T
+    arms = {"bank": {"roc_auc": metrics.roc_auc(anomaly_T, grown_bank.s_T)}}
+    if last.head_on:
+        fused = (last.z_T(lab.cohort) + grown_bank.z_T(lab.cohort)) / 2
+        arms["head"] = {"roc_auc": metrics.roc_auc(anomaly_T, last.s_T)}
+        arms["fused"] = {"roc_auc": metrics.roc_auc(anomaly_T, fused)}
+    return arms

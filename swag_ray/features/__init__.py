@@ -1,0 +1,1 @@
+"""Frozen features: the backbone, the shards that hold them, and how rows are read back."""

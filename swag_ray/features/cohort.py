@@ -1,0 +1,70 @@
+"""Who is who in one experiment, without a label: trusted seeds, pool, test, and the fold of each.
+
+Shapes: N own images (seed and pool), T test images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from swag_ray.features.reader import Rows
+from swag_ray.images.split import POOL, SEED, TEST, Split
+from swag_ray.store.stages import digest, stage_key
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The images that the method sees. Labels are elsewhere, in `Audit`, and only controls and evaluation read them.
+
+    Attributes:
+        key: stands for all of this in stage keys.
+        id_N, seed_N, fold_N, rows_N: id (an Arrow column: a third of numpy's size), whether trusted, fold and features
+            of the own images, sorted by id.
+        id_T, rows_T: the same of the test images, which every fold scores.
+        folds: K.
+    """
+
+    key: str
+    id_N: pa.ChunkedArray
+    seed_N: NDArray[np.bool_]
+    fold_N: NDArray[np.int8]
+    rows_N: Rows
+    id_T: pa.ChunkedArray
+    rows_T: Rows
+    folds: int
+
+    @property
+    def seeds(self) -> NDArray[np.int64]:
+        """Own rows of the seeds."""
+        return np.flatnonzero(self.seed_N)
+
+    @property
+    def pool(self) -> NDArray[np.int64]:
+        """Own rows of the pool images."""
+        return np.flatnonzero(~self.seed_N)
+
+
+def build_cohort(table: pa.Table, split: Split, rows: Rows, folds: int, fingerprint: str) -> Cohort:
+    """Order the images of a split table into own and test images.
+
+    Args:
+        table: readable images, sorted by id.
+        split: role and fold of each row of the table.
+        rows: features of each row of the table.
+    """
+    own = np.flatnonzero((split.role_N == SEED) | (split.role_N == POOL))
+    test = np.flatnonzero(split.role_N == TEST)
+    own_rows, test_rows = pa.array(own), pa.array(test)
+    seed_N, fold_N = split.role_N[own] == SEED, split.fold_N[own].astype(np.int8)
+    # The key holds content, not file names or labels: whoever may be admitted, where, and what is scored.
+    sha256 = table.column("sha256")
+    content = digest(sha256.take(own_rows), seed_N, fold_N, sha256.take(test_rows))
+    return Cohort(
+        key=stage_key("cohort", {"fingerprint": fingerprint, "content": content, "folds": folds}),
+        id_N=table.column("id").take(own_rows), seed_N=seed_N, fold_N=fold_N, rows_N=rows.take(own),
+        id_T=table.column("id").take(test_rows), rows_T=rows.take(test), folds=folds,
+    )  # fmt: skip

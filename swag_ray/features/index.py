@@ -1,0 +1,149 @@
+"""Which shard and row holds each image's features; what is missing is extracted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from swag_ray.errors import InputError
+from swag_ray.features.reader import Rows
+from swag_ray.features.shards import DamagedShard, read_shard
+from swag_ray.features.spec import FeatureSpec
+from swag_ray.images.arrow_strings import numbered, text_bytes
+from swag_ray.progress import Progress
+from swag_ray.store.stages import Result, digest, stage_key
+from swag_ray.store.store import Store
+from swag_ray.system.allocator import give_back_freed_memory
+
+# Images a shard: small ones keep all actors busy to the end; large pools get larger ones, for fewer files.
+SHARD, LARGE_SHARD, MANY = 64, 512, 20_000
+# ({sha256: path} to extract, images per shard) -> (actor, images, seconds) of every shard written
+Extract = Callable[[dict[str, str], int], Iterator[tuple[int, int, float]]]
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Where the features of a table of images are.
+
+    Attributes:
+        fingerprint: names the folder of shards.
+        shards: shard file names; `rows.shard_N` counts in this list.
+        rows: one entry an image of the table; shard -1 where the image could not be read.
+        errors: {sha256: reason} of the images that could not be read.
+        key: the stage key: changes with the images or the fingerprint.
+        extracted: images embedded by this call, 0 when all features were in the store.
+        busy: what each extraction actor spent its time on: actor, work, calls, seconds.
+    """
+
+    fingerprint: str
+    shards: list[str]
+    rows: Rows
+    errors: dict[str, str]
+    key: str
+    extracted: int
+    busy: tuple[dict[str, Any], ...] = ()
+
+
+def feature_set(
+    store: Store,
+    spec: FeatureSpec,
+    paths: Sequence[str] | pa.ChunkedArray,
+    sha256: Sequence[str] | pa.ChunkedArray,
+    extract: Extract,
+    progress: Progress,
+) -> FeatureSet:
+    """Features of these images: those in the store are reused, the rest are extracted.
+
+    Args:
+        paths, sha256: one entry an image, in an Arrow column where they are many; equal bytes are embedded once.
+        extract: writes the shards of images that are missing; called only when there are any.
+        progress: shows images to extract, then images done.
+
+    Raises:
+        InputError: weights that cannot be had, or a store that cannot be written.
+    """
+    names = _column(sha256)
+    images, position = numbered(names)
+    key = stage_key("features", {"fingerprint": spec.fingerprint, "images": digest(images)})
+    index_key = stage_key("index", {}, [key])
+    found = store.load("index", index_key)
+    extracted = 0
+    spent: dict[int, tuple[int, float]] = {}
+    if found is None or not _all_there(store, spec, found):
+        give_back_freed_memory()
+        found = _index(store, spec, images)
+        lost = pa.array(np.flatnonzero(found.arrays["row"][position] < 0))
+        if len(lost):
+            missing = dict(zip(names.take(lost).to_pylist(), _column(paths).take(lost).to_pylist(), strict=True))
+            spec.weights_in(store)  # what cannot be had is refused here, before any actor starts
+            progress.expect(len(missing))
+            # By all images, not by those left: a run that was killed on the way must cut its shards as it began to.
+            size = SHARD if len(images) <= MANY else LARGE_SHARD
+            for actor, count, seconds in extract(missing, size):
+                progress.advance(count)
+                shards, before = spent.get(actor, (0, 0.0))
+                spent[actor] = (shards + 1, before + seconds)
+            extracted = len(missing)
+            found = _index(store, spec, images)
+            if (found.arrays["row"] < 0).any():
+                raise InputError(f"store: feature shards in '{store.root}' went missing as they were made; run again")
+        store.save("index", index_key, found)
+    rows = Rows(found.arrays["shard"][position], found.arrays["row"][position])
+    busy = tuple(
+        {"actor": f"extraction actor {i}", "work": "extract shards", "calls": calls, "seconds": seconds}
+        for i, (calls, seconds) in enumerate(spent.values())
+    )
+    return FeatureSet(spec.fingerprint, found.info["shards"], rows, found.info["errors"], key, extracted, busy)
+
+
+def _shard_files(store: Store, spec: FeatureSpec) -> dict[str, int]:
+    infos = store.files("features", spec.fingerprint)
+    return {os.path.basename(i.path): i.size for i in infos if i.path.endswith(".parquet")}
+
+
+def _index(store: Store, spec: FeatureSpec, images: pa.Array) -> Result:
+    """Where these images (sorted, all different) are in the whole shards of this fingerprint, the first place of
+    several: shard -1 where one could not be read, row -1 where no shard holds it. Damaged shards are removed: their
+    images are extracted again.
+    """
+    sought = text_bytes(images)
+    shard, row = np.full(len(sought), -1, np.int32), np.full(len(sought), -1, np.int32)
+    shards: list[str] = []
+    sizes: list[int] = []
+    errors: dict[str, str] = {}
+    for name, size in sorted(_shard_files(store, spec).items()):
+        path = store.path("features", spec.fingerprint, name)
+        try:
+            table = read_shard(store, path, ["sha256", "error"])
+        except DamagedShard as damage:  # its images are extracted again
+            damage.remove(store)
+            continue
+        held = text_bytes(table.column("sha256"))
+        place = np.minimum(np.searchsorted(sought, held), len(sought) - 1)
+        new = np.flatnonzero((sought[place] == held) & (row[place] < 0))[::-1]  # backwards: the first of several stays
+        if not len(new):
+            continue
+        row[place[new]] = new
+        shard[place[new]] = len(shards)
+        for i in np.flatnonzero(table.column("error").is_valid().to_numpy()):
+            if row[place[i]] == i and shard[place[i]] == len(shards) and sought[place[i]] == held[i]:
+                shard[place[i]] = -1
+                errors[images[place[i]].as_py()] = table.column("error")[i].as_py()
+        shards.append(name)
+        sizes.append(size)
+    info = {"shards": shards, "bytes": sizes, "errors": dict(sorted(errors.items()))}
+    return Result({"shard": shard, "row": row}, info)
+
+
+def _column(strings: Sequence[str] | pa.ChunkedArray) -> pa.ChunkedArray:
+    return strings if isinstance(strings, pa.ChunkedArray) else pa.chunked_array([pa.array(strings, pa.string())])
+
+
+def _all_there(store: Store, spec: FeatureSpec, found: Result) -> bool:
+    files = _shard_files(store, spec)
+    return all(files.get(name) == size for name, size in zip(found.info["shards"], found.info["bytes"], strict=True))

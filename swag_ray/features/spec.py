@@ -1,0 +1,62 @@
+"""What a feature depends on besides the image's bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from swag_ray.store.stages import VERSIONS, Arrays, Result, digest, stage_key
+from swag_ray.store.store import Store
+
+if TYPE_CHECKING:
+    from swag_ray.features.backbone import Backbone
+from swag_ray.features.extract import BATCH, GPU_BATCH
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """What a feature depends on besides the image's bytes.
+
+    Attributes:
+        backbone, weights: timm name and where its weights come from; `weights_digest` says which they are.
+        image_size: pixels a side after resizing.
+        strides, grid: the maps taken and the side of their common grid.
+    """
+
+    backbone: str
+    weights: str
+    weights_digest: str
+    image_size: int
+    strides: tuple[int, ...]
+    grid: int
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the folder of shards; the path of the weights is not in it, their content is."""
+        return digest(
+            [VERSIONS["features"], self.backbone, self.weights_digest, self.image_size, list(self.strides), self.grid],
+            ["grey", "bilinear antialias", "mean pool 3", "float16", "fused", BATCH, GPU_BATCH],
+        )
+
+    def weights_in(self, store: Store) -> Arrays:
+        """The backbone's tensors, weights and normalisation, by name: found and checked once, then a stage like others,
+        so that neither an actor nor a later run needs the package, the file or the hub that they came from.
+
+        Raises:
+            InputError: unknown model or stride, or weights that cannot be had here.
+        """
+
+        def compute() -> Result:
+            from swag_ray.features.backbone import build_backbone
+
+            backbone = build_backbone(self.backbone, self.weights, self.strides, self.grid, fused=False)
+            return Result({name: tensor.numpy() for name, tensor in backbone.state_dict().items()})
+
+        reads = {"name": self.backbone, "weights": self.weights_digest, "strides": self.strides, "grid": self.grid}
+        return store.stage("backbone", stage_key("backbone", reads), compute).arrays
+
+    def build(self, weights: Arrays) -> Backbone:
+        """The backbone, ready to run, from what `weights_in` gave or a detector bundle keeps."""
+        from swag_ray.features.backbone import restore_backbone
+
+        return restore_backbone(self.backbone, self.strides, self.grid, weights)

@@ -1,0 +1,181 @@
+"""What `swag-ray datasets check` finds out about an image set: plain figures, nothing printed."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import pyarrow as pa
+
+from swag_ray.errors import InputError
+from swag_ray.images.decode import ImageError, read_grey
+from swag_ray.images.folders import Listing
+from swag_ray.images.layout import class_folders, find_layout
+from swag_ray.images.split import make_split
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """One class of one split.
+
+    Attributes:
+        kind: sort of anomaly, where the set names sorts.
+        images: listed; `unreadable` of them cannot be decoded.
+        widths, heights (pixels), file_bytes: smallest, median and largest of the readable images; None without any.
+    """
+
+    split: str
+    class_name: str
+    kind: str | None
+    label: bool
+    images: int
+    groups: int
+    unreadable: int
+    widths: tuple[int, float, int] | None
+    heights: tuple[int, float, int] | None
+    file_bytes: tuple[int, float, int] | None
+
+
+@dataclass(frozen=True)
+class Description:
+    """An image set as found.
+
+    Attributes:
+        classes: a row per split, class and kind.
+        image_sizes: "W x H" -> readable images, most frequent first.
+        unreadable: path -> reason, in the order of the table.
+        ignored, counts: as in `Listing`.
+        split_counts: as in `Split`, of the readable images; None when they cannot be split (the reason is a warning).
+        contamination, highest_contamination: shares of anomalies in the pool; None likewise.
+        warnings: of the listing, then of the split.
+    """
+
+    root: Path
+    classes: tuple[ClassFigures, ...]
+    image_sizes: dict[str, int]
+    unreadable: dict[str, str]
+    ignored: dict[str, int]
+    counts: dict[str, int]
+    split_counts: dict[str, int] | None
+    contamination: float | None
+    highest_contamination: float | None
+    warnings: tuple[str, ...]
+
+
+def describe(
+    listing: Listing,
+    *,
+    seed_fraction: float,
+    folds: int,
+    contamination: float | None = None,
+    random_seed: int = 0,
+    threads: int = 2,
+) -> Description:
+    """Decodes every image of `listing` and tries the split. Unreadable images are reported, never raised."""
+    table = listing.table
+    found = image_sizes(listing, threads=threads)
+    lines = list(listing.warnings)
+    readable = table.filter(pa.array([isinstance(size, tuple) for size in found], pa.bool_()))
+    try:
+        split = make_split(
+            readable,
+            seed_fraction=seed_fraction,
+            folds=folds,
+            contamination=contamination,
+            random_seed=random_seed,
+        )
+        lines += split.warnings
+    except InputError as error:
+        split = None
+        lines.append(str(error))
+    sizes = Counter(size for size in found if isinstance(size, tuple))
+    return Description(
+        root=listing.root,
+        classes=_class_figures(table, found),
+        image_sizes={f"{width} x {height}": count for (width, height), count in sizes.most_common()},
+        unreadable={
+            path: size for path, size in zip(table["path"].to_pylist(), found, strict=True) if isinstance(size, str)
+        },
+        ignored=listing.ignored,
+        counts=listing.counts,
+        split_counts=split.counts if split else None,
+        contamination=split.contamination if split else None,
+        highest_contamination=split.highest_contamination if split else None,
+        warnings=tuple(lines),
+    )
+
+
+def image_sizes(listing: Listing, *, threads: int = 2) -> list[tuple[int, int] | str]:
+    """(width, height) in pixels of every row's image after a full decode, or the reason why it cannot be used."""
+    import torchvision.transforms.v2.functional  # noqa: F401 (once, before threads ask for it at the same time)
+
+    def size(path: str) -> tuple[int, int] | str:
+        try:
+            # At a small size: decoding finds all faults, resizing none.
+            decoded = read_grey((listing.root / path).read_bytes(), 16)
+        except ImageError as error:
+            return str(error)
+        except OSError as error:
+            return error.strerror or str(error)
+        return decoded.width, decoded.height
+
+    # read_grey silences warnings too, but two threads that enter and leave such blocks undo each other's.
+    with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
+        warnings.simplefilter("ignore")
+        return list(pool.map(size, listing.table["path"].to_pylist()))
+
+
+def guess_classes(root: Path) -> tuple[str, list[str]]:
+    """(normal, anomalies) for a root given without a config: the class called normal, and all other classes.
+
+    Raises:
+        InputError: no such layout, or no class of that name.
+    """
+    layout = find_layout(root.expanduser().absolute())
+    names = list(dict.fromkeys([*class_folders(layout.train), *class_folders(layout.test)]))
+    normal = next((name for name in names if name.casefold() == "normal"), None)
+    if normal is None:
+        found = ", ".join(names) or "none"
+        raise InputError(f"dataset.normal: no class folder called NORMAL in {layout.train} ({found}); name it")
+    anomalies: dict[str, str] = {}
+    for name in names:
+        if name.casefold() != "normal":
+            anomalies.setdefault(name.casefold(), name)
+    return normal, list(anomalies.values())
+
+
+def _class_figures(table: pa.Table, found: Sequence[tuple[int, int] | str]) -> tuple[ClassFigures, ...]:
+    rows: dict[tuple[str, str, str | None, bool], list[int]] = defaultdict(list)
+    columns = [table[name].to_pylist() for name in ("split", "class_name", "kind", "label")]
+    for row, key in enumerate(zip(*columns, strict=True)):
+        rows[key].append(row)
+    groups, file_bytes = table["group"].to_pylist(), table["file_bytes"].to_pylist()
+    figures = []
+    # Train before test, normal before anomaly, as people read them.
+    for key in sorted(rows, key=lambda key: (key[0] != "train", key[3], key[1], key[2] or "")):
+        read = [(row, size) for row in rows[key] if isinstance(size := found[row], tuple)]
+        split, class_name, kind, label = key
+        figures.append(
+            ClassFigures(
+                split=split,
+                class_name=class_name,
+                kind=kind,
+                label=label,
+                images=len(rows[key]),
+                groups=len({groups[row] for row in rows[key]}),
+                unreadable=len(rows[key]) - len(read),
+                widths=_spread([size[0] for _, size in read]),
+                heights=_spread([size[1] for _, size in read]),
+                file_bytes=_spread([file_bytes[row] for row, _ in read]),
+            )
+        )
+    return tuple(figures)
+
+
+def _spread(values: Sequence[int]) -> tuple[int, float, int] | None:
+    return (min(values), float(median(values)), max(values)) if values else None

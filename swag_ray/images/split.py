@@ -1,0 +1,201 @@
+"""Who is seed, pool, test; and the K folds, dealt so that no model sees an image of its own fold.
+
+Every draw orders names by a keyed hash of (random_seed, purpose, name): a seeded permutation that depends on nothing
+else, neither on table order nor on the other images, so adding or dropping images moves as few others as can be.
+Train labels are read here (seed = trusted normals; contamination), test rows only to be marked.
+
+Shapes: N rows of the table, n some of them, G groups.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from swag_ray.errors import InputError
+from swag_ray.images.arrow_strings import numbered
+
+SEED, POOL, TEST, UNUSED = 0, 1, 2, -1
+MIN_FOLD_SEEDS = 3  # a location, a spread, and one seed that is compared with them
+FEW_FOLD_SEEDS = 20  # below it a fold's mean and spread are guesses
+
+
+@dataclass(frozen=True)
+class Split:
+    """Attributes:
+    role_N: int8; SEED, POOL, TEST or UNUSED (an anomaly dropped for `contamination`).
+    fold_N: int8; 0..K-1 for seed and pool, -1 elsewhere.
+    warnings: one line each, for the user.
+    counts: seed, pool, pool_normals, pool_anomalies, unused, test, seed_groups, train_groups.
+    fold_seeds: number of seeds of each fold, (K,).
+    contamination: share of anomalies in the pool.
+    highest_contamination: the same with all of the train folder's anomalies.
+    """
+
+    role_N: NDArray[np.int8]
+    fold_N: NDArray[np.int8]
+    warnings: tuple[str, ...]
+    counts: dict[str, int]
+    fold_seeds: tuple[int, ...]
+    contamination: float
+    highest_contamination: float
+
+
+def make_split(
+    table: pa.Table, *, seed_fraction: float, folds: int, contamination: float | None, random_seed: int
+) -> Split:
+    """Splits an image table (columns id, split, label, group; every train label known).
+
+    Args:
+        table: as `swag_ray.images.folders` lists it.
+        seed_fraction: share of the train normals that are seeds, in (0, 1); whole groups, so about.
+        folds: K, at least 2.
+        contamination: share of anomalies in the pool, [0, 1); a smaller one is part of a larger. None: all.
+        random_seed: same seed, same split.
+
+    Raises:
+        InputError: a setting that this table cannot serve; the line names the field and the limit.
+        ValueError: a train row without a label.
+    """
+    if not 0 < seed_fraction < 1:
+        raise InputError(f"split.seed_fraction: {seed_fraction} is not between 0 and 1")
+    if folds < 2:
+        raise InputError(f"split.folds: {folds} is too few; at least 2")
+    in_train_N = pc.equal(table.column("split"), "train").to_numpy()
+    label = table.column("label").cast(pa.bool_())
+    if (in_train_N & label.is_null().to_numpy()).any():
+        raise ValueError("a train row has no label")
+    anomaly_N = pc.fill_null(label, False).to_numpy()
+    normals, anomalies = np.flatnonzero(in_train_N & ~anomaly_N), np.flatnonzero(in_train_N & anomaly_N)
+    names, group_N = numbered(table.column("group"))
+
+    seed_groups = _draw_seed_groups(names, group_N[normals], seed_fraction, random_seed)
+    of_seed = np.isin(group_N[normals], seed_groups)
+    seeds, pool_normals = normals[of_seed], normals[~of_seed]
+    if not len(pool_normals):
+        raise InputError(
+            f"split.seed_fraction: {seed_fraction} of {len(normals)} train normals leaves the pool no normal; lower it"
+        )
+    kept = _draw_anomalies(anomalies, table.column("id"), len(pool_normals), contamination, random_seed)
+
+    fold_G = _deal_folds(names, group_N[seeds], folds, random_seed)
+    fold_seeds = tuple(np.bincount(fold_G[group_N[seeds]], minlength=folds).tolist())
+    warnings = _check_folds(fold_seeds, len(seeds), len(seed_groups))
+
+    role_N = np.full(table.num_rows, TEST, np.int8)
+    role_N[in_train_N] = UNUSED
+    role_N[seeds] = SEED
+    role_N[pool_normals] = role_N[kept] = POOL
+    fold_N = np.full(table.num_rows, -1, np.int8)
+    own = (role_N == SEED) | (role_N == POOL)
+    # The hash, not a deal: what the pool holds besides must not matter.
+    others = np.setdiff1d(group_N[own], seed_groups)
+    fold_G[others] = _keyed_hashes(random_seed, "fold", names, others) % np.uint64(folds)
+    fold_N[own] = fold_G[group_N[own]]
+    counts = {
+        "seed": len(seeds),
+        "pool": len(pool_normals) + len(kept),
+        "pool_normals": len(pool_normals),
+        "pool_anomalies": len(kept),
+        "unused": len(anomalies) - len(kept),
+        "test": table.num_rows - len(normals) - len(anomalies),
+        "seed_groups": len(seed_groups),
+        "train_groups": len(np.unique(group_N[in_train_N])),
+    }
+    return Split(
+        role_N,
+        fold_N,
+        tuple(warnings),
+        counts,
+        fold_seeds,
+        _share(len(kept), len(pool_normals)),
+        _share(len(anomalies), len(pool_normals)),
+    )
+
+
+def _draw_seed_groups(
+    names: pa.Array, group_n: NDArray[np.int32], seed_fraction: float, random_seed: int
+) -> NDArray[np.int64]:
+    """Groups in keyed order up to the target; one that crosses it is taken if that comes nearer, else passed over."""
+    target = max(1, round(seed_fraction * len(group_n)))
+    size_G = np.bincount(group_n, minlength=len(names))
+    drawn = []
+    count = 0
+    for group in _keyed_order(random_seed, "seed", names, np.flatnonzero(size_G)):
+        if count >= target:
+            break
+        if count + size_G[group] - target <= target - count:
+            drawn.append(group)
+            count += size_G[group]
+    return np.array(drawn, dtype=np.int64)
+
+
+def _draw_anomalies(
+    anomalies: NDArray[np.int64], ids: pa.ChunkedArray, normals: int, contamination: float | None, random_seed: int
+) -> NDArray[np.int64]:
+    """The first of one keyed order, whatever the share: hence nested."""
+    if contamination is None:
+        return anomalies
+    if not 0 <= contamination < 1:
+        raise InputError(f"dataset.contamination: {contamination} is not in [0, 1); null takes all anomalies")
+    wanted = round(contamination / (1 - contamination) * normals)
+    if wanted > len(anomalies):
+        highest = int(1000 * _share(len(anomalies), normals)) / 1000  # rounded down: the number named must be accepted
+        raise InputError(
+            f"dataset.contamination: {contamination} is above the highest possible share, {highest} "
+            f"({len(anomalies)} anomalies beside {normals} pool normals); lower it or set null"
+        )
+    names, id_n = numbered(ids.take(pa.array(anomalies)))
+    row_of = np.zeros(len(names), dtype=np.int64)
+    row_of[id_n] = anomalies
+    return row_of[_keyed_order(random_seed, "contamination", names, np.arange(len(names)))[:wanted]]
+
+
+def _deal_folds(names: pa.Array, group_n: NDArray[np.int32], folds: int, random_seed: int) -> NDArray[np.int8]:
+    """Largest groups first (keyed order among equals), each to the fold with the fewest seeds so far; -1 the others."""
+    filled = [0] * folds
+    size_G = np.bincount(group_n, minlength=len(names))
+    dealt_G = np.full(len(names), -1, np.int8)
+    keyed = _keyed_order(random_seed, "deal", names, np.flatnonzero(size_G))
+    for group in keyed[np.argsort(-size_G[keyed], kind="stable")]:
+        fold = filled.index(min(filled))
+        dealt_G[group] = fold
+        filled[fold] += int(size_G[group])
+    return dealt_G
+
+
+def _check_folds(fold_seeds: Sequence[int], seeds: int, seed_groups: int) -> list[str]:
+    fewest = min(fold_seeds)
+    held = f"{seeds} seeds in {seed_groups} groups over {len(fold_seeds)} folds leave {fewest} to the smallest fold"
+    if fewest < MIN_FOLD_SEEDS:
+        raise InputError(f"split.folds: {held}, under {MIN_FOLD_SEEDS}; raise split.seed_fraction or lower split.folds")
+    if fewest < FEW_FOLD_SEEDS:
+        return [f"split.folds: {held}; under {FEW_FOLD_SEEDS} its calibration is rough"]
+    return []
+
+
+def _share(anomalies: int, normals: int) -> float:
+    return anomalies / (anomalies + normals)
+
+
+def _keyed_order(random_seed: int, purpose: str, names: pa.Array, number: NDArray[Any]) -> NDArray[Any]:
+    """These numbers of sorted names in the order of the names' hashes; of equal hashes, in that of the names."""
+    return number[np.argsort(_keyed_hashes(random_seed, purpose, names, number), kind="stable")]
+
+
+def _keyed_hashes(random_seed: int, purpose: str, names: pa.Array, number: NDArray[Any]) -> NDArray[np.uint64]:
+    hashes = (_keyed_hash(random_seed, purpose, names[i].as_py()) for i in number)
+    return np.fromiter(hashes, np.uint64, len(number))
+
+
+def _keyed_hash(random_seed: int, purpose: str, name: str) -> int:
+    # Not Python's hash: it differs from one process to the next.
+    text = f"{random_seed}\0{purpose}\0{name}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")

@@ -1,0 +1,84 @@
+"""Tasks of one fold each, and the scores that come back from them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swag_ray.methods.fit import Floats, Lab
+from swag_ray.models.tasks import ALL_FOLDS, FitTask, score_tasks
+from swag_ray.store.stages import Arrays
+
+
+def fold_tasks(
+    lab: Lab,
+    members: NDArray[np.int64],
+    names: tuple[object, ...],
+    *,
+    rejected: NDArray[np.int64] | None = None,
+    start: tuple[Arrays, ...] | None = None,
+) -> list[FitTask]:
+    """One training task a fold: the members outside it, in their given order.
+
+    Args:
+        members: own rows to learn from.
+        names: what the generators are derived from; the fold is added.
+        rejected: own rows among the members that are rejects.
+        start: fold models to go on from.
+    """
+    cohort, tasks = lab.cohort, []
+    for k in range(cohort.folds):
+        image = members[cohort.fold_N[members] != k]
+        seeds = cohort.seeds[cohort.fold_N[cohort.seeds] != k]
+        flags = None if rejected is None else np.isin(image, rejected)
+        tasks.append(
+            FitTask(
+                fold=k,
+                seeds=cohort.rows_N.take(seeds),
+                train=cohort.rows_N.take(image),
+                image=image,
+                names=(*names, k),
+                rejected=flags,
+                start=None if start is None else start[k],
+            )
+        )
+    return tasks
+
+
+def score_images(
+    lab: Lab,
+    work: Any,
+    folds: Any,
+    settings: Any,
+    own: NDArray[np.int64],
+    *,
+    samples: int,
+    extra: tuple[Any, ...] = (),
+    test: bool = True,
+) -> tuple[Floats, Floats]:
+    """Score own images by their own fold's model and test images by all.
+
+    Args:
+        work: `score_*` of a method.
+        folds: the fold models, or a reference to them.
+        own: own rows to score; the others get NaN.
+        extra: what the method's work takes besides: the bank's version, the samples to score under.
+
+    Returns:
+        (N, S) and (T, K, S) float64.
+    """
+    cohort = lab.cohort
+    raw_NS = np.full((len(cohort.id_N), samples), np.nan)
+    raw_TKS = np.full((len(cohort.id_T), cohort.folds, samples), np.nan)
+    tasks = score_tasks(cohort.rows_N.take(own), cohort.fold_N[own], own)
+    if test:  # first, as the long ones: every image by all folds
+        everyone = np.full(len(cohort.id_T), ALL_FOLDS, np.int8)
+        tasks = score_tasks(cohort.rows_T, everyone, np.arange(len(cohort.id_T))) + tasks
+    for task, scores in zip(tasks, lab.workers.map(work, tasks, folds, settings, *extra), strict=True):
+        if task.fold[0] == ALL_FOLDS:
+            raw_TKS[task.position] = scores
+        else:
+            raw_NS[task.position] = scores[np.arange(len(scores)), task.fold]
+    return raw_NS, raw_TKS

@@ -1,0 +1,80 @@
+"""Small descriptions of work that travel to the sample actors; the features themselves never do.
+
+Shapes: n images of a task, K folds, S samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swag_ray.features.reader import Rows
+
+ALL_FOLDS = -1
+SHARDS_A_TASK = 4  # fixed, so that no figure depends on how many actors there are
+
+
+@dataclass(frozen=True)
+class FitTask:
+    """Train one fold's model.
+
+    Attributes:
+        fold: the fold whose images the model must not see.
+        seeds: features of the trusted images outside the fold; they fix the standardisation.
+        train: features of all images the model learns from.
+        image: what `train` is, as cohort rows.
+        rejected: which of them are rejects (`contrast`).
+        start: what of the fold's last model to go on from (`published`), or None.
+        names: what the task's generators are derived from.
+    """
+
+    fold: int
+    seeds: Rows
+    train: Rows
+    image: NDArray[np.int64]
+    names: tuple[object, ...]
+    rejected: NDArray[np.bool_] | None = None
+    start: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class ScoreTask:
+    """Score images, each by the model of its own fold, or by all (`ALL_FOLDS`).
+
+    Attributes:
+        position: where the images' scores belong in the caller's array.
+        rows: their features.
+        fold: (n,) own fold, or ALL_FOLDS.
+    """
+
+    position: NDArray[np.int64]
+    rows: Rows
+    fold: NDArray[np.int8]
+
+
+def score_tasks(rows: Rows, fold: NDArray[np.int8], position: NDArray[np.int64]) -> list[ScoreTask]:
+    """Cut images into tasks of a few whole shards, so that a shard is read once."""
+    order = np.lexsort([rows.row_N, rows.shard_N])
+    group = rows.shard_N[order] // SHARDS_A_TASK
+    cuts = np.flatnonzero(np.diff(group)) + 1
+    return [ScoreTask(position[i], rows.take(i), fold[i]) for i in np.split(order, cuts) if len(i)]
+
+
+def by_fold(
+    task: ScoreTask, folds: int, samples: int, score: Callable[[int, NDArray[np.int64]], NDArray[Any]]
+) -> NDArray[np.float32]:
+    """Ask each fold's model for its images: the scores as (n, K, S), NaN where a fold was not asked.
+
+    Args:
+        score: (fold, positions in the task) -> (images, S).
+    """
+    out = np.full((len(task.rows), folds, samples), np.nan, np.float32)
+    for k in range(folds):
+        index = np.flatnonzero((task.fold == k) | (task.fold == ALL_FOLDS))
+        if len(index):
+            out[index, k] = score(k, index)
+    return out

@@ -1,0 +1,106 @@
+"""The folder of a run: whose it is, who may write to it, and that nothing in it looks complete before it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from swag_ray import config as cfg
+from swag_ray.config import Config
+from swag_ray.errors import InputError, StorageError
+from swag_ray.record.files import CONFIG_FILE, write_text, writing
+
+TEMPORARY = f"{CONFIG_FILE}.tmp"
+
+
+def check_directory(directory: Path, config: Config) -> None:
+    """Refuse, touching nothing, a folder that cannot become or go on being this run's.
+
+    Raises:
+        InputError: it holds a run of another config or foreign files, or cannot be written.
+    """
+    with writing(directory):
+        existing = sorted(p.name for p in directory.iterdir()) if directory.exists() else []
+        existing = [name for name in existing if name != TEMPORARY]  # of a claim that was killed
+        place = next(p for p in (directory.absolute(), *directory.absolute().parents) if p.exists())
+        if not place.is_dir():
+            raise NotADirectoryError(0, f"'{place}' is a file")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise PermissionError(0, f"'{place}' is read-only")
+    if CONFIG_FILE in existing:
+        held, wanted = cfg.identity(cfg.load_config(directory / CONFIG_FILE)), cfg.identity(config)
+        if held != wanted:
+            field = _first_difference(held, wanted)
+            raise InputError(f"--out: '{directory}' holds a run of another config ({field}); choose another folder")
+    elif existing:
+        raise InputError(f"--out: '{directory}' holds something else ('{existing[0]}'); choose an empty or new folder")
+
+
+@contextmanager
+def claimed(directory: Path, file: str, text: str) -> Iterator[None]:
+    """Make the folder this run's or sweep's, alone, for as long as it works.
+
+    A bad input that shows only now, before there is anything to keep, leaves no claim behind: whoever mends the config
+    would else be told that the folder holds a run of another one.
+
+    Args:
+        file, text: what claims it: the config.
+
+    Raises:
+        InputError: the folder cannot be written, or another process is at work in it.
+    """
+    with writing(directory):
+        made = not directory.exists()
+        directory.mkdir(parents=True, exist_ok=True)
+    with alone(directory):
+        fresh = not (directory / file).exists()
+        with writing(directory):
+            write_text(directory / file, text)
+        try:
+            yield
+        except StorageError:
+            raise
+        except InputError:
+            if fresh and [p.name for p in directory.iterdir()] == [file]:
+                (directory / file).unlink()
+                if made:
+                    directory.rmdir()
+            raise
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Hold the folder's lock, which ends with the process however that ends. Where there are none, go on without."""
+    try:
+        import fcntl
+
+        handle = os.open(directory, os.O_RDONLY)
+    except (ImportError, OSError):
+        yield
+        return
+    try:
+        with suppress(OSError):
+            _lock(fcntl, handle, directory)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(fcntl: Any, handle: int, directory: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(f"--out: a run is at work in '{directory}'; wait for it or choose another folder") from None
+
+
+def _first_difference(held: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> str:
+    for key in sorted(held.keys() | wanted.keys()):
+        a, b = held.get(key), wanted.get(key)
+        if a != b:
+            if isinstance(a, dict) and isinstance(b, dict):
+                return _first_difference(a, b, f"{prefix}{key}.")
+            return f"{prefix}{key} is {a!r} there, {b!r} here"
+    return "unknown"

@@ -1,0 +1,1 @@
+"""What every page is made of: markup, one self-contained document, figures in two themes."""

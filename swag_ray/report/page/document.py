@@ -1,0 +1,51 @@
+"""A whole HTML page from its body, and files that are replaced whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from swag_ray.errors import InputError
+from swag_ray.report.page.markup import Html, element
+from swag_ray.report.page.style import style_sheet
+
+DISCLAIMER = "Research software, not a medical device."
+
+
+def document(title: str, body: Html, script: str = "") -> str:
+    """One self-contained page: the style sheet and the script stand in it, nothing is loaded from elsewhere."""
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("title", title),
+        element("style", Html(style_sheet())),
+    )
+    last = element("script", Html(script)) if script else Html()
+    return f"<!DOCTYPE html>\n{element('html', head, element('body', body, last), lang='en')}\n"
+
+
+def write_files(files: Mapping[Path, str]) -> None:
+    """Write text files; folders are made where absent.
+
+    Raises:
+        InputError: the first that cannot be written, in one line.
+    """
+    for path, text in files.items():
+        try:
+            path.parent.mkdir(exist_ok=True)
+            _replace(path, text)
+        except OSError as error:
+            reason = error.strerror or error
+            raise InputError(f"{path}: cannot be written ({reason}); make the folder writable or free space") from None
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        # File names outside UTF-8 reach us as lone surrogates.
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

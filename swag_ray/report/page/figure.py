@@ -1,0 +1,132 @@
+"""Figures as SVG: a file in fixed colours, and inline markup whose colours follow the page's light or dark theme."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from swag_ray.report.page.markup import Html, element
+
+# Okabe and Ito's palette, safe for colour-blind readers; every tone doubles as the name of a CSS variable, so no two
+# may be alike.
+TONES = {
+    "paper": "#ffffff",
+    "ink": "#1b1f24",
+    "quiet": "#5f6872",
+    "line": "#cfd4da",
+    "normal": "#0072b2",
+    "anomaly": "#d55e00",
+    "third": "#00795a",
+    "fourth": "#a6447a",
+}
+DARK_TONES = {
+    "paper": "#15181c",
+    "ink": "#e6e8ea",
+    "quiet": "#9aa3ad",
+    "line": "#3a4149",
+    "normal": "#56b4e9",
+    "anomaly": "#f0883e",
+    "third": "#3cc39a",
+    "fourth": "#dd8fbd",
+}
+SMALL = 3.4  # inches; three beside each other on a desktop page
+WIDTH = 5.5  # inches; a viewBox of 396 points reads well both in half a desktop page and across a phone
+
+_SETTINGS: dict[Any, Any] = {
+    "svg.fonttype": "none",  # real text: selectable, and in the page's own typeface
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.labelsize": 10,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "axes.unicode_minus": True,
+    "axes.formatter.useoffset": False,  # "+1" above an axis is read over
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
+    "path.simplify": True,
+}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A drawn plot: file stem, SVG text, a description for those who cannot see it, and the caption under it."""
+
+    name: str
+    svg: str
+    description: str
+    caption: str
+
+
+@contextmanager
+def figure(height: float, panels: int = 1, width: float = WIDTH) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure of `panels` stacked axes in the page's style, without any pyplot state; sizes in inches."""
+    with matplotlib.rc_context(_SETTINGS):
+        drawing = Figure(figsize=(width, height), layout="constrained", facecolor=TONES["paper"])
+        grid = drawing.subplots(panels, 1, sharex=True, squeeze=False)
+        axes: list[Axes] = list(grid[:, 0])
+        for axis in axes:
+            _style(axis)
+        yield drawing, axes
+
+
+def _style(axis: Axes) -> None:
+    axis.set_facecolor("none")
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axis.spines[side].set_color(TONES["line"])
+    axis.tick_params(color=TONES["line"], labelcolor=TONES["quiet"], length=3)
+    axis.xaxis.label.set_color(TONES["quiet"])
+    axis.yaxis.label.set_color(TONES["quiet"])
+
+
+def legend(axis: Axes, place: Literal["lower left", "lower right", "upper left"], columns: int = 1) -> None:
+    """The axes' legend without a frame, where anything is named."""
+    handles, labels = axis.get_legend_handles_labels()
+    if labels:
+        options: dict[str, Any] = {"frameon": False, "handlelength": 2.4, "borderaxespad": 0.2}
+        axis.legend(handles, labels, loc=place, ncols=columns, labelcolor=TONES["ink"], **options)
+
+
+def svg(drawing: Figure, name: str) -> str:
+    """The figure as a standalone SVG file, the same bytes every time; `name` keeps its ids apart from others'."""
+    buffer = io.StringIO()
+    metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    with matplotlib.rc_context({**_SETTINGS, "svg.hashsalt": name}):
+        drawing.savefig(buffer, format="svg", metadata=metadata)
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", buffer.getvalue(), flags=re.DOTALL)
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'xlink:href="#', f'xlink:href="#{name}-', text)
+    return re.sub(r"url\(#", f"url(#{name}-", text)
+
+
+def inline(text: str, description: str) -> Html:
+    """An SVG file's text as markup for the page: no prologue, no namespaces, colours by CSS variable."""
+    body = text[text.index("<svg") :]
+    opening, rest = body.split(">", 1)
+    box = re.search(r'viewBox="([\d. -]+)"', opening)
+    if box is None:
+        raise ValueError("the SVG has no viewBox")
+    rest = rest[: rest.rindex("</svg>")].replace("xlink:href=", "href=")
+    rest = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", rest)
+    for tone, colour in TONES.items():
+        rest = rest.replace(colour, f"var(--{tone})")
+    return element("svg", Html(rest), viewBox=box.group(1), role="img", aria_label=description)
+
+
+def show(plots: Mapping[str, Plot], *names: str, small: bool = False) -> Html:
+    """The named plots that there are, beside each other where there is room."""
+    drawn = [
+        element("figure", inline(plot.svg, plot.description), element("figcaption", plot.caption), class_="plot")
+        for plot in (plots[name] for name in names if name in plots)
+    ]
+    return element("div", *drawn, class_="plots small" if small else "plots") if drawn else Html()

@@ -1,0 +1,145 @@
+"""The highest- and lowest-scored test images with their distance and evidence maps laid over them.
+
+Shapes: n images, H x W pixels, G and g grid cells a side. Scales are shared by all images, so that colours compare.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from swag_ray.report.page.markup import Html, decimal, element, join, p_value, paragraph
+from swag_ray.report.run.read import Overlays, TestScores
+
+LARGEST = 320  # pixels a side; a thumbnail on the page, not the image for reading
+WORDS = {1: "anomaly", 0: "normal"}
+# Blue pulls towards normal and orange towards anomaly, as everywhere on the page.
+NORMAL_RGB, ANOMALY_RGB = np.array([0, 114, 220.0]), np.array([255, 106, 0.0])
+
+
+def _grey(image_HW: NDArray[np.uint8]) -> NDArray[np.float32]:
+    picture = Image.fromarray(image_HW)
+    picture.thumbnail((LARGEST, LARGEST))
+    return np.asarray(picture, dtype=np.float32)
+
+
+def _enlarged(map_gg: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    size = (shape[1], shape[0])
+    return np.asarray(Image.fromarray(map_gg).resize(size, Image.Resampling.BICUBIC), dtype=np.float32)
+
+
+def _data_uri(pixels: NDArray[np.float32]) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=86)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _blend(
+    grey_HW: NDArray[np.float32], colour_HW3: NDArray[np.float64], alpha_HW: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    weight_HW1 = alpha_HW[..., None]
+    return ((1 - weight_HW1) * grey_HW[..., None] + weight_HW1 * colour_HW3).astype(np.float32)
+
+
+def distance_overlay(
+    grey_HW: NDArray[np.float32], map_GG: NDArray[np.float32], low: float, high: float
+) -> NDArray[np.float32]:
+    """The grey image under its patch distances: nothing at `low`, bright at `high`. Returns (H, W, 3)."""
+    x_HW = np.clip((_enlarged(map_GG, grey_HW.shape) - low) / max(high - low, 1e-12), 0, 1).astype(np.float64)
+    colour_HW3 = 255 * np.asarray(matplotlib.colormaps["inferno"](0.25 + 0.72 * x_HW))[..., :3]
+    return _blend(grey_HW, colour_HW3, 0.75 * x_HW)
+
+
+def evidence_overlay(grey_HW: NDArray[np.float32], map_gg: NDArray[np.float32], limit: float) -> NDArray[np.float32]:
+    """The grey image under its signed evidence: blue towards normal, orange towards anomaly. Returns (H, W, 3)."""
+    x_HW = np.clip(_enlarged(map_gg, grey_HW.shape) / max(limit, 1e-12), -1, 1).astype(np.float64)
+    colour_HW3 = np.where(x_HW[..., None] > 0, ANOMALY_RGB, NORMAL_RGB)
+    return _blend(grey_HW, colour_HW3, 0.72 * np.abs(x_HW) ** 0.8)
+
+
+def _finite(maps: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+    """The maps with unknown cells at the neutral end, None where nothing is known."""
+    if maps is None or not maps.size or not np.isfinite(maps).any():
+        return None
+    return np.nan_to_num(maps, nan=float(np.nanmin(maps)) if (maps >= 0).all() else 0.0)
+
+
+def gallery(overlays: Overlays | None, scores: TestScores | None, rate: float | None) -> Html:
+    """Both halves as rows of cards, each the image beside its maps, under a legend of the two colour scales."""
+    if overlays is None or not overlays.id:
+        return Html()
+    distance = _finite(overlays.distance_nGG)
+    evidence = _finite(overlays.evidence_ngg)
+    low, high = (float(v) for v in np.percentile(distance, [25, 99.5])) if distance is not None else (0.0, 0.0)
+    limit = float(np.percentile(np.abs(evidence), 99)) if evidence is not None else 0.0
+    kinds = dict(zip(scores.id, scores.kind, strict=True)) if scores is not None else {}
+    cards = []
+    for index in range(len(overlays.id)):
+        grey_HW = _grey(overlays.image_nHW[index])
+        pictures = [("test image", grey_HW)]
+        if distance is not None:
+            pictures.append(("distance map", distance_overlay(grey_HW, distance[index], low, high)))
+        if evidence is not None:
+            pictures.append(("evidence map", evidence_overlay(grey_HW, evidence[index], limit)))
+        cards.append(_card(overlays, index, pictures, kinds.get(overlays.id[index]), rate))
+    half = (len(cards) + 1) // 2
+    return join(
+        _scales(distance is not None, evidence is not None, low, high, limit),
+        element("h3", "Highest-scored"), element("div", *cards[:half], class_="cards"),
+        *((element("h3", "Lowest-scored"), element("div", *cards[half:], class_="cards")) if cards[half:] else ()),
+    )  # fmt: skip
+
+
+def _card(
+    overlays: Overlays,
+    index: int,
+    pictures: list[tuple[str, NDArray[np.float32]]],
+    kind: str | None,
+    rate: float | None,
+) -> Html:
+    name, label = overlays.id[index], int(overlays.label_n[index])
+    images = [element("img", src=_data_uri(pixels), alt=f"{what} of {name}") for what, pixels in pictures]
+    words = [WORDS[label] + (f" ({kind})" if kind else "")] if label in WORDS else []
+    p = float(overlays.p_n[index]) if overlays.p_n is not None else float("nan")
+    flagged = rate is not None and p <= rate
+    mistake = {(0, True): "false alarm", (1, False): "missed"}.get((label, flagged))
+    if rate is not None and np.isfinite(p) and mistake:
+        words.append(mistake)
+    facts = [f"score {text}" for text in [decimal(float(overlays.score_n[index]))] if text]
+    facts += [f"p {'' if text.startswith('<') else '= '}{text}" for text in [p_value(p)] if text]
+    caption = join(
+        element("strong", ", ".join(words)) if words else Html(),
+        element("div", ", ".join(facts)) if facts else Html(),
+        element("div", name, class_="name"),
+    )
+    strip = element("div", *images, class_="strip")
+    return element(
+        "figure", strip, element("figcaption", caption), class_="card wrong" if mistake and words[1:] else "card"
+    )
+
+
+def _scales(has_distance: bool, has_evidence: bool, low: float, high: float, limit: float) -> Html:
+    lines = [paragraph("Each image stands beside its maps. A colour means the same in every card.")]
+    if has_distance:
+        stops = [255 * np.asarray(matplotlib.colormaps["inferno"](0.25 + 0.72 * x))[:3] for x in np.linspace(0, 1, 6)]
+        bar = join(f"{low:.2f} ", _bar(stops), f" {high:.2f}")
+        lines.append(_scale("Distance map: how far each patch lies from the memory bank", bar))
+    if has_evidence:
+        bar = join(f"\N{MINUS SIGN}{limit:.2g} (normal) ", _bar([NORMAL_RGB, np.full(3, 136.0), ANOMALY_RGB]),
+                   f" +{limit:.2g} (anomaly)")  # fmt: skip
+        lines.append(_scale("Evidence map: each location's share of the head's logit", bar))
+    return join(*lines)
+
+
+def _bar(stops: list[NDArray[np.float64]]) -> Html:
+    colours = ", ".join("rgb({:.0f}, {:.0f}, {:.0f})".format(*rgb) for rgb in stops)
+    return element("span", class_="scale", style=f"background: linear-gradient(to right, {colours})")
+
+
+def _scale(title: str, bar: Html) -> Html:
+    return paragraph(f"{title}. ", element("span", bar, class_="range"), class_="note")

@@ -1,0 +1,102 @@
+"""Assemble report.html from a run directory, and save its plots beside it. Same directory, same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from swag_ray.record.files import CONFIG_FILE, MANIFEST_FILE, METRICS_FILE, PROFILE_FILE
+from swag_ray.record.remote import RunFolder, fetched, is_remote, plain_address, remote_store
+from swag_ray.report.page.document import DISCLAIMER, document, write_files
+from swag_ray.report.page.figure import Plot, show
+from swag_ray.report.page.markup import Html, element, join, number, paragraph, percent, section
+from swag_ray.report.run import paper_figures, sections
+from swag_ray.report.run.plots import draw_all
+from swag_ray.report.run.profile import profile_section
+from swag_ray.report.run.read import Run, read_run
+from swag_ray.report.run.summary import confusion_section, summary_section
+from swag_ray.report.run.verdict import verdict
+
+REPORTED = (
+    CONFIG_FILE, MANIFEST_FILE, METRICS_FILE, PROFILE_FILE, "rounds.parquet", "scores.parquet", "plots/overlays.npz",
+)  # fmt: skip
+
+
+def report_again(place: str | Path) -> str:
+    """Write report.html of a run directory again, where it is; returns where that is.
+
+    Raises:
+        InputError: see `write_report`.
+    """
+    with fetched(place, "report", *REPORTED) as folder:
+        page = write_report(folder)
+        if not is_remote(place):
+            return str(page)
+        remote = remote_store(place, "report")
+        for path in (*sorted((folder / "plots").glob("*.svg")), page):
+            RunFolder(folder).send(remote, path.relative_to(folder).as_posix())
+        return f"{plain_address(remote)}/{page.name}"
+
+
+def write_report(run_dir: Path) -> Path:
+    """Write `report.html` and `plots/*.svg` from what the run directory holds.
+
+    The page is one file: style and plots inline, nothing loaded from elsewhere. A figure that the run does not hold
+    is left out. Files are replaced whole or not at all.
+
+    Args:
+        run_dir: a finished run's directory.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        InputError: the directory is not a run, a file is missing or damaged, or it cannot be written to.
+    """
+    run = read_run(Path(run_dir))
+    paper_figures.published_for(run.settings("report").get("published"))
+    plots = draw_all(run)
+    target = run.folder / "report.html"
+    drawn = {run.folder / "plots" / f"{plot.name}.svg": plot.svg for plot in plots.values()}
+    write_files({**drawn, target: _page(run, plots)})
+    return target
+
+
+def _page(run: Run, plots: Mapping[str, Plot]) -> str:
+    name = str(run.config.get("name") or run.folder.resolve().name)
+    body = element(
+        "main",
+        element("header", element("h1", name), _about(run), paragraph(verdict(run), class_="verdict")),
+        sections.warning_section(run),
+        summary_section(run),
+        section("Curves", show(plots, "roc", "pr")),
+        confusion_section(run),
+        sections.rounds_section(run, plots),
+        sections.calibration_section(run, plots),
+        sections.overlay_section(run),
+        sections.kinds_section(run),
+        sections.shortcuts_section(run),
+        sections.arms_section(run),
+        profile_section(run),
+        sections.origin_section(run, yaml.safe_dump(dict(run.config), sort_keys=False, allow_unicode=True)),
+        sections.limits_section(run),
+    )
+    return document(f"{name} \N{EN DASH} swag-ray report", body)
+
+
+def _about(run: Run) -> Html:
+    """What was run, in a line: method, data, seed; then the disclaimer."""
+    dataset = run.settings("dataset")
+    facts = [f"method {run.config['method']}"] if run.config.get("method") else []
+    source = [str(dataset[key]) for key in ("kind", "root") if dataset.get(key)]
+    if source:
+        facts.append(f"data {' '.join(source)}")
+    contamination = percent(dataset.get("contamination"), 0)
+    if contamination:
+        facts.append(f"contamination {contamination}")
+    seed = number(run.config.get("random_seed"))
+    if seed is not None:
+        facts.append(f"random seed {seed:.0f}")
+    return join(paragraph(" \N{MIDDLE DOT} ".join(facts), class_="about"), paragraph(DISCLAIMER, class_="about"))

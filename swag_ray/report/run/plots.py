@@ -1,0 +1,241 @@
+"""The page's plots: each takes a run and returns a drawn figure, or None where the run does not hold its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
+
+from swag_ray.report.page.figure import TONES, Plot, figure, legend, svg
+from swag_ray.report.page.markup import decimal, number, percent
+from swag_ray.report.run.curves import flagged_share, pr_curve, roc_curve
+from swag_ray.report.run.histograms import gate_histogram, test_scores
+from swag_ray.report.run.paper_figures import published_for
+from swag_ray.report.run.read import METHODS, Run, part, round_rows
+
+LINES: dict[str, tuple[str, Any, float]] = {  # tone, dashes, width
+    "incremental": ("normal", "-", 2.4),
+    "seed_only": ("ink", "-", 1.3),
+    "full_train": ("ink", "--", 1.3),
+    "random_admission": ("quiet", ":", 1.6),
+    "oracle_gate": ("third", "-.", 1.3),
+    "supervised": ("fourth", (0, (6, 2)), 1.3),
+}
+SHORT = {
+    "incremental": "incremental",
+    "seed_only": "seed only",
+    "full_train": "full train",
+    "random_admission": "random admission",
+    "oracle_gate": "oracle gate",
+    "supervised": "supervised",
+}
+TALL = 4.0  # inches
+
+
+def roc(run: Run) -> Plot | None:
+    scores = run.scores
+    if scores is None or not scores.both_classes or not scores.score:
+        return None
+    with figure(TALL) as (drawing, (axis,)):
+        axis.plot([0, 1], [0, 1], color=TONES["line"], lw=1)
+        for key, label_T, score_T in _labelled(run):
+            x_V, y_V = roc_curve(label_T, score_T)
+            axis.plot(x_V, y_V, label=_named(run, key, "roc_auc"), **_line(key))
+        caption = "Share of anomalies found against share of normals flagged, over all thresholds."
+        caption += _operating_point(run, axis)
+        published = published_for(run.settings("report").get("published"))
+        for index, row in enumerate(published):
+            label = "published points" if index == 0 else None
+            axis.plot(row.fp / row.test_normals, row.recall, "D", mfc="none", mec=TONES["anomaly"], ms=6, label=label)
+        if published:
+            caption += " Diamonds: published operating points, thresholds picked on test labels."
+        _square(axis, "false-positive rate", "recall")
+        legend(axis, "lower right")
+        return Plot("roc", svg(drawing, "roc"), "ROC curves of all methods on the test set", caption)
+
+
+def _operating_point(run: Run, axis: Axes) -> str:
+    conformal = part(part(run.metrics, "incremental"), "conformal")
+    x, y = number(conformal.get("rate_test_normals")), number(conformal.get("recall"))
+    nominal = percent(conformal.get("rate_nominal"), 0)
+    if x is None or y is None:
+        return ""
+    axis.plot(x, y, "o", mfc=TONES["paper"], mec=TONES["normal"], mew=2, ms=8, zorder=5)
+    return f" Circle: the conformal threshold{f' at a nominal {nominal}' if nominal else ''}."
+
+
+def precision_recall(run: Run) -> Plot | None:
+    scores = run.scores
+    if scores is None or not scores.both_classes or not scores.score:
+        return None
+    with figure(TALL) as (drawing, (axis,)):
+        for key, label_T, score_T in _labelled(run):
+            x_V, y_V = pr_curve(label_T, score_T)
+            axis.step(
+                np.insert(x_V, 0, 0.0), np.insert(y_V, 0, y_V[0]), where="pre", label=_named(run, key, "pr_auc"),
+                **_line(key),
+            )  # fmt: skip
+        known_T = scores.label_T >= 0
+        share = float((scores.label_T[known_T] == 1).mean())
+        axis.axhline(share, color=TONES["line"], lw=1)
+        _square(axis, "recall", "precision")
+        legend(axis, "lower left")
+        caption = f"Precision against recall. Grey line: flagging at random ({percent(share)} of the test images "
+        caption += "are anomalies)."
+        return Plot("pr", svg(drawing, "pr"), "Precision-recall curves of all methods on the test set", caption)
+
+
+def calibration(run: Run) -> Plot | None:
+    """Measured against nominal false-positive rate, on the pool's and the test set's normals."""
+    pool, scores = run.pool, run.scores
+    last_R = pool.round_R == pool.round_R.max(initial=-1)
+    groups = [("pool normals, last round", "third", "--", pool.p_R[last_R & (pool.label_R == 0)])]
+    if scores is not None:
+        groups.append(("test normals", "normal", "-", scores.p_T[scores.label_T == 0]))
+    groups = [(name, tone, dash, p[np.isfinite(p)]) for name, tone, dash, p in groups if np.isfinite(p).any()]
+    if not groups:
+        return None
+    rate_V = np.linspace(0, 0.3, 301)
+    with figure(3.3) as (drawing, (axis,)):
+        axis.plot([0, 0.3], [0, 0.3], color=TONES["line"], lw=1, label="as promised")
+        for name, tone, dash, p_N in groups:
+            axis.step(rate_V, flagged_share(p_N, rate_V), where="post", color=TONES[tone], ls=dash, lw=1.8, label=name)
+        caption = "How many normals are flagged when the threshold promises a given rate. On the grey line the promise "
+        caption += "is kept; above it there are more false alarms."
+        conformal = part(part(run.metrics, "incremental"), "conformal")
+        nominal, span = number(conformal.get("rate_nominal")), interval(conformal.get("rate_interval"))
+        if nominal is not None and span is not None:
+            axis.plot([nominal, nominal], span, color=TONES["ink"], lw=3, alpha=0.55, solid_capstyle="butt")
+            caption += " Bar: what chance alone allows at this run's rate."
+        _percentages(axis)
+        axis.set(xlim=(0, 0.3), xlabel="nominal rate", ylabel="share of normals flagged")
+        axis.set_ylim(bottom=0)
+        legend(axis, "upper left")
+        return Plot("calibration", svg(drawing, "calibration"), "Measured against nominal false-positive rate", caption)
+
+
+def rounds(run: Run) -> Plot | None:
+    found = round_rows(run.metrics)
+    x = [number(row.get("round")) for row in found]
+    rankings = _series(found, x, (("roc_auc", "test", "normal", "-"), ("pool_roc_auc", "pool", "third", "--")))
+    purities = _series(_with_purity(found), x, (
+        ("purity", "admitted in the round", "normal", "-"),
+        ("rejects_purity", "rejects", "anomaly", "-."),
+        ("purity_without_second_gate", "without 2nd gate", "quiet", ":"),
+    ))  # fmt: skip
+    if not rankings and not purities:
+        return None
+    panels = [(series, title) for series, title in ((rankings, "ROC-AUC"), (purities, "purity")) if series]
+    with figure(0.5 + 2.5 * len(panels), len(panels)) as (drawing, axes):
+        for axis, (series, title) in zip(axes, panels, strict=True):
+            for label, tone, dash, x_n, y_n in series:
+                axis.plot(x_n, y_n, color=TONES[tone], ls=dash, lw=1.8, marker="o", ms=4, label=label)
+            axis.set_ylabel(title)
+            axis.margins(y=0.12)
+        caption = "Round 0 is the seed-only bank."
+        if purities:
+            caption += " Purity: share of normals among the admitted, of anomalies among the rejects."
+        final = number(part(run.metrics, "incremental").get("roc_auc"))
+        if rankings and final is not None:
+            last = max(value for value in x if value is not None)
+            axes[0].plot(last + 1, final, "o", mfc=TONES["paper"], mec=TONES["normal"], mew=2, ms=8, label="last fit")
+            caption += " Circle: the last fit, which counts what the last round admitted."
+        for axis in axes:
+            _headroom(axis)
+        axes[-1].set_xlabel("round")
+        axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+        return Plot("rounds", svg(drawing, "rounds"), "ROC-AUC and purity per round", caption)
+
+
+def interval(value: object) -> tuple[float, float] | None:
+    """A `[low, high]` list or `{low, high}` table as two figures."""
+    if isinstance(value, dict):
+        value = [value.get("low"), value.get("high")]
+    if not isinstance(value, list) or len(value) != 2:
+        return None
+    low, high = number(value[0]), number(value[1])
+    return None if low is None or high is None else (low, high)
+
+
+def _with_purity(found: Sequence[object]) -> list[dict[str, object]]:
+    """Round rows with the purity of what each admitted; absent where nothing was admitted or no label is known."""
+    result = []
+    for row in found:
+        values = dict(row) if isinstance(row, dict) else {}
+        admitted, wrong = number(values.get("admitted")), number(values.get("admitted_anomalies"))
+        if admitted and wrong is not None:
+            values["purity"] = 1 - wrong / admitted
+        result.append(values)
+    return result
+
+
+def _series(
+    found: Sequence[object], x: Sequence[float | None], wanted: Sequence[tuple[str, str, str, str]]
+) -> list[tuple[str, str, str, list[float], list[float]]]:
+    result = []
+    for key, label, tone, dash in wanted:
+        y = [number(row.get(key)) if isinstance(row, dict) else None for row in found]
+        points = [(a, b) for a, b in zip(x, y, strict=True) if a is not None and b is not None]
+        if points:
+            result.append((label, tone, dash, [a for a, _ in points], [b for _, b in points]))
+    return result
+
+
+def _labelled(run: Run) -> list[tuple[str, NDArray[np.bool_], NDArray[np.float64]]]:
+    """(method, labels, scores) of every method."""
+    if run.scores is None:
+        return []
+    result = []
+    for key in METHODS:
+        score_T = run.scores.score.get(key)
+        if score_T is None:
+            continue
+        kept_T = (run.scores.label_T >= 0) & np.isfinite(score_T)
+        label_T = run.scores.label_T[kept_T] == 1
+        if label_T.any() and not label_T.all():
+            result.append((key, label_T, score_T[kept_T]))
+    return result
+
+
+def _named(run: Run, key: str, figure_key: str) -> str:
+    figures = part(run.metrics, "incremental") if key == "incremental" else part(part(run.metrics, "baselines"), key)
+    value = decimal(figures.get(figure_key))
+    return f"{SHORT[key]} {value}" if value else SHORT[key]
+
+
+def _line(key: str) -> dict[str, Any]:
+    tone, dashes, width = LINES[key]
+    return {"color": TONES[tone], "ls": dashes, "lw": width, "zorder": 4 if key == "incremental" else 3}
+
+
+def _square(axis: Axes, x: str, y: str) -> None:
+    axis.set(xlim=(-0.01, 1.01), ylim=(0, 1.02), xlabel=x, ylabel=y)
+
+
+def _percentages(axis: Axes) -> None:
+    for side in (axis.xaxis, axis.yaxis):
+        side.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+
+
+def _headroom(axis: Axes) -> None:
+    """Room above the lines for the legend; purities of 1 keep a sensible scale."""
+    low, high = axis.get_ylim()
+    low = min(low, high - 0.02)
+    axis.set_ylim(low, high + 0.28 * (high - low))
+    axis.set_yticks([tick for tick in axis.get_yticks() if low <= tick <= min(high, 1.0000001)])
+    legend(axis, "upper left", columns=2)
+
+
+ALL: tuple[Callable[[Run], Plot | None], ...] = (
+    roc, precision_recall, gate_histogram, test_scores, calibration, rounds,
+)  # fmt: skip
+
+
+def draw_all(run: Run) -> dict[str, Plot]:
+    """Every plot the run holds figures for, by name."""
+    drawn = [draw(run) for draw in ALL]
+    return {plot.name: plot for plot in drawn if plot is not None}

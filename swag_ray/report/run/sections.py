@@ -1,0 +1,208 @@
+"""The page's tables and explanations, in the order in which they stand. An empty section is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from swag_ray.report.page.figure import Plot, show
+from swag_ray.report.page.markup import (  # fmt: skip
+    Column,
+    Format,
+    Html,
+    decimal,
+    element,
+    join,
+    number,
+    p_value,
+    paragraph,
+    percent,
+    seconds,
+    section,
+    table,
+    whole,
+)
+from swag_ray.report.run import paper_figures as published
+from swag_ray.report.run.overlays import gallery
+from swag_ray.report.run.plots import interval
+from swag_ray.report.run.read import Run, part, round_rows
+from swag_ray.report.run.verdict import SHORTCUTS, warnings
+
+ARMS = {"bank": "Memory bank (grown)", "head": "Head", "fused": "Both, mean of the two z-scores"}
+
+
+def warning_section(run: Run) -> Html:
+    found = warnings(run)
+    body = element("ul", *(element("li", text) for text in found)) if found else paragraph("Nothing to warn of.")
+    return element("section", element("h2", "Warnings"), body, class_="warnings" if found else "")
+
+
+def rounds_section(run: Run, plots: Mapping[str, Plot]) -> Html:
+    return section("Rounds", _totals(run), show(plots, "histogram", "rounds"), _rounds_table(run), _contamination(run))
+
+
+def _totals(run: Run) -> Html:
+    totals = part(run.metrics, "totals")
+    texts = []
+    held, ever = whole(totals.get("admitted")), whole(totals.get("ever_admitted"))
+    if held is not None:
+        wrong, purity = whole(totals.get("admitted_anomalies")), percent(totals.get("purity"), 2)
+        known = [f"anomalies among them: {wrong}"] if wrong is not None else []
+        known += [f"purity {purity}"] if purity else []
+        detail = f" ({'; '.join(known)})" if known else ""
+        texts.append(f"Pool images held at the end: {held}{detail}.")
+    if ever is not None:
+        were = whole(totals.get("ever_admitted_anomalies"))
+        texts.append(f"Ever admitted: {ever}{f' (anomalies: {were})' if were is not None else ''}.")
+    if number(totals.get("evicted")):
+        texts.append(f"Evicted again as clear rejects: {whole(totals['evicted'])}.")
+    labels = number(totals.get("labels_used"))
+    if labels is not None:
+        texts.append("No label was used." if labels == 0 else f"Labels drawn from the oracle: {whole(labels)}.")
+    if totals.get("exhausted") is True:
+        texts.append("The pool was exhausted: the loop ended when nothing more passed the gate.")
+    return paragraph(" ".join(texts))
+
+
+def _rounds_table(run: Run) -> Html:
+    found = round_rows(run.metrics)
+
+    def on(value: object) -> str | None:
+        return {True: "on", False: "off"}.get(value) if isinstance(value, bool) else None
+
+    ranking, admission, rejects = "ROC-AUC", "Admission", "Rejects"
+    wanted: tuple[tuple[str, str, str, Format], ...] = (
+        ("roc_auc", "test", ranking, decimal), ("pool_roc_auc", "pool", ranking, decimal),
+        ("head_on", "head", "", on),
+        ("rejects", "count", rejects, whole), ("rejects_purity", "purity", rejects, percent),
+        ("passed_distance", "passed distance", admission, whole), ("passed_both", "passed both", admission, whole),
+        ("candidates", "candidates", admission, whole), ("admitted", "admitted", admission, whole),
+        ("admitted_anomalies", "of them anomalies", admission, whole), ("evicted", "evicted", admission, whole),
+        ("purity_without_second_gate", "purity without 2nd gate", admission, percent),
+        ("ks_seed_vs_pool_normals", "seeds vs. normals, p", "", p_value), ("seconds", "time", "", seconds),
+    )  # fmt: skip
+    columns = [Column(title, [form(row.get(key)) for row in found], group) for key, title, group, form in wanted]
+    stubs = [whole(row.get("round")) or "" for row in found]
+    caption = "Round 0 is the seed-only bank; rejects picked in a round act in the next one."
+    return table("Round", stubs, columns, caption=caption)
+
+
+def _contamination(run: Run) -> Html:
+    values = part(run.metrics, "contamination")
+    true, estimate, low, high = (percent(values.get(key)) for key in ("true", "estimate", "low", "high"))
+    texts = [f"Share of anomalies in the pool: {true} by its labels."] if true else []
+    if estimate:
+        span = f" (interval {low} to {high})" if low and high else ""
+        texts.append(f"Estimated without labels: {estimate}{span}.")
+    return paragraph(" ".join(texts), class_="note")
+
+
+def overlay_section(run: Run) -> Html:
+    rate = number(run.settings("calibration").get("false_positive_rate"))
+    return section("Highest- and lowest-scored test images", gallery(run.overlays, run.scores, rate))
+
+
+def kinds_section(run: Run) -> Html:
+    values = sorted(
+        (x, str(kind)) for kind, v in part(run.metrics, "roc_auc_by_kind").items() if (x := number(v)) is not None
+    )
+    counts = {kind: str(run.scores.kind.count(kind)) for _, kind in values} if run.scores is not None else {}
+    columns = [
+        Column("ROC-AUC", [decimal(x) for x, _ in values]),
+        Column("test images", [counts[kind] if counts.get(kind, "0") != "0" else None for _, kind in values]),
+    ]
+    body = table("Kind", [kind for _, kind in values], columns)
+    return section(
+        "By kind of anomaly", paragraph("Each kind against all normals, the hardest first.") if body else "", body
+    )
+
+
+def shortcuts_section(run: Run) -> Html:
+    found = {key: x for key, v in part(run.metrics, "shortcuts").items() if (x := number(v)) is not None}
+    if not found:
+        return Html()
+    own = number(part(run.metrics, "incremental").get("roc_auc"))
+    stubs = [SHORTCUTS.get(key, key) for key in found]
+    cells: list[str | None] = [decimal(x) for x in found.values()]
+    if own is not None:
+        stubs, cells = ["Incremental (this run)", *stubs], [decimal(own), *cells]
+    text = (
+        "Trivial scores that see nothing of the anatomy, each in whichever direction ranks better (0.5 is chance). "
+        "They are reported and never used. A shortcut that scores as high as the method means trouble: normal and "
+        "anomalous images then differ in how they were made, and the method may have learned just that."
+    )
+    strong = [own is not None and index == 0 for index in range(len(stubs))]
+    return section("Shortcuts", paragraph(text), table("Score", stubs, [Column("ROC-AUC", cells)], strong=strong))
+
+
+def arms_section(run: Run) -> Html:
+    arms = part(run.metrics, "arms")
+    found = {key: x for key in arms if (x := decimal(part(arms, key).get("roc_auc")))}
+    stubs = [ARMS.get(key, key) for key in found]
+    return section("Arms", table("Score", stubs, [Column("ROC-AUC", list(found.values()))]))
+
+
+def calibration_section(run: Run, plots: Mapping[str, Plot]) -> Html:
+    conformal = part(part(run.metrics, "incremental"), "conformal")
+    nominal, test, pool = (percent(conformal.get(f"rate_{k}")) for k in ("nominal", "test_normals", "pool_normals"))
+    span = interval(conformal.get("rate_interval"))
+    texts = [f"The threshold is set so that {nominal} of normals like the seeds are flagged."] if nominal else []
+    measured = [
+        f"{rate} on {where}" for rate, where in ((pool, "the pool's normals"), (test, "the test set's")) if rate
+    ]
+    if measured:
+        texts.append(f"Measured: {' and '.join(measured)}.")
+    if span:
+        texts.append(f"With this many seeds and normals, chance alone gives {percent(span[0])} to {percent(span[1])}.")
+    last = next(
+        (p for row in reversed(round_rows(run.metrics)) if (p := p_value(row.get("ks_seed_vs_pool_normals")))), None
+    )
+    if last:
+        texts.append(
+            "Two-sample test of the seeds' scores against the pool normals', last round: "
+            f"p {'' if last[0] == '<' else '= '}{last}; a small p says that seeds no longer score like unseen normals."
+        )
+    return section("Calibration", paragraph(" ".join(texts)), show(plots, "test_scores", "calibration"))
+
+
+def origin_section(run: Run, config_text: str) -> Html:
+    facts: list[tuple[str, Any]] = []
+    if number(run.metrics.get("groups")) is not None:
+        facts.append(("groups (patients)", whole(run.metrics["groups"])))
+    facts += [(str(key).replace("_", " "), value) for key, value in run.manifest.items() if key != "durations"]
+    timing = {key: text for key, v in part(run.metrics, "timing").items() if (text := seconds(v))}
+    durations = {str(key): text for key, v in part(run.manifest, "durations").items() if (text := seconds(v))}
+    facts.append(("durations", durations))
+    if timing:
+        facts.append(("time", timing))
+    lines = [
+        join(element("dt", key), element("dd", _tree(value))) for key, value in facts if value not in (None, {}, [])
+    ]
+    listing = element("dl", *lines) if lines else Html()
+    text = element("details", element("summary", "Resolved configuration"), element("pre", config_text))
+    return section("How it was run", listing, text)
+
+
+def _tree(value: object) -> Html:
+    """Nested tables and lists as they come, one fact a line."""
+    if isinstance(value, Mapping):
+        pairs = [(str(key), _tree(child)) for key, child in value.items() if child is not None]
+        return element("ul", *(element("li", element("span", key, class_="key"), " ", child) for key, child in pairs))
+    if isinstance(value, list):
+        return element("ul", *(element("li", _tree(child)) for child in value if child is not None))
+    if isinstance(value, float):
+        return join(f"{value:.6g}")
+    return join("yes" if value is True else "no" if value is False else str(value))
+
+
+def limits_section(run: Run) -> Html:
+    items = [
+        "Research software, not a medical device. Nothing here may guide the care of a patient.",
+        "Difference intervals resample the test images of this one test set; another hospital's images differ by more.",
+        "A score says how unlike the trusted normals an image is, not what disease it shows.",
+    ]
+    if run.overlays is not None:
+        items.append("The maps show where the score comes from. They are no outline of a finding.")
+    if published.published_for(run.settings("report").get("published")):
+        items.append(f"{published.NOTE} They come from another split, backbone and code, and carry no interval.")
+    return section("Limits", element("ul", *(element("li", item) for item in items)))

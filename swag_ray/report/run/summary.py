@@ -1,0 +1,126 @@
+"""The summary: this run against its controls and the published figures, and the confusion matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from swag_ray.report.page.markup import (  # fmt: skip
+    Column,
+    Format,
+    Html,
+    decimal,
+    element,
+    join,
+    number,
+    paragraph,
+    percent,
+    section,
+    table,
+    whole,
+)
+from swag_ray.report.run import paper_figures as published
+from swag_ray.report.run.read import Run, part
+
+RATES: tuple[tuple[str, str, Format], ...] = (
+    ("accuracy", "Accuracy", percent), ("precision", "Precision", percent), ("recall", "Recall", percent),
+    ("f1", "F1", decimal), ("fp", "FP", whole),
+)  # fmt: skip
+SCORES_USED = {
+    "head": "the head's score",
+    "bank": "the memory bank's score",
+    "seed_bank": "the seed-only bank's score, because the head stayed off",
+}
+
+
+def summary_section(run: Run) -> Html:
+    used = SCORES_USED.get(str(part(run.metrics, "incremental").get("score_used")))
+    body = join(_conformal_table(run), _youden_table(run))
+    return section("Summary", paragraph(f"The incremental figures are those of {used}.") if used and body else "", body,
+                   _others(run) if body else "")  # fmt: skip
+
+
+def _conformal_table(run: Run) -> Html:
+    methods = run.methods
+    figures = [values for _, _, values in methods]
+    printed = published.published_for(run.settings("report").get("published")) if methods else ()
+    blank: list[str | None] = [None] * len(printed)
+    at = [part(values, "conformal") for values in figures]
+    nominal = next((text for a in at if (text := percent(a.get("rate_nominal")))), None)
+    group = f"At the conformal threshold{f', nominal {nominal}' if nominal else ''}"
+    columns = [
+        Column(title, [*(decimal(f.get(key)) for f in figures), *(decimal(getattr(p, key)) for p in printed)])
+        for key, title in (("roc_auc", "ROC-AUC"), ("pr_auc", "PR-AUC"))
+    ]
+    columns += [Column(title, [*(form(a.get(key)) for a in at), *blank], group) for key, title, form in RATES]
+    columns += [
+        Column("FP rate, test normals", [*(percent(a.get("rate_test_normals")) for a in at), *blank], group),
+        Column("FP rate, nominal", [*(percent(a.get("rate_nominal")) for a in at), *blank], group),
+    ]
+    caption = (
+        "Test set. The conformal threshold is set on the seeds alone, before any test label is seen; FP counts the "
+    )
+    caption += "normals it flags."
+    if printed:
+        caption += f" {published.NOTE}"
+    stubs = [name for _, name, _ in methods] + [row.name for row in printed]
+    strong = [key == "incremental" for key, _, _ in methods] + [False] * len(printed)
+    return table("Method", stubs, columns, caption=caption, strong=strong)
+
+
+def _youden_table(run: Run) -> Html:
+    methods = [(key, name, part(values, "youden")) for key, name, values in run.methods if part(values, "youden")]
+    if not methods:
+        return Html()
+    printed = published.published_for(run.settings("report").get("published"))
+    columns = [
+        Column(title, [*(form(f.get(key)) for _, _, f in methods), *(form(getattr(p, key)) for p in printed)])
+        for key, title, form in RATES
+    ]
+    columns.insert(
+        0, Column("Threshold", [*(decimal(f.get("threshold")) for _, _, f in methods), *[None] * len(printed)])
+    )
+    stubs = [name for _, name, _ in methods] + [row.name for row in printed]
+    strong = [key == "incremental" for key, _, _ in methods] + [False] * len(printed)
+    caption = "Youden's threshold, the one that separates the test set best. It flatters every method alike."
+    return join(
+        element("h3", "Threshold picked on test labels"),
+        table("Method", stubs, columns, caption=caption, strong=strong),
+    )
+
+
+def _others(run: Run) -> Html:
+    others = published.OTHERS.get(str(run.settings("report").get("published")), ())
+    if not others:
+        return Html()
+    names = "; ".join(f"{other.name} {decimal(other.roc_auc)}" for other in others)
+    return paragraph(f"Other methods without labels, as published for this test set (ROC-AUC): {names}.", class_="note")
+
+
+def confusion_section(run: Run) -> Html:
+    matrices = []
+    for _, name, values in run.methods:
+        cells = [number(part(values, "conformal").get(key)) for key in ("tn", "fp", "fn", "tp")]
+        known = [cell for cell in cells if cell is not None]
+        if len(known) == 4:
+            matrices.append(_confusion(name, known))
+    if not matrices:
+        return Html()
+    caption = "At the conformal threshold. The tint is the share of the row."
+    return section("Confusion matrices", paragraph(caption), element("div", *matrices, class_="matrices"))
+
+
+def _confusion(name: str, cells: Sequence[float]) -> Html:
+    rows = []
+    for truth, (left, right) in (("normal", cells[:2]), ("anomaly", cells[2:])):
+        total = max(left + right, 1)
+        shares = [
+            element("td", whole(x) or "", class_="right" if (truth == "normal") == (index == 0) else "wrong",
+                    style=f"--share: {100 * x / total:.0f}%")
+            for index, x in enumerate((left, right))
+        ]  # fmt: skip
+        rows.append(element("tr", element("th", truth, scope="row"), *shares))
+    head = element(
+        "tr", element("td"), element("th", "not flagged", scope="col"), element("th", "flagged", scope="col")
+    )
+    body = element("table", element("thead", head), element("tbody", *rows), class_="matrix")
+    return element("figure", element("figcaption", name), body)

@@ -1,0 +1,109 @@
+"""The run in one sentence, and the warnings: the words of the page that depend on its figures."""
+
+from __future__ import annotations
+
+import json
+
+from swag_ray.report.page.markup import decimal, number, percent, whole
+from swag_ray.report.run.plots import interval
+from swag_ray.report.run.read import Run, part, round_rows, rows
+
+SHORTCUTS = {
+    "thumbnail_1nn": "Nearest normal among small thumbnails",
+    "grey": "Grey-level statistics",
+    "border": "Border of the image",
+    "image_size": "Size of the image in pixels",
+    "file_bytes": "Size of the file in bytes",
+}
+# A trivial score this near to the method's own makes the method's figure say little about disease.
+NEAR = 0.01
+
+
+def verdict(run: Run) -> str:
+    """Difference to seed-only with its interval, then what was admitted, as one sentence."""
+    return f"{_ranking(run)}{_admissions(run)}."
+
+
+def _ranking(run: Run) -> str:
+    own = part(run.metrics, "incremental")
+    delta = part(run.metrics, "delta_vs_seed_only")
+    before, after = (decimal(t.get("roc_auc")) for t in (part(part(run.metrics, "baselines"), "seed_only"), own))
+    low, high, gain = (number(delta.get(key)) for key in ("low", "high", "roc_auc"))
+    count = len([row for row in round_rows(run.metrics) if (number(row.get("round")) or 0) > 0])
+    detector = "the incremental detector"
+    when = f"After {count} round{'s' if count != 1 else ''} " if count else ""
+    subject = f"{when}{detector}" if when else detector.capitalize()
+    if after is None:
+        return (
+            f"{when}no ranking of a labelled test set is known"
+            if when
+            else "No ranking of a labelled test set is known"
+        )
+    if own.get("score_used") == "seed_bank":
+        return f"{subject} scores with its seed-only bank, as the head stayed off (ROC-AUC {after} on the test set)"
+    if low is None or high is None or gain is None:
+        return f"{subject} reaches ROC-AUC {after} on the test set; no interval of its difference to seed-only is known"
+    change = f"ROC-AUC {before} to {after}; " if before else f"ROC-AUC {after}; "
+    span = f"({change}95 % interval of the difference {decimal(low, signed=True)} to {decimal(high, signed=True)})"
+    if low > 0:
+        return f"{subject} beats its seed-only bank on the test set by {decimal(gain)} {span}"
+    if high < 0:
+        return f"{subject} falls behind its seed-only bank on the test set by {decimal(-gain)} {span}"
+    amount = decimal(gain, signed=True)
+    return (
+        f"{subject} shows no difference to its seed-only bank that this test set could tell from zero: {amount} {span}"
+    )
+
+
+def _admissions(run: Run) -> str:
+    totals = part(run.metrics, "totals")
+    key = "ever_admitted" if number(totals.get("ever_admitted")) is not None else "admitted"
+    admitted, wrong = number(totals.get(key)), number(totals.get(f"{key}_anomalies"))
+    if admitted is None:
+        return ""
+    if admitted == 0:
+        return "; no pool image was admitted"
+    if wrong is None:
+        return f"; {whole(admitted)} pool images were admitted, how many of them anomalies is not known"
+    if admitted == 1:
+        return f"; the one pool image admitted was {'an anomaly' if wrong else 'a normal'}"
+    if wrong == 0:
+        return f"; none of the {whole(admitted)} pool images admitted was an anomaly"
+    verb = "was an anomaly" if wrong == 1 else "were anomalies"
+    return f"; {whole(wrong)} of the {whole(admitted)} pool images admitted {verb} ({percent(wrong / admitted, 2)})"
+
+
+def warnings(run: Run) -> list[str]:
+    """The run's own warnings, then those that its figures give."""
+    own = [text if isinstance(text, str) else json.dumps(text) for text in rows(run.metrics, "warnings")]
+    return own + _shortcut_warnings(run) + _rate_warnings(run)
+
+
+def _shortcut_warnings(run: Run) -> list[str]:
+    found = []
+    method = number(part(run.metrics, "incremental").get("roc_auc"))
+    for key, value in part(run.metrics, "shortcuts").items():
+        score = number(value)
+        if score is not None and method is not None and score >= method - NEAR:
+            found.append(
+                f"{SHORTCUTS.get(key, key)} alone ranks the test set with ROC-AUC {decimal(score)}, about as high as "
+                f"the method ({decimal(method)}): the figures may show how the images were made, not what they show."
+            )
+    if run.settings("report").get("published") == "covid":
+        found.append(
+            "In this data set class and source coincide (children's films from one hospital against adult films from "
+            "many): a near-perfect figure shows the source as much as the disease. Read the shortcuts beside it."
+        )
+    return found
+
+
+def _rate_warnings(run: Run) -> list[str]:
+    conformal = part(part(run.metrics, "incremental"), "conformal")
+    nominal, measured = number(conformal.get("rate_nominal")), number(conformal.get("rate_test_normals"))
+    span = interval(conformal.get("rate_interval"))
+    if nominal is None or measured is None or span is None or measured <= span[1]:
+        return []
+    return [
+        f"The threshold promises to flag {percent(nominal)} of normals and flags {percent(measured)} of the test set's "
+        f"(chance allows {percent(span[0])} to {percent(span[1])}): the test images differ from the seeds."
+    ]

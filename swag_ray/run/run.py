@@ -1,0 +1,102 @@
+"""A run: one config carried through to a run directory that holds everything worth keeping.
+
+    from swag_ray import load_config, run_experiment
+    run = run_experiment(load_config("configs/demo.yaml"), out="runs/demo")
+    run.metrics["incremental"]["roc_auc"]
+
+The directory is small; what took time is in the store, so a second call continues where the first was stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from swag_ray.cluster.address import check_address
+from swag_ray.cluster.workers import Workers
+from swag_ray.config import Config, to_yaml
+from swag_ray.experiment.pipeline import Outcome, carry_out
+from swag_ray.experiment.source import look
+from swag_ray.progress import Progress
+from swag_ray.record.directory import check_directory, claimed
+from swag_ray.record.files import (
+    CONFIG_FILE,
+    MANIFEST_FILE,
+    METRICS_FILE,
+    PROFILE_FILE,
+    write_json,
+    writing,
+)
+from swag_ray.record.remote import run_folder
+from swag_ray.run.manifest import manifest, profile_record, timing_record
+from swag_ray.run.results import overlays, write_results
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        directory: the run directory, or the copy here of one on s3://.
+        metrics: what metrics.json holds.
+        address: the run directory as it was given.
+    """
+
+    directory: Path
+    metrics: dict[str, Any]
+    address: str
+
+
+def run_experiment(
+    config: Config,
+    out: str | Path | None = None,
+    *,
+    address: str | None = None,
+    profile: bool = False,
+    progress: Progress | None = None,
+    on_round: Callable[[dict[str, Any]], None] = lambda figures: None,
+) -> Run:
+    """Carry out a config, or go on with it, and write its run directory.
+
+    Args:
+        config: from `load_config`.
+        out: the run directory, a path or an s3:// address; default `runs/<name>`. One that holds a run of the same
+            config is continued.
+        address: a running Ray cluster (`auto` or HOST:PORT); None starts a local Ray, or uses the one this process has.
+        profile: also write profile.json: where the time went, by phase, stage and actor.
+        progress: what to show; None shows nothing.
+        on_round: told the figures of every row of the loop as soon as it is there.
+
+    Raises:
+        InputError: anything about config, data, store or folder that stops the run; nothing is left half-written.
+    """
+    started = time.perf_counter()
+    progress = progress or Progress()
+    with run_folder(out if out is not None else Path("runs") / config.name) as folder:
+        directory = folder.path
+        check_directory(directory, config)
+        if address is not None:
+            check_address(address)
+        source = look(config, progress)
+        options = config.cluster.model_dump() | {"address": address}
+
+        def finish(outcome: Outcome, workers: Workers) -> None:
+            with progress.phase("evaluate", "writing the results"):
+                shown = overlays(outcome) if config.report.images else None
+                write_results(directory, outcome, shown)
+            timing = outcome.metrics["timing"] = timing_record(progress, time.perf_counter() - started)
+            with writing(directory):
+                write_json(directory / MANIFEST_FILE, manifest(outcome, timing))
+                if profile:
+                    write_json(directory / PROFILE_FILE, profile_record(outcome.prepared, workers, progress))
+                write_json(directory / METRICS_FILE, outcome.metrics)
+
+        with claimed(directory, CONFIG_FILE, to_yaml(config)), folder.published():
+            outcome = carry_out(source, lambda: Workers(**options), progress, on_round, finish)
+            from swag_ray.report.run.page import write_report
+
+            write_report(directory)
+    return Run(directory, outcome.metrics, folder.shown)

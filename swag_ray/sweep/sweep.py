@@ -1,0 +1,171 @@
+"""A sweep: many runs around one config, over datasets and seeds, sharing all the work they have in common.
+
+    from swag_ray.sweep import load_sweep, run_sweep
+    done = run_sweep(load_sweep("configs/ablation_small.yaml"), "sweeps/ablation")
+    done.table.to_pandas()
+
+The directory holds `sweep.yaml`, a folder a trial (config.yaml, metrics.json, trial.json), `trials.parquet`,
+`sweep.html` and Ray Tune's own files. What took time is in the store: a sweep that was stopped goes on at the stage
+that was in flight.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from swag_ray import config as cfg
+from swag_ray.cluster.address import check_address
+from swag_ray.cluster.workers import Workers
+from swag_ray.config.sweep import SweepConfig, Trial, load_sweep, source_key, to_yaml
+from swag_ray.config.text import dump_yaml
+from swag_ray.errors import InputError
+from swag_ray.experiment.prepare import prepare
+from swag_ray.experiment.source import Source, look, split_table
+from swag_ray.progress import Progress
+from swag_ray.record.directory import claimed
+from swag_ray.record.remote import is_remote
+from swag_ray.sweep.trial import carry_out_trial
+from swag_ray.sweep.trial_log import SWEEP_FILE, TrialLog, check_sweep_directory
+
+__all__ = ["Sweep", "load_sweep", "run_sweep"]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A finished sweep.
+
+    Attributes:
+        directory: where everything is.
+        table: trials.parquet.
+        planned: trials in all.
+    """
+
+    directory: Path
+    table: pa.Table
+    planned: int
+
+    def count(self, status: str) -> int:
+        """Trials that ended so: `done`, `stopped` or `failed`."""
+        return self.table.column("status").to_pylist().count(status)
+
+
+def run_sweep(
+    sweep: SweepConfig,
+    out: str | Path | None = None,
+    *,
+    address: str | None = None,
+    wait: float = 0.0,
+    progress: Progress | None = None,
+    on_report: Callable[[dict[str, Any]], None] = lambda report: None,
+) -> Sweep:
+    """Run a sweep's trials, or those that are left of them, and write its directory.
+
+    Args:
+        out: the sweep's directory; default `sweeps/<name>`. One that holds the same sweep is continued.
+        address: a running Ray cluster; None starts a local Ray, or uses the one this process has.
+        wait: seconds to wait for a node that holds a trial, and to ask an autoscaler for one, where none does yet.
+        on_report: told every round of every trial, and every end.
+
+    Raises:
+        InputError: anything about config, data, store, cluster or folder that stops the sweep as a whole.
+    """
+    if out is not None and is_remote(out):
+        raise InputError(f"--out: '{out}': a sweep's directory is a folder; its store may be on s3:// (base.store)")
+    directory = Path(out) if out is not None else Path("sweeps") / sweep.name
+    check_sweep_directory(directory, sweep)
+    if address is not None:
+        check_address(address)
+    if sweep.loggers:  # what they lack is told before hours of work, not after the features
+        from swag_ray.cluster.tune.callbacks import loggers
+
+        list(loggers(sweep))
+    progress = progress or Progress()
+    listed, examples = sweep.algorithm != "optuna", sweep.examples()
+    sources = _sources(examples, progress)
+    planned = len(examples) if listed else (sweep.points or 0) * len(sweep.repetitions())
+    notes = dump_yaml({"planned": planned, "reference": sweep.reference()})
+    with claimed(directory, SWEEP_FILE, to_yaml(sweep) + notes):
+        record = TrialLog(directory, sweep)
+        jobs = [trial for trial in examples if trial.number not in record.through()] if listed else None
+        try:
+            if jobs or (jobs is None and len(record.through()) < planned):
+                # `cluster.actors` are a trial's; the features before them are extracted on all there is.
+                options = cfg.resolved(examples[0].config)["cluster"] | {"actors": None}
+                with Workers(**options, address=address, ready=lambda: _room(sweep, wait, progress)) as workers:
+                    _trials(record, jobs, sources, workers, progress, on_report)
+        except BaseException:
+            with suppress(Exception):  # what it has is shown too; what is told is why it stopped
+                record.write_all()
+            raise
+        return Sweep(directory, record.write_all(), planned)
+
+
+def _room(sweep: SweepConfig, wait: float, progress: Progress) -> None:
+    from swag_ray.cluster.tune.trials import require_room
+
+    require_room(sweep, wait, lambda: progress.phase("room", "waiting for a node that holds a trial"))
+
+
+def _trials(
+    record: TrialLog,
+    jobs: list[Trial] | None,
+    sources: dict[str, Source],
+    workers: Workers,
+    progress: Progress,
+    on_report: Callable[[dict[str, Any]], None],
+) -> None:
+    """Everything that needs Ray: room for a trial, the features of all datasets, then the trials."""
+    from swag_ray.cluster.tune.trials import run_trials
+
+    session = workers.session()
+    for source in sources.values():
+        prepare(source, workers, progress)
+        workers.session_seeing(source.store.root)  # the trials' store, on whatever node they will be
+    images = {key: (source.listing, source.spec) for key, source in sources.items()}
+
+    sweep = record.sweep
+
+    def told(report: dict[str, Any]) -> None:
+        if progress.interrupted():
+            raise KeyboardInterrupt
+        if report["status"] != "running":
+            record.keep(report)
+            progress.advance()
+        on_report(report)
+        ended, steers = report["status"] == "done", sweep.algorithm == "optuna" or sweep.early_stopping is not None
+        if ended and steers and sweep.metric not in report:
+            raise InputError(f"metric: trials have no {sweep.metric} to go by (is it spelt so? has the pool labels?)")
+
+    with progress.phase("trials", "trials"):
+        if jobs is not None:
+            progress.expect(len(jobs))
+        run_trials(
+            record.sweep, jobs, images, carry_out_trial, record.directory, session,
+            history=record.history(), on_report=told,
+        )  # fmt: skip
+
+
+def _sources(trials: list[Trial], progress: Progress) -> dict[str, Source]:
+    """The images of every dataset, listed once, and every trial's split of them, tried once.
+
+    Raises:
+        InputError: anything that would stop a trial before it computes: the first such trial is named.
+    """
+    sources: dict[str, Source] = {}
+    tried: set[str] = set()
+    for trial in trials:
+        config, key = trial.config, source_key(trial.config)
+        if key not in sources:
+            sources[key] = look(config, progress)
+        split = json.dumps([key, config.random_seed, cfg.fields(config, "split", "memory", "score", "dataset")])
+        if split not in tried:
+            tried.add(split)
+            split_table(config, sources[key].listing.table)
+    return sources

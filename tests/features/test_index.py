@@ -1,0 +1,300 @@
+"""Features: the bits of an image's features are the image's alone; what is there is never computed again."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from swag_ray.cluster.extraction import ShardExtractor, extract_shards
+from swag_ray.cluster.session import Session
+from swag_ray.errors import InputError
+from swag_ray.features.backbone import Backbone, build_backbone
+from swag_ray.features.extract import BATCH, extract
+from swag_ray.features.index import Extract, FeatureSet, feature_set
+from swag_ray.features.reader import FeatureReader
+from swag_ray.features.spec import FeatureSpec
+from swag_ray.features.weights import weights_digest, weights_file
+from swag_ray.progress import Progress
+from swag_ray.store import stages
+from swag_ray.store.store import Store
+from tests.support.images import blocks, encoded
+from tests.support.processes import descendants, kill
+
+NAME, SIZE, STRIDES, GRID = "tf_efficientnet_lite0", 64, (8, 16, 32), 8
+
+
+@pytest.fixture(scope="module")
+def spec() -> FeatureSpec:
+    return FeatureSpec(NAME, "bundled", weights_digest(NAME, "bundled"), SIZE, STRIDES, GRID)
+
+
+@pytest.fixture(scope="module")
+def backbone(spec: FeatureSpec) -> Backbone:
+    return build_backbone(spec.backbone, spec.weights, spec.strides, spec.grid)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def image(seed: int) -> bytes:
+    return encoded(blocks(seed, 48))
+
+
+def rows(backbone: Backbone, images: list[bytes]) -> list[dict[str, Any]]:
+    return list(extract(backbone, images, SIZE))
+
+
+def bits(row: dict[str, Any]) -> tuple[bytes, ...]:
+    return tuple(row["features"][stride].tobytes() for stride in STRIDES)
+
+
+def test_float16_on_one_grid_of_every_stride(backbone: Backbone) -> None:
+    (row,) = rows(backbone, [image(1)])
+    shapes = {stride: (f.shape, f.dtype) for stride, f in row["features"].items()}
+    assert shapes == {s: ((64, c), np.float16) for s, c in zip(STRIDES, (40, 112, 320), strict=True)}
+    assert all(np.isfinite(f).all() and f.astype(np.float32).std() > 0 for f in row["features"].values())
+
+
+def test_bits_do_not_depend_on_neighbours_or_position(backbone: Backbone) -> None:
+    images = [image(i) for i in range(BATCH + 5)]
+    straight = rows(backbone, images)
+    backward = rows(backbone, images[::-1])[::-1]
+    alone = [rows(backbone, [images[i]])[0] for i in (0, BATCH - 1, BATCH + 4)]
+    assert [bits(r) for r in straight] == [bits(r) for r in backward]
+    assert [bits(straight[i]) for i in (0, BATCH - 1, BATCH + 4)] == [bits(r) for r in alone]
+    assert len({bits(r) for r in straight}) == len(images), "another image has other features"
+
+
+def test_unreadable_images_shift_nobody(backbone: Backbone) -> None:
+    images = [image(1), b"no image", image(2), b"", image(3)]
+    found = rows(backbone, images)
+    assert [r["error"] is None for r in found] == [True, False, True, False, True]
+    assert [bits(r) for r in found if r["error"] is None] == [
+        bits(r) for r in rows(backbone, [images[i] for i in (0, 2, 4)])
+    ]
+    assert found[1]["features"] is None and rows(backbone, [b"", b"x"])[1]["features"] is None
+
+
+def test_fingerprint_changes_with_what_features_depend_on(spec: FeatureSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = {
+        "backbone": "tf_efficientnet_lite1",
+        "weights_digest": "0" * 64,
+        "image_size": 65,
+        "strides": (8, 16),
+        "grid": 4,
+    }
+    prints = {dataclasses.replace(spec, **{name: value}).fingerprint for name, value in changed.items()}
+    monkeypatch.setitem(stages.VERSIONS, "features", stages.VERSIONS["features"] + 1)
+    prints.add(spec.fingerprint)
+    monkeypatch.undo()
+    assert len(prints | {spec.fingerprint}) == len(changed) + 2
+
+
+def test_fingerprint_holds_the_weights_and_not_their_path(spec: FeatureSpec, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.pth"
+    copy.write_bytes(weights_file(NAME, "bundled").read_bytes())
+    moved = dataclasses.replace(spec, weights=str(copy), weights_digest=weights_digest(NAME, str(copy)))
+    assert moved.fingerprint == spec.fingerprint
+    copy.write_bytes(copy.read_bytes() + b"\0")
+    assert weights_digest(NAME, str(copy)) != spec.weights_digest
+
+
+def test_fault_8_imagenet_mean_and_std_are_applied(tmp_path: Path) -> None:
+    """The published script feeds raw greys. The network must see (x - mean) / std of the weights' own training."""
+    import timm
+
+    state = timm.create_model("resnet18", pretrained=False).state_dict()
+    torch.save(state, tmp_path / "resnet18.pth")
+    backbone = build_backbone("resnet18", str(tmp_path / "resnet18.pth"), (8,), 4)
+    seen: list[torch.Tensor] = []
+    backbone.features.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].clone()))
+    grey = torch.randint(0, 256, (2, 1, SIZE, SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    backbone(grey)
+    for channel, (mean, sd) in enumerate(((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))):
+        torch.testing.assert_close(seen[0][:, channel], (grey[:, 0] / 255 - mean) / sd, rtol=1e-5, atol=1e-5)
+
+
+def test_normalisation_of_the_bundled_weights(backbone: Backbone) -> None:
+    assert backbone.mean.flatten().tolist() == [0.5] * 3 and backbone.std.flatten().tolist() == [0.5] * 3
+
+
+@dataclass
+class Images:
+    """Image files and what is asked of the feature store for them."""
+
+    store: Store
+    spec: FeatureSpec
+    paths: dict[str, str]  # sha256: path
+
+    def features(
+        self,
+        extract: Extract,
+        names: list[str] | None = None,
+        progress: Progress | None = None,
+    ) -> FeatureSet:
+        names = names or list(self.paths)
+        paths = [self.paths[n] for n in names]
+        return feature_set(self.store, self.spec, paths, names, extract, progress or Progress())
+
+    def actors(self, count: int) -> Extract:
+        """Extraction by so many actors of the local Ray."""
+        session = Session(cpus=2, gpus=0, actors=count)
+        return lambda missing, size: extract_shards(self.store, self.spec, missing, size, session)
+
+    def read(self, found: FeatureSet) -> list[tuple[bytes, ...]]:
+        reader = FeatureReader(self.store.root, found.fingerprint, found.shards)
+        patches = reader.patches(found.rows, STRIDES)
+        return [tuple(patches[s][i].tobytes() for s in STRIDES) for i in range(len(found.rows))]
+
+    def shards(self) -> dict[str, tuple[bytes, int]]:
+        folder = Path(self.store.path("features", self.spec.fingerprint))
+        return {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.glob("*.parquet")}
+
+
+@pytest.fixture
+def images(tmp_path: Path, spec: FeatureSpec) -> Images:
+    paths = {}
+    for i in range(70):
+        data = image(i)
+        path = tmp_path / "images" / f"{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+        paths[hashlib.sha256(data).hexdigest()] = str(path)
+    return Images(Store(tmp_path / "store"), spec, paths)
+
+
+def nobody(missing: dict[str, str], size: int) -> Iterator[tuple[int, int, float]]:
+    raise AssertionError("nothing is missing, so no Ray is needed")
+
+
+class KillsTheBusy(Progress):
+    """kill -9 of the extraction actors once the small shard is there and one is in the middle of the large one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.killed: list[str] = []
+
+    def advance(self, count: int = 1) -> None:
+        for pid, command in descendants(os.getpid()).items() if not self.killed else ():
+            if "MapWorker" in command:
+                self.killed.append(command)
+                kill(pid)
+
+
+@pytest.mark.ray
+def test_same_bits_whoever_extracts_and_only_what_is_missing(
+    images: Images, backbone: Backbone, local_ray: None, tmp_path: Path
+) -> None:
+    names = list(images.paths)
+    early, late = names[:66], names[66:]
+    twice = [*early, early[0], early[5]]  # equal bytes under two names
+    progress = KillsTheBusy()
+
+    first = images.features(images.actors(2), twice, progress)
+    assert len(progress.killed) == 2, "two actors, one of them at work"
+    assert first.extracted == 66 and len(first.shards) == 2 and not first.errors
+    bits_first = images.read(first)
+    assert bits_first[-2:] == [bits_first[0], bits_first[5]]
+    assert sum(pq.read_table(images.store.path("features", first.fingerprint, s)).num_rows for s in first.shards) == 66
+    assert bits_first[:66] == [bits(r) for r in rows(backbone, [image(i) for i in range(66)])], "as in this process"
+
+    kept = images.shards()
+    again = images.features(nobody, early)
+    assert again.extracted == 0 and images.read(again) == bits_first[:66]
+    assert again.key == first.key, "order and repetition of the images are not in the key"
+
+    more = images.features(images.actors(1), late[::-1] + early)
+    assert more.extracted == len(late) and more.key != first.key
+    assert {name: images.shards()[name] for name in kept} == kept, "old shards are not touched"
+    assert len(images.shards()) == len(kept) + 1
+    assert images.read(more)[len(late) :] == bits_first[:66]
+
+    other = Images(Store(tmp_path / "other"), images.spec, images.paths)
+    worker = ShardExtractor(other.store.root, other.spec)
+    order = (late + early)[::-1]
+    for name, cut in (("a.parquet", order[:29]), ("b.parquet", order[29:])):
+        done = worker({"name": [name], "paths": [[other.paths[n] for n in cut]], "sha256": [cut]})
+        assert done["count"].tolist() == [len(cut)] and done["error"].tolist() == [""]
+    cut_otherwise = other.features(nobody, late[::-1] + early)
+    assert other.read(cut_otherwise) == images.read(more), "the cut into shards does not matter"
+    assert cut_otherwise.key == more.key
+
+
+def test_lost_and_damaged_shards_are_extracted_again_alone(images: Images) -> None:
+    names = list(images.paths)
+    worker = ShardExtractor(images.store.root, images.spec)
+    for name, cut in (("a.parquet", names[:4]), ("b.parquet", names[4:6]), ("c.parquet", names[6:9])):
+        worker({"name": [name], "paths": [[images.paths[n] for n in cut]], "sha256": [cut]})
+    wanted = names[:9]
+    before = images.read(images.features(nobody, wanted))
+    folder = Path(images.store.path("features", images.spec.fingerprint))
+    (folder / "b.parquet").unlink()
+    (folder / "c.parquet").write_bytes((folder / "c.parquet").read_bytes()[:-200])
+    asked: list[str] = []
+
+    def extract_here(missing: dict[str, str], size: int) -> Iterator[tuple[int, int, float]]:
+        asked.extend(missing)
+        batch = {"name": ["d.parquet"], "paths": [list(missing.values())], "sha256": [list(missing)]}
+        yield 0, int(worker(batch)["count"][0]), 0.0
+
+    found = images.features(extract_here, wanted)
+    assert sorted(asked) == sorted(names[4:9]) and found.extracted == 5
+    assert images.read(found) == before
+    assert images.features(nobody, wanted).extracted == 0
+
+
+def test_bytes_that_are_not_the_listed_ones_are_refused(images: Images) -> None:
+    """Kept under the listed digest, they would stand for the image in every later run."""
+    gone, changed, *_ = names = list(images.paths)[:3]
+    worker = ShardExtractor(images.store.root, images.spec)
+
+    def extracted(sha256: str) -> str:
+        done = worker({"name": ["a.parquet"], "paths": [[images.paths[sha256]]], "sha256": [[sha256]]})
+        return str(done["error"][0])
+
+    Path(images.paths[gone]).unlink()
+    assert extracted(gone).startswith(f"dataset: '{images.paths[gone]}' was listed but cannot be read here")
+    Path(images.paths[changed]).write_bytes(image(99))
+    assert extracted(changed) == f"dataset: '{images.paths[changed]}' changed after it was listed; run again"
+    assert not images.shards() and extracted(names[2]) == ""
+
+
+def test_a_flipped_bit_in_a_shard_is_noticed_when_it_is_read(images: Images) -> None:
+    names = list(images.paths)[:4]
+    ShardExtractor(images.store.root, images.spec)(
+        {"name": ["a.parquet"], "paths": [[images.paths[n] for n in names]], "sha256": [names]}
+    )
+    found = images.features(nobody, names)
+    path = Path(images.store.path("features", found.fingerprint, "a.parquet"))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(bytes(data))
+    with pytest.raises(InputError, match=r"a\.parquet' is damaged"):
+        images.read(found)
+
+
+def test_statistics_come_back_as_they_were(images: Images, backbone: Backbone) -> None:
+    names = list(images.paths)[:5]
+    ShardExtractor(images.store.root, images.spec)(
+        {"name": ["a.parquet"], "paths": [[images.paths[n] for n in names]], "sha256": [names]}
+    )
+    found = images.features(nobody, names)
+    reader = FeatureReader(images.store.root, found.fingerprint, found.shards)
+    read = reader.statistics(found.rows.take(np.array([4, 0])), np.array([10, 20]))
+    expected = [rows(backbone, [image(i)])[0] for i in (4, 0)]
+    thumbnail, grey, border = zip(*(row["statistics"] for row in expected), strict=True)
+    assert np.array_equal(read.thumbnail_NHW, np.stack(thumbnail)) and np.array_equal(read.grey_NQ, np.stack(grey))
+    assert np.array_equal(read.border_N, np.float32(border)) and read.size_N2.tolist() == [[48, 48]] * 2
+    assert read.file_bytes_N.tolist() == [10, 20]

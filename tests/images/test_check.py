@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from swag_ray.errors import InputError
+from swag_ray.images.check import describe, guess_classes, image_sizes
+from swag_ray.images.folders import list_folder
+from tests.support.images import blocks, encoded, real_set, small_set, write
+
+
+def test_describe_counts_and_survives_broken_images(tmp_path: Path) -> None:
+    root = small_set(tmp_path, normals=60, anomalies=20)
+    broken = root / "train" / "NORMAL" / "broken.jpeg"
+    broken.write_bytes(encoded(blocks(99), "JPEG")[:-100])
+    (root / "test" / "PNEUMONIA" / "empty.png").write_bytes(b"")
+    (root / "train" / "NORMAL" / "wide.png").write_bytes(encoded(blocks(5).resize((64, 16))))
+    write(root / "train" / "OTHER" / "x.png", 7)
+    listing = list_folder(root, normal="NORMAL", anomaly=["PNEUMONIA"], group=None)
+    found = describe(listing, seed_fraction=0.3, folds=5)
+    assert set(found.unreadable) == {"train/NORMAL/broken.jpeg", "test/PNEUMONIA/empty.png"}
+    assert found.unreadable["test/PNEUMONIA/empty.png"] == "empty file"
+    rows = [(row.split, row.class_name, row.images, row.unreadable) for row in found.classes]
+    assert rows == [
+        ("train", "NORMAL", 62, 1),
+        ("train", "PNEUMONIA", 20, 0),
+        ("test", "NORMAL", 60, 0),
+        ("test", "PNEUMONIA", 21, 1),
+    ]
+    assert found.classes[0].widths == (32, 32.0, 64)
+    assert found.classes[0].heights == (16, 32.0, 32)
+    assert found.image_sizes == {"32 x 32": 160, "64 x 16": 1}
+    assert found.ignored == {"class train/OTHER": 1}
+    assert found.split_counts is not None
+    assert found.split_counts["seed"] + found.split_counts["pool"] == 81
+    assert found.highest_contamination == found.contamination == pytest.approx(20 / (20 + 61 - 18))
+    assert any("rough" in line for line in found.warnings)
+
+
+def test_describe_reports_a_set_that_cannot_be_split(tmp_path: Path) -> None:
+    listing = list_folder(small_set(tmp_path), normal="NORMAL", anomaly=["PNEUMONIA"], group=None)
+    found = describe(listing, seed_fraction=0.3, folds=5)
+    assert found.split_counts is None
+    assert found.highest_contamination is None
+    assert any(line.startswith("split.folds") for line in found.warnings)
+
+
+def test_an_image_that_vanished_is_a_reason(tmp_path: Path) -> None:
+    listing = list_folder(small_set(tmp_path), normal="NORMAL", anomaly=["PNEUMONIA"], group=None)
+    (tmp_path / str(listing.table["path"][0].as_py())).unlink()
+    assert image_sizes(listing)[0] == "No such file or directory"
+
+
+def test_classes_are_guessed(tmp_path: Path) -> None:
+    small_set(tmp_path / "a" / "set")
+    write(tmp_path / "a" / "set" / "test" / "COVID19" / "x.png", 7)
+    assert guess_classes(tmp_path / "a") == ("NORMAL", ["PNEUMONIA", "COVID19"])
+    for split in ("train", "test"):
+        write(tmp_path / "b" / split / "healthy" / "x.png", 7)
+    with pytest.raises(InputError, match=r"^dataset\.normal: .*healthy"):
+        guess_classes(tmp_path / "b")
+
+
+@pytest.mark.data
+def test_real_chest_xray() -> None:
+    listing = list_folder(real_set("chest_xray"), normal="NORMAL", anomaly=["PNEUMONIA"], group=None)
+    found = describe(listing, seed_fraction=0.3, folds=5)
+    assert found.unreadable == {}
+    assert found.image_sizes == {"224 x 224": 5840}
+    assert found.highest_contamination == pytest.approx(0.805, abs=0.001)

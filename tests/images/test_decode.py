@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from swag_ray.images.decode import ImageError, picture, read_grey
+from tests.support.images import blocks, encoded, real_set
+
+SIDE = 64
+
+
+def levels(data: bytes, size: int = SIDE) -> np.ndarray:
+    return read_grey(data, size).image_1HW[0].numpy().astype(int)
+
+
+@pytest.fixture
+def grey() -> Image.Image:
+    return blocks(0, SIDE)
+
+
+def test_shape_and_type(grey: Image.Image) -> None:
+    decoded = read_grey(encoded(grey.resize((80, 40))), 32)
+    assert decoded.image_1HW.shape == (1, 32, 32)
+    assert decoded.image_1HW.dtype == torch.uint8
+    assert (decoded.width, decoded.height) == (80, 40)
+
+
+def test_png_of_the_asked_size_is_exact(grey: Image.Image) -> None:
+    np.testing.assert_array_equal(levels(encoded(grey)), np.asarray(grey))
+
+
+def test_resize_is_antialiased_and_uncropped() -> None:
+    checker = Image.fromarray((np.indices((128, 128)).sum(0) % 2 * 255).astype(np.uint8))
+    assert abs(levels(encoded(checker), 32)[4:-4, 4:-4] - 127.5).max() < 3
+    edge = np.zeros((64, 128), np.uint8)
+    edge[:, :8] = 255
+    assert (levels(encoded(Image.fromarray(edge)), 32)[:, 0] > 250).all()
+
+
+def test_sixteen_bits_are_scaled(grey: Image.Image) -> None:
+    deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    np.testing.assert_array_equal(levels(encoded(deep)), np.asarray(grey))
+    between = Image.fromarray(np.full((SIDE, SIDE), 257 * 100 + 200, np.uint16))  # 100.78
+    assert (levels(encoded(between)) == 101).all()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P"])
+def test_other_png_modes_keep_their_grey_levels(grey: Image.Image, mode: str) -> None:
+    image = grey.convert(mode)
+    if mode in ("RGBA", "LA"):
+        image.putalpha(Image.fromarray(np.tile(np.arange(SIDE, dtype=np.uint8), (SIDE, 1))))
+    assert abs(levels(encoded(image)) - np.asarray(grey)).max() <= 1
+
+
+def test_bilevel_and_transparent_palette(grey: Image.Image) -> None:
+    ink = np.asarray(grey) > 127
+    np.testing.assert_array_equal(levels(encoded(Image.fromarray(ink))), ink * 255)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = encoded(grey.convert("P"), transparency=bytes(range(256)))
+        assert abs(levels(data) - np.asarray(grey)).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_jpeg_modes_keep_their_grey_levels(grey: Image.Image, mode: str, progressive: bool) -> None:
+    data = encoded(grey.convert(mode), "JPEG", quality=95, progressive=progressive)
+    assert abs(levels(data) - np.asarray(grey)).max() <= 12
+
+
+@pytest.mark.parametrize("form", ["BMP", "GIF", "WEBP"])
+def test_misnamed_formats_are_read_by_content(grey: Image.Image, form: str) -> None:
+    options = {"lossless": True} if form == "WEBP" else {}
+    assert abs(levels(encoded(grey, form, **options)) - np.asarray(grey)).max() <= 2
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_exif_orientation_is_applied(form: str) -> None:
+    picture = Image.fromarray(np.repeat(np.arange(0, 240, 5, dtype=np.uint8)[None], 32, 0))  # 48 wide, 32 high
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying, to be turned a quarter clockwise
+    decoded = read_grey(encoded(picture, form, exif=exif), 32)
+    assert (decoded.width, decoded.height) == (32, 48)
+    rows = decoded.image_1HW[0].float().mean(1)
+    assert bool((rows.diff() > 0).all())
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "BMP"])
+def test_every_cut_is_found(form: str) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (SIDE, SIDE)).astype(np.uint8))
+    data = encoded(noise, form)
+    for share in (0.0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99):
+        with pytest.raises(ImageError) as caught:
+            read_grey(data[: int(len(data) * share)], SIDE)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_a_few_missing_bytes_are_found(grey: Image.Image, form: str) -> None:
+    data = encoded(grey, form)
+    for cut in (12, 40):
+        with pytest.raises(ImageError):
+            read_grey(data[:-cut], SIDE)
+
+
+def test_broken_png_data_is_found(grey: Image.Image) -> None:
+    data = bytearray(encoded(grey))
+    place = data.index(b"IDAT") + 10
+    data[place] ^= 0xFF
+    with pytest.raises(ImageError):
+        read_grey(bytes(data), SIDE)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\0" * 500, b"<html>not found</html>", b"\xff\xd8\xff", b"%PDF-1.4 " + b"x" * 99]
+)
+def test_not_an_image(data: bytes) -> None:
+    with pytest.raises(ImageError):
+        read_grey(data, SIDE)
+
+
+def test_damaged_bytes_never_end_the_process(grey: Image.Image) -> None:
+    """In a process of its own: torchvision 0.29 segfaults on damaged PNGs."""
+    code = f"""
+import numpy as np
+from swag_ray.images.decode import ImageError, picture, read_grey
+generator = np.random.default_rng(0)
+for whole in {[encoded(grey, form) for form in ("JPEG", "PNG")]!r}:
+    for _ in range(200):
+        data = bytearray(whole)
+        for place in generator.integers(2, len(data), 3):
+            data[place] = generator.integers(256)
+        try:
+            read_grey(bytes(data), 32)
+        except ImageError:
+            pass
+"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_small_images_are_refused(grey: Image.Image) -> None:
+    with pytest.raises(ImageError, match="15"):
+        read_grey(encoded(grey.resize((15, 400))), SIDE)
+    read_grey(encoded(grey.resize((16, 16))), SIDE)
+
+
+@pytest.mark.parametrize("side", [7072, 10_000, 60_000])  # just over; over PIL's warning; over PIL's error
+def test_large_images_are_refused_by_the_header_alone(side: int) -> None:
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ImageError, match="over 50 megapixels"):
+            read_grey(data, SIDE)
+
+
+def test_same_bytes_same_levels_whatever_the_threads(grey: Image.Image) -> None:
+    data = encoded(grey.resize((301, 299)), "JPEG")
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = levels(data)
+        torch.set_num_threads(2)
+        two = levels(data)
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.data
+def test_real_images_agree_with_pil() -> None:
+    for path in sorted((real_set("chest_xray") / "test" / "NORMAL").iterdir())[:8]:
+        with Image.open(path) as image:
+            expected = np.asarray(image.resize((256, 256), Image.Resampling.BILINEAR)).astype(int)
+        assert abs(levels(path.read_bytes(), 256) - expected).max() <= 1
+
+
+def test_the_picture_for_people_is_what_the_network_sees(grey: Image.Image) -> None:
+    for image in (grey, grey.resize((150, 90)), grey.convert("RGBA")):
+        seen = picture(encoded(image), 32)
+        assert seen.shape == (32, 32) and seen.dtype == np.uint8
+        assert abs(seen.astype(int) - levels(encoded(image), 32)).max() <= 1
+    with pytest.raises(ImageError, match="truncated"):
+        picture(encoded(grey)[:-20], 32)

@@ -1,0 +1,123 @@
+"""What is in a stage's key, and so what is computed again: what the stage reads, and no label."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from swag_ray.experiment.evaluate import round_figures
+from swag_ray.experiment.loop import Trajectory, incremental_loop
+from swag_ray.features.cohort import build_cohort
+from swag_ray.features.reader import Rows
+from swag_ray.images.folders import list_folder
+from swag_ray.images.split import make_split
+from tests.support.images import small_set
+from tests.support.made_up_experiment import config, here, made_up, reset
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+METHODS = ("contrast", "published")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_more_rounds_compute_the_new_ones_alone(tmp_path: Path, method: str) -> None:
+    short = config("rounds=2", method=method)
+    lab, _ = made_up(tmp_path, short)
+    two, work = incremental_loop(lab), here(lab)
+    fits, admitted = len(work.fits), list(work.admitted)
+    again = incremental_loop(lab)
+    assert len(work.fits) == fits and work.admitted == admitted and again.last.key == two.last.key
+    three = incremental_loop(reset(lab, config("rounds=3", method=method)))
+    assert three.rows[3].fit.key == two.last.key, "the last fit of two rounds is the third round's"
+    assert len(work.fits) == fits + lab.cohort.folds and len(work.admitted) == len(admitted) + 1
+    fewer = incremental_loop(reset(lab, config("rounds=1", method=method)))
+    assert fewer.last.key == two.rows[2].fit.key and len(work.fits) == fits + lab.cohort.folds
+
+
+def keys(loop: Trajectory) -> list[str]:
+    return [key for row in loop.rows for key in (row.fit.key, row.decision.key)] + [loop.last.key]
+
+
+# What a field changes first: the key of the bank, decide 0, fit 1 or decide 1; None: no key at all.
+FIRST_CHANGED: dict[str, dict[str, str | None]] = {
+    "contrast": {
+        "memory.coreset_ratio=0.2": "bank", "score.neighbours=2": "bank", "score.top_fraction=0.2": "bank",
+        "memory.strides=[8]": "bank", "memory.whitening=0.5": "bank", "memory.max_rows=9": "bank",
+        "outliers.fdr=0.3": "decide 0",
+        "outliers.ceiling=0.1": "decide 0", "outliers.minimum=6": "fit 1",
+        "outliers.maximum=50": "fit 1", "head.weight_decay=0.1": "fit 1", "head.learning_rate=0.1": "fit 1",
+        "head.grid=2": "fit 1", "head.swag_epochs=6": "fit 1", "swag.samples=3": "fit 1", "swag.max_columns=3": "fit 1",
+        "swag.collect_every=2": "fit 1", "gate.tau_distance=0.1": "decide 1", "gate.tau_uncertainty=0.9": "decide 1",
+        "gate.tau_relaxed=3": "decide 1", "gate.budget=9": "decide 1", "gate.rank=boundary": "decide 1",
+        "gate.patience=2": "decide 1", "calibration.false_positive_rate=0.1": None, "controls=[]": None,
+        "report.images=false": None, "cluster.actors=1": None, "cluster.cpus=3": None, "name=other": None,
+    },
+    "published": {
+        "adapter.dim=12": "fit 1", "adapter.learning_rate=0.01": "fit 1", "swag.samples=3": "fit 1",
+        "memory.coreset_ratio=0.2": "bank", "gate.tau_uncertainty=-1": "decide 1", "name=other": None,
+    },
+}  # fmt: skip
+FIELDS = [(method, field) for method, fields in FIRST_CHANGED.items() for field in fields]
+
+
+@pytest.mark.parametrize(("method", "field"), FIELDS)
+def test_a_key_holds_the_fields_that_its_stage_reads_and_no_other(store: Path, method: str, field: str) -> None:
+    base = config("rounds=2", method=method)
+    lab, _ = made_up(store, base)
+    plain = keys(incremental_loop(lab))
+    stubbed = dataclasses.replace(lab, config=config("rounds=2", field, method=method))
+    other = keys(incremental_loop(stubbed))
+    names = ["bank", "decide 0", "fit 1", "decide 1"]
+    changed = next((name for name, a, b in zip(names, plain, other, strict=False) if a != b), None)
+    assert changed == FIRST_CHANGED[method][field]
+    if changed is None:
+        assert plain == other
+
+
+def test_published_fit_1_is_shared_over_gates(tmp_path: Path) -> None:
+    lab, _ = made_up(tmp_path, config("rounds=1", method="published"))
+    incremental_loop(lab)
+    fits = len(here(lab).fits)
+    incremental_loop(reset(lab, config("rounds=1", "gate.tau_distance=0", "gate.budget=3", method="published")))
+    assert len(here(lab).fits) == fits + lab.cohort.folds, "only the last fit, on whom the other gate admitted"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_key_holds_a_label(tmp_path: Path, method: str) -> None:
+    """Labels of pool and test dealt anew: everything but the audit stays, to the last key."""
+    settings = config("rounds=1", method=method)
+    lab, audit = made_up(tmp_path, settings)
+    plain = incremental_loop(lab)
+    work, generator = len(here(lab).fits), np.random.default_rng(1)
+    pool = lab.cohort.pool
+    label_N = audit.label_N.copy()
+    label_N[pool] = generator.permutation(label_N[pool])
+    assert not np.array_equal(label_N, audit.label_N)
+    other = dataclasses.replace(audit, label_N=label_N, label_T=generator.permutation(audit.label_T))
+    again = incremental_loop(lab)
+    assert keys(again) == keys(plain) and len(here(lab).fits) == work
+    assert round_figures(lab, other, again.rows[1]) != round_figures(lab, audit, again.rows[1])
+    assert {f.name for f in dataclasses.fields(lab.cohort)} == {
+        "key", "id_N", "seed_N", "fold_N", "rows_N", "id_T", "rows_T", "folds",
+    }, "a field of the cohort that holds labels would reach the method"  # fmt: skip
+
+
+def test_cohort_key_holds_neither_labels_nor_names(tmp_path: Path) -> None:
+    root = small_set(tmp_path / "data", normals=12, anomalies=6)
+
+    def cohort(table: pa.Table) -> str:
+        split = make_split(table, seed_fraction=0.5, folds=2, contamination=None, random_seed=0)
+        rows = Rows(np.zeros(len(table), np.int32), np.arange(len(table), dtype=np.int32))
+        return build_cohort(table, split, rows, 2, "f").key
+
+    listing = list_folder(root, normal="NORMAL", anomaly=("PNEUMONIA",), group=None)
+    plain = cohort(listing.table)
+    moved = root / "test" / "NORMAL" / next((root / "test" / "NORMAL").iterdir()).name
+    moved.rename(root / "test" / "PNEUMONIA" / moved.name)
+    assert cohort(list_folder(root, normal="NORMAL", anomaly=("PNEUMONIA",), group=None).table) == plain
+    gone = next((root / "test" / "PNEUMONIA").iterdir())
+    gone.unlink()
+    assert cohort(list_folder(root, normal="NORMAL", anomaly=("PNEUMONIA",), group=None).table) != plain

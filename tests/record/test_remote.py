@@ -1,0 +1,144 @@
+"""Run directories on s3://, against a real S3 server on loopback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swag_ray.config import Config, load_config, to_yaml
+from swag_ray.errors import InputError
+from swag_ray.record.remote import fetched, run_folder
+from swag_ray.run.run import run_experiment
+from tests.support.command_line import Command, figures
+from tests.support.s3 import Bucket
+from tests.support.s3_server import Server
+from tests.whole.test_resume import Driver
+
+SHORT: dict[str, Any] = {"rounds": 1, "controls": []}
+
+
+@pytest.fixture
+def config(tiny: Callable[..., Config]) -> Config:
+    return tiny()
+
+
+def work(address: str, config: Config, files: dict[str, str]) -> None:
+    """What a run does to its directory."""
+    with run_folder(address) as folder:
+        (folder.path / "config.yaml").write_text(to_yaml(config))
+        with folder.published():
+            for name, text in files.items():
+                (folder.path / name).parent.mkdir(exist_ok=True)
+                (folder.path / name).write_text(text)
+
+
+WHOLE = {"metrics.json": "{}", "report.html": "<html>", "detector/arrays.npz": "a", "plots/roc.svg": "<svg/>"}
+
+
+def test_a_run_is_sent_with_its_figures_last(bucket: Bucket, server: Server, config: Config) -> None:
+    address = bucket.address("runs/one")
+    work(address, config, WHOLE)
+    written = [path.removeprefix(f"/{bucket.name}/runs/one/") for path in server.written("runs/one")]
+    assert written[0] == "config.yaml" and written[-1] == "metrics.json"
+    assert set(written) == {"config.yaml", *WHOLE}
+    work(address, config, {"metrics.json": "{}", "plots/pr.svg": "<svg/>"})
+    assert "runs/one/plots/roc.svg" not in bucket.objects() and "runs/one/report.html" in bucket.objects()
+    with fetched(address, "report", "metrics.json", "plots/") as folder:
+        assert sorted(p.name for p in folder.rglob("*") if p.is_file()) == ["metrics.json", "pr.svg"]
+
+
+def test_a_run_that_breaks_off_keeps_its_claim_and_is_not_complete(bucket: Bucket, config: Config) -> None:
+    address = bucket.address("runs/one")
+    work(address, config, WHOLE)
+    with pytest.raises(KeyboardInterrupt), run_folder(address) as folder:
+        (folder.path / "config.yaml").write_text(to_yaml(config))
+        with folder.published():
+            raise KeyboardInterrupt
+    assert "runs/one/config.yaml" in bucket.objects()
+    with pytest.raises(InputError, match="two"), run_folder(bucket.address("runs/two")) as folder:
+        (folder.path / "config.yaml").write_text(to_yaml(config))
+        with folder.published():
+            assert bucket.objects("runs/two/") == ["runs/two/config.yaml"]
+            raise InputError(f"gate: no, says '{folder.path}'")
+    assert bucket.objects("runs/two/") == [], "a bad input leaves no claim behind"
+
+
+def test_one_process_at_a_time_works_here(bucket: Bucket, config: Config) -> None:
+    with (
+        run_folder(bucket.address("runs/one")),
+        pytest.raises(InputError, match="a run is at work in 's3://"),
+        run_folder(bucket.address("runs/one")),
+    ):
+        pass
+
+
+def test_what_is_not_a_run_of_this_config_is_left_alone(
+    bucket: Bucket, server: Server, config: Config, command: Command, tmp_path: Path, no_ray: None
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(to_yaml(config))
+    bucket.put("foreign/thesis.docx", b"years of work")
+    bucket.put("other/config.yaml", to_yaml(config.model_copy(update={"random_seed": 7})).encode())
+    server.asked.clear()
+    complaint = command("run", path, "--out", bucket.address("foreign")).complaint
+    assert "holds something else ('thesis.docx')" in complaint
+    complaint = command("run", path, "--out", bucket.address("other")).complaint
+    assert f"'{bucket.address('other')}' holds a run of another config (random_seed is 7 there" in complaint
+    assert "holds no run" in command("run", "--resume", bucket.address("nothing")).complaint
+    assert "holds no run" in command("report", bucket.address("nothing")).complaint
+    assert "no such bucket" in command("run", path, "--out", "s3://bucket-of-nobody/run").complaint
+    assert "no such bucket" in command("run", path, "--set", "store=s3://bucket-of-nobody/store").complaint
+    assert "is not a path or an s3://" in command("run", path, "--out", "gs://bucket/run").complaint
+    assert {method for method, _ in server.asked} <= {"GET", "HEAD"}
+
+
+@pytest.fixture
+def tiny_run(tiny: Callable[..., Config], bucket: Bucket, tmp_path: Path) -> Path:
+    """The config file of a short run whose store is on s3://."""
+    path = tmp_path / "config.yaml"
+    path.write_text(to_yaml(tiny(**SHORT, store=bucket.address("store"))))
+    return path
+
+
+@pytest.mark.ray
+@pytest.mark.cluster
+def test_a_run_on_s3_is_killed_goes_on_and_ends_as_one_on_a_disk(
+    tiny: Callable[..., Config], tiny_run: Path, local_ray: None, bucket: Bucket, server: Server, command: Command,
+    tmp_path: Path, request: pytest.FixtureRequest,
+) -> None:  # fmt: skip
+    address = bucket.address("runs/one")
+    Driver(tiny_run, address).kill_when(lambda: bool(server.written("/store/features/")))
+    assert bucket.objects("runs/") == ["runs/one/config.yaml"]
+    kept = bucket.objects("store/features/")
+    server.asked.clear()
+    last = Driver(tiny_run, address)
+    assert last.process.wait() == 0, last.process.communicate()[1]
+    rewritten = {path.removeprefix(f"/{bucket.name}/") for path in server.written("/store/")}
+    assert kept and not rewritten & set(kept)
+    metrics = json.loads(bucket.read("runs/one/metrics.json"))
+    local = run_experiment(tiny(**SHORT), tmp_path / "local")
+    assert figures(metrics) == figures(local.metrics)
+    names = {p.relative_to(local.directory).as_posix() for p in local.directory.rglob("*") if p.is_file()}
+    assert {key.removeprefix("runs/one/") for key in bucket.objects("runs/one/")} == names
+
+    server.asked.clear()
+    request.getfixturevalue("no_ray")
+    again = run_experiment(load_config(tiny_run), bucket.address("runs/two"))
+    assert again.address == bucket.address("runs/two") and (again.directory / "report.html").is_file()
+    assert server.written("/store/stages/") == server.written("/store/features/") == [], "nothing is computed twice"
+    assert figures(json.loads(bucket.read("runs/two/metrics.json"))) == figures(again.metrics) == figures(metrics)
+
+    page = bucket.read("runs/one/report.html")
+    bucket.client.delete_object(Bucket=bucket.name, Key="runs/one/report.html")
+    assert command("report", address).out == f"{address}/report.html\n"
+    assert bucket.read("runs/one/report.html") == page
+    image = next((tmp_path / "home").rglob("test/*/*.png"))
+    scores = []
+    for run in (address, f"{address}/detector", local.directory):
+        assert command("score", run, image, "--out", tmp_path / "scores.csv", "-q").code == 0
+        scores.append((tmp_path / "scores.csv").read_text().splitlines()[1].split(",")[:4])
+    assert scores[0] == scores[1] == scores[2]

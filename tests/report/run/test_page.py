@@ -1,0 +1,339 @@
+"""The page from a run directory: what it says, what it leaves out, and what it refuses."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from swag_ray.errors import InputError
+from swag_ray.report.run.page import write_report
+from tests.report.run.fixture import change_metrics, write_json, write_run
+from tests.support.html import Page
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_run(tmp_path_factory.mktemp("runs") / "complete", overlays=4)
+    write_report(folder)
+    return folder
+
+
+@pytest.fixture
+def drawn_run(finished: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+@pytest.fixture
+def run(drawn_run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same for tests of words and tables alone: no plot is drawn, as that takes a second."""
+    monkeypatch.setattr("swag_ray.report.run.page.draw_all", lambda run: {})
+    return drawn_run
+
+
+def page(folder: Path) -> Page:
+    return Page(write_report(folder).read_text(encoding="utf-8"))
+
+
+def metrics(folder: Path) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    return result
+
+
+def configure(folder: Path, **report: Any) -> None:
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    config["report"] |= report
+    (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+
+
+def test_every_part_stands_in_order(drawn_run: Path) -> None:
+    text = page(drawn_run).text
+    found = metrics(drawn_run)
+    parts = [
+        "beats its seed-only bank", "Warnings", "fold 3 holds 19 seeds", "Summary", "Incremental (this run)",
+        "Published, 5 rounds (later report)", "Threshold picked on test labels", "Curves", "Confusion matrices",
+        "Rounds", "Calibration", "Highest-scored", "Lowest-scored", "By kind of anomaly", "Shortcuts",
+        "Arms", "How it was run", "Limits", "not a medical device",
+    ]  # fmt: skip
+    places = [text.find(part) for part in parts[:-1]]
+    assert -1 not in places and places == sorted(places), dict(zip(parts, places, strict=False))
+    assert text.count(parts[-1]) >= 2
+    for value in (found["incremental"]["roc_auc"], found["baselines"]["oracle_gate"]["pr_auc"], 0.896, 0.657):
+        assert f"{value:.3f}" in text
+    assert f"{found['incremental']['conformal']['fp']}" in text
+    assert "9be1c77702d4" in text and "2.14.0" in text, "stage keys and versions"
+
+
+def test_one_file_that_loads_nothing(drawn_run: Path) -> None:
+    markup = write_report(drawn_run).read_text(encoding="utf-8")
+    parsed = Page(markup)
+    assert parsed.open == [], "every element is closed"
+    assert all(a.startswith("data:image/jpeg;base64,") or a.startswith("#") for a in parsed.addresses)
+    assert {"script", "link", "iframe", "object"}.isdisjoint(parsed.tags)
+    assert "http" not in markup and "@import" not in markup
+    assert len(parsed.ids) == len(set(parsed.ids)), "ids of inlined plots must not clash"
+    assert {a[1:] for a in parsed.addresses if a[0] == "#"} <= set(parsed.ids)
+    assert set(re.findall(r"url\(([^)]*)\)", markup)) <= {f"#{name}" for name in parsed.ids}
+    assert parsed.tags.count("svg") == 6
+
+
+def test_plots_are_saved_as_files(drawn_run: Path) -> None:
+    for name in ("roc", "pr", "histogram", "test_scores", "calibration", "rounds"):
+        (drawn_run / "plots" / f"{name}.svg").unlink()
+    write_report(drawn_run)
+    for name in ("roc", "pr", "histogram", "test_scores", "calibration", "rounds"):
+        text = (drawn_run / "plots" / f"{name}.svg").read_text(encoding="utf-8")
+        assert text.startswith("<?xml") and "var(--" not in text and "nan" not in text.lower()
+
+
+def test_same_directory_same_bytes(drawn_run: Path) -> None:
+    first = write_report(drawn_run).read_bytes()
+    plot = (drawn_run / "plots" / "roc.svg").read_bytes()
+    assert write_report(drawn_run).read_bytes() == first
+    assert (drawn_run / "plots" / "roc.svg").read_bytes() == plot
+    assert not [path for path in drawn_run.rglob("*.tmp")]
+
+
+@pytest.mark.parametrize(
+    "low, high, gain, said, unsaid",
+    [
+        (0.02, 0.06, 0.04, "beats its seed-only bank on the test set by 0.040", "no difference"),
+        (-0.01, 0.03, 0.01, "shows no difference to its seed-only bank", "beats"),
+        (0.0, 0.03, 0.01, "shows no difference", "beats"),
+        (-0.05, -0.01, -0.03, "falls behind its seed-only bank on the test set by 0.030", "beats"),
+    ],
+)
+def test_beats_is_said_only_where_the_interval_excludes_zero(
+    run: Path, low: float, high: float, gain: float, said: str, unsaid: str
+) -> None:
+    change_metrics(run, delta_vs_seed_only={"roc_auc": gain, "low": low, "high": high})
+    text = page(run).text
+    assert said in text and unsaid not in text
+
+
+def test_a_head_that_stayed_off_is_told(run: Path) -> None:
+    change_metrics(run, incremental=metrics(run)["incremental"] | {"score_used": "seed_bank"})
+    text = page(run).text
+    assert "the head stayed off" in text and "beats" not in text
+
+
+@pytest.mark.parametrize(
+    "admitted, wrong, said",
+    [
+        (700, 1, "1 of the 700 pool images admitted was an anomaly (0.14"),
+        (700, 3, "3 of the 700 pool images admitted were anomalies"),
+        (700, 0, "none of the 700 pool images admitted was an anomaly"),
+        (700, None, "700 pool images were admitted, how many of them anomalies is not known"),
+        (1, 1, "the one pool image admitted was an anomaly"),
+        (0, 0, "no pool image was admitted"),
+    ],
+)
+def test_what_was_admitted_wrongly(run: Path, admitted: int, wrong: int | None, said: str) -> None:
+    totals = {"ever_admitted": admitted} | ({} if wrong is None else {"ever_admitted_anomalies": wrong})
+    change_metrics(run, totals=totals)
+    assert said in page(run).text
+
+
+SECTIONS = {
+    "baselines": "Seed only", "roc_auc_by_kind": "By kind of anomaly", "shortcuts": "Shortcuts", "arms": "Arms",
+    "contamination": "Share of anomalies in the pool", "groups": "groups (patients)", "timing": "4\u202fmin 05",
+    "totals": "Pool images held",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", SECTIONS)
+def test_an_absent_key_leaves_no_trace(run: Path, key: str) -> None:
+    assert " ".join(SECTIONS[key].split()) in page(run).text
+    change_metrics(run, **{key: ...})
+    text = page(run).text
+    assert SECTIONS[key] not in text
+    assert_no_stand_ins(text)
+
+
+def assert_no_stand_ins(text: str) -> None:
+    assert not re.search(r"\b(None|NaN|nan|null|inf|NaT|undefined|Ellipsis)\b", text)
+
+
+def test_null_and_nan_figures_are_absent_too(drawn_run: Path) -> None:
+    damaged = metrics(drawn_run)
+    damaged["incremental"]["pr_auc"] = None
+    damaged["incremental"]["conformal"] |= {"fp": None, "rate_test_normals": float("nan"), "rate_interval": None}
+    damaged["rounds"][0] |= {"roc_auc": None, "admitted": float("nan")}
+    damaged["arms"]["bank"] = None
+    write_json(drawn_run / "metrics.json", damaged)
+    assert_no_stand_ins(page(drawn_run).text)
+
+
+def test_only_a_name_is_enough(drawn_run: Path) -> None:
+    """Nothing measured at all still gives a page."""
+    write_json(drawn_run / "metrics.json", {})
+    write_json(drawn_run / "manifest.json", {})
+    (drawn_run / "config.yaml").write_text("name: bare\n", encoding="utf-8")
+    (drawn_run / "scores.parquet").unlink()
+    text = page(drawn_run).text
+    assert "bare" in text and "No ranking of a labelled test set is known." in text and "Summary" not in text
+    assert_no_stand_ins(text)
+
+
+def test_without_any_label(tmp_path: Path) -> None:
+    parsed = page(write_run(tmp_path / "run", labels=False, published=None))
+    for word in ("Summary", "Curves", "Confusion", "purity", "Published", "Shortcuts", "anomaly (", "false alarm"):
+        assert word not in parsed.text, word
+    assert "how many of them anomalies is not known" in parsed.text
+    assert "No label is known" in parsed.text and "Highest-scored" in parsed.text
+    assert_no_stand_ins(parsed.text)
+
+
+def test_columns_that_are_absent_or_null(drawn_run: Path) -> None:
+    rounds = pq.read_table(drawn_run / "rounds.parquet")
+    pq.write_table(rounds.drop_columns(["u", "z_u", "rejected", "candidate", "p"]), drawn_run / "rounds.parquet")
+    scores = pq.read_table(drawn_run / "scores.parquet")
+    scores = scores.drop_columns(["kind", "supervised", "oracle_gate"])
+    pq.write_table(
+        scores.set_column(scores.column_names.index("p"), "p", pa.nulls(len(scores))), drawn_run / "scores.parquet"
+    )
+    assert_no_stand_ins(page(drawn_run).text)
+
+
+def test_no_image_where_images_are_off(run: Path) -> None:
+    configure(run, images=False)
+    parsed = page(run)
+    assert "img" not in parsed.tags and "Highest-scored" not in parsed.text
+    (run / "plots" / "overlays.npz").unlink()
+    configure(run, images=True)
+    assert "img" not in page(run).tags
+
+
+def test_maps_are_left_out_where_the_head_was_off(run: Path) -> None:
+    path = run / "plots" / "overlays.npz"
+    with np.load(path) as held:
+        arrays = {name: held[name] for name in held.files if name != "evidence"}
+    count = len(arrays["id"])
+    assert page(run).tags.count("img") == 3 * count
+    np.savez(path, **arrays)
+    parsed = page(run)
+    assert parsed.tags.count("img") == 2 * count and "Evidence map" not in parsed.text
+
+
+@pytest.mark.parametrize("published, rows", [("pneumonia", 3), ("covid", 2), (None, 0)])
+def test_published_figures_beside_ours(run: Path, published: str | None, rows: int) -> None:
+    configure(run, published=published)
+    text = page(run).text
+    assert len(re.findall(r"Published(?: baseline|, 5 rounds)", text)) == 2 * rows
+    assert ("a single run each, thresholds picked on test labels" in text) == bool(rows)
+    assert ("class and source coincide" in text) == (published == "covid")
+
+
+def test_a_shortcut_as_good_as_the_method_is_a_warning(run: Path) -> None:
+    assert "alone ranks the test set" not in page(run).text
+    change_metrics(run, shortcuts={"grey": metrics(run)["incremental"]["roc_auc"] - 0.005})
+    assert "Grey-level statistics alone ranks the test set" in page(run).text
+
+
+def test_a_false_positive_rate_beyond_chance_is_a_warning(run: Path) -> None:
+    own = metrics(run)["incremental"]
+    own["conformal"] |= {"rate_test_normals": 0.19, "rate_interval": [0.02, 0.09]}
+    change_metrics(run, incremental=own, warnings=...)
+    assert "promises to flag 5.0 % of normals and flags 19.0 %" in page(run).text.replace("\u202f", " ")
+    own["conformal"] |= {"rate_test_normals": 0.06}
+    change_metrics(run, incremental=own)
+    assert "Nothing to warn of." in page(run).text
+
+
+def test_text_from_files_is_escaped(run: Path) -> None:
+    evil = "<script>alert('x')</script>&\""
+    baselines = metrics(run)["baselines"] | {evil: {"roc_auc": 0.7}}
+    change_metrics(run, warnings=[evil], baselines=baselines, arms={evil: {"roc_auc": 0.8}})
+    change_metrics(run, roc_auc_by_kind={evil: 0.9}, shortcuts={evil: 0.7})
+    write_json(run / "manifest.json", {evil: {evil: [evil]}})
+    config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    config |= {"name": evil, "method": evil, evil: evil}
+    config["dataset"]["root"] = evil
+    (run / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    scores = pq.read_table(run / "scores.parquet")
+    kinds = pc.if_else(pc.is_valid(scores["kind"]), evil, scores["kind"])
+    pq.write_table(scores.set_column(scores.column_names.index("kind"), "kind", kinds), run / "scores.parquet")
+    with np.load(run / "plots" / "overlays.npz") as held:
+        arrays = {name: held[name] for name in held.files}
+    np.savez(run / "plots" / "overlays.npz", **(arrays | {"id": np.array([evil] * len(arrays["id"]))}))
+    parsed = page(run)
+    assert "script" not in parsed.tags
+    assert parsed.text.count(evil) > 15
+    assert html.escape(evil) in write_report(run).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "manifest.json", "config.yaml", "rounds.parquet", "scores.parquet"])
+@pytest.mark.parametrize("content", [None, b"", b"{not json: [", b"\xff\x00\xfe", b"[1, 2]"])
+def test_a_missing_or_damaged_file_is_one_line(run: Path, name: str, content: bytes | None) -> None:
+    before = (run / "report.html").read_bytes()
+    if content is None:
+        (run / name).unlink()
+    else:
+        (run / name).write_bytes(content)
+    with pytest.raises(InputError, match=re.escape(name)) as caught:
+        write_report(run)
+    assert "\n" not in str(caught.value)
+    assert (run / "report.html").read_bytes() == before, "the last good page stands"
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"not an archive"])
+def test_damaged_overlays(run: Path, content: bytes) -> None:
+    (run / "plots" / "overlays.npz").write_bytes(content)
+    with pytest.raises(InputError, match=r"overlays\.npz"):
+        write_report(run)
+
+
+def test_overlays_never_unpickle(run: Path) -> None:
+    with np.load(run / "plots" / "overlays.npz") as held:
+        arrays = {name: held[name] for name in held.files}
+    np.savez(run / "plots" / "overlays.npz", **(arrays | {"id": arrays["id"].astype(object)}))
+    with pytest.raises(InputError, match=r"overlays\.npz"):
+        write_report(run)
+
+
+@pytest.mark.parametrize("key", ["incremental", "baselines", "rounds", "shortcuts", "totals", "arms"])
+def test_a_key_of_the_wrong_shape_is_named(run: Path, key: str) -> None:
+    change_metrics(run, **{key: "text"})
+    with pytest.raises(InputError, match=key):
+        write_report(run)
+
+
+def test_a_missing_column_is_named(run: Path) -> None:
+    pq.write_table(pq.read_table(run / "rounds.parquet").drop_columns(["z_s"]), run / "rounds.parquet")
+    with pytest.raises(InputError, match=r"rounds\.parquet.*z_s"):
+        write_report(run)
+
+
+def test_no_such_folder_and_unknown_published(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        write_report(tmp_path / "nowhere")
+    configure(run, published="dermatology")
+    with pytest.raises(InputError, match=r"report\.published"):
+        write_report(run)
+
+
+def test_a_disk_that_refuses_leaves_the_old_page(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (run / "report.html").read_bytes()
+
+    def full(self: Path, data: bytes) -> int:
+        with open(self, "wb") as stream:
+            stream.write(data[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(InputError, match="No space left"):
+        write_report(run)
+    assert (run / "report.html").read_bytes() == before
+    assert not [name for name in os.listdir(run) if name.endswith(".tmp")]

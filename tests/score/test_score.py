@@ -1,0 +1,205 @@
+"""`swag-ray score`: the bundle, copied anywhere, scores as the run scored its test images; the unreadable is told."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from swag_ray.config import Config
+from swag_ray.detector.bundle import load_detector
+from swag_ray.run.run import run_experiment
+from tests.support.command_line import Command, borrowed
+
+pytestmark = pytest.mark.ray
+Tiny = Callable[..., Config]
+Row = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("score")
+
+
+@pytest.fixture
+def tests(session_store: Path, finished: Path) -> Path:
+    """The folder of the test images, both classes below it."""
+    (drawn,) = (session_store / "datasets").glob("digit-anatomy-*")
+    return drawn / "test"
+
+
+@pytest.fixture
+def finished(tiny: Tiny, local_ray: None, directory: Path) -> Path:
+    """A run; the first test that asks waits for it."""
+    if not (directory / "run" / "metrics.json").exists():
+        run_experiment(tiny(rounds=1, controls=[]), directory / "run")
+    return directory / "run"
+
+
+@pytest.fixture
+def bundle(finished: Path, tmp_path: Path) -> Path:
+    """A copy of its detector, elsewhere."""
+    return shutil.copytree(finished / "detector", tmp_path / "bundle")
+
+
+def recorded(run: Path) -> dict[str, Row]:
+    """scores.parquet by file name."""
+    return {Path(row["path"]).name: row for row in pq.read_table(run / "scores.parquet").to_pylist()}
+
+
+def assert_same(rows: list[Row], run: Path, rate: float = 0.05) -> None:
+    """Every test image once, with the run's score and p."""
+    wanted = recorded(run)
+    assert sorted(Path(row["path"]).name for row in rows) == sorted(wanted)
+    for row in rows:
+        expected = wanted[Path(row["path"]).name]
+        assert row["score"] == pytest.approx(expected["incremental"], abs=1e-5)
+        assert row["p"] == pytest.approx(expected["p"], abs=1e-5)
+        assert row["above_threshold"] == (row["p"] <= rate) and row["seconds"] > 0
+
+
+def test_a_copied_bundle_scores_as_the_run_did(command: Command, bundle: Path, finished: Path, tests: Path) -> None:
+    out = bundle.parent / "scores.parquet"
+    ended = command("score", bundle, tests, "--out", out)
+    assert (ended.code, ended.err) == (0, "")
+    rows = pq.read_table(out).to_pylist()
+    assert_same(rows, finished)
+    flagged = sum(row["above_threshold"] for row in rows)
+    assert ended.out == f"48 images scored, {flagged} flagged (p <= 0.05), written to {out}\n"
+    assert len({row["score"] for row in rows}) > 40, "scores that tell images apart"
+
+
+def test_files_and_folders_in_three_formats(
+    command: Command, finished: Path, tests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("swag_ray.score.score.CHUNK", 3)  # several batches, one of them without a readable image
+    few = sorted((tests / "NORMAL").iterdir())[:3]
+    mixed = tmp_path / "mixed" / "below"
+    mixed.mkdir(parents=True)
+    shutil.copy(few[0], mixed / "COPY.PNG")
+    for name in ("a.png", "b.jpg", "c.jpeg"):
+        (mixed / name).write_bytes(b"")
+    (mixed / "notes.txt").write_text("not asked for")
+    (mixed / ".hidden.png").write_bytes(b"")
+    asked = [*few, few[0], tmp_path / "mixed", "/proc/self/mem"]
+    read: dict[str, list[Row]] = {}
+    for suffix in ("csv", "json", "parquet"):
+        out = tmp_path / f"scores.{suffix}"
+        ended = command("score", finished, *asked, "--out", out, "--quiet")
+        assert (ended.code, ended.out) == (0, "")
+        skipped = [line.removeprefix("swag-ray: skipped ") for line in ended.err.splitlines()]
+        assert [re.sub(r"^.*/", "", line) for line in skipped[:3]] == [
+            f"{n}: empty file" for n in ("a.png", "b.jpg", "c.jpeg")
+        ]
+        assert len(skipped) == 4 and skipped[3].startswith("/proc/self/mem: "), "whatever cannot be read is named"
+        match suffix:
+            case "csv":
+                with out.open(newline="") as file:
+                    read[suffix] = [typed(row) for row in csv.DictReader(file)]
+            case "json":
+                read[suffix] = json.loads(out.read_text())
+            case _:
+                read[suffix] = pq.read_table(out).to_pylist()
+    names = [*(str(path) for path in few), str(mixed / "COPY.PNG")]
+    for rows in read.values():
+        assert [row["path"] for row in rows] == names, "each once, as given"
+        assert list(rows[0]) == ["path", "score", "p", "above_threshold", "seconds"]
+        assert rows[0]["score"] == pytest.approx(rows[3]["score"], abs=1e-6), "the same image under another name"
+    plain = [[(row["path"], row["above_threshold"]) for row in rows] for rows in read.values()]
+    assert plain[0] == plain[1] == plain[2]
+    for name in ("score", "p"):
+        columns = np.array([[row[name] for row in rows] for rows in read.values()])
+        assert np.allclose(columns, columns[0], atol=1e-9)
+
+
+def typed(row: dict[str, str]) -> Row:
+    return row | {name: float(row[name]) for name in ("score", "p", "seconds")} | {
+        "above_threshold": {"true": True, "false": False}[row["above_threshold"].lower()]
+    }  # fmt: skip
+
+
+def test_what_cannot_be_scored_is_one_line_and_writes_nothing(
+    command: Command, finished: Path, tests: Path, tmp_path: Path
+) -> None:
+    out, image, empty = tmp_path / "s.csv", next((tests / "NORMAL").iterdir()), tmp_path / "empty"
+    empty.mkdir()
+    (tmp_path / "broken.png").write_bytes(image.read_bytes()[:200])
+    cases = {
+        (finished, image, tmp_path / "s.txt"): r"^--out: '.*/s\.txt' must end in \.csv, \.json, \.parquet$",
+        (finished, image, tmp_path / "none" / "s.csv"): r"^--out: no folder '.*/none'; make it first$",
+        (finished, tmp_path / "no.png", out): r"^score: no file or folder '.*/no\.png'$",
+        (finished, empty, out): r"^score: no image \(\.jpeg, \.jpg, \.png\) in .*/empty$",
+        (finished, tmp_path / "broken.png", out): r"^score: none of the 1 images can be read; the first is .*truncated",
+        (empty, image, out): r"^detector: '.*/empty' holds no detector\.json \(No such file .*\); give a run directory",
+    }
+    for (run, images, place), said in cases.items():
+        complaint = command("score", run, images, "--out", place).complaint
+        assert re.search(said, complaint), complaint
+        assert not place.exists()
+
+
+@pytest.mark.parametrize("name", ["arrays.npz", "backbone.safetensors", "detector.json"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "gone"])
+def test_a_damaged_bundle_never_scores(
+    command: Command, bundle: Path, tests: Path, tmp_path: Path, name: str, damage: str
+) -> None:
+    path = bundle / name
+    data = bytearray(path.read_bytes())
+    if damage == "gone":
+        path.unlink()
+    elif damage == "cut":
+        os.truncate(path, len(data) // 2)
+    else:
+        data[len(data) // 2] ^= 0x10 if name != "detector.json" else 0xFF
+        path.write_bytes(data)
+    complaint = command("score", bundle, tests / "NORMAL", "--out", tmp_path / "s.csv").complaint
+    assert complaint.startswith("detector: ") and name in complaint
+    assert not (tmp_path / "s.csv").exists()
+
+
+def test_a_bundle_of_another_format(command: Command, bundle: Path, tests: Path, tmp_path: Path) -> None:
+    record = json.loads((bundle / "detector.json").read_text())
+    (bundle / "detector.json").write_text(json.dumps(record | {"format": 99}))
+    complaint = command("score", bundle, tests, "--out", tmp_path / "s.csv").complaint
+    assert complaint.endswith("has format 99, this version reads 1")
+
+
+@pytest.mark.parametrize("method", ["contrast", "published"])
+def test_the_bundle_of_a_head_and_of_an_adapter(
+    command: Command, tiny: Tiny, finished: Path, session_store: Path, tests: Path, tmp_path: Path, method: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """So few images of so few pixels would leave the head off; here it is kept, good or not."""
+    store = borrowed(session_store, tmp_path / "store")
+    monkeypatch.setattr("swag_ray.methods.fit.outliers.tells_apart", lambda seeds, rejects: (True, ""))
+    overrides = ["rounds=1", "controls=[]"]
+    if method == "contrast":
+        overrides += ["outliers.fdr=0.9", "outliers.ceiling=0.5", "outliers.minimum=2"]
+    else:
+        overrides += ["adapter.dim=8", "adapter.warmup_epochs=1", "adapter.round_epochs=1", "swag.samples=2"]
+    run = run_experiment(tiny(*overrides, method=method, store=store), tmp_path / "run")
+    assert run.metrics["incremental"]["score_used"] == {"contrast": "head", "published": "bank"}[method]
+    ended = command("score", tmp_path / "run", tests, "--out", tmp_path / "s.parquet")
+    assert (ended.code, ended.err) == (0, "")
+    assert_same(pq.read_table(tmp_path / "s.parquet").to_pylist(), tmp_path / "run")
+
+
+def test_nothing_in_a_bundle_is_unpickled(bundle: Path) -> None:
+    """A bundle comes from anywhere; loading it must run nothing of it."""
+    import hashlib
+
+    np.savez(bundle / "arrays.npz", seed_fold=np.array([{"a": 1}], dtype=object))
+    record = json.loads((bundle / "detector.json").read_text())
+    record["sha256"]["arrays.npz"] = hashlib.sha256((bundle / "arrays.npz").read_bytes()).hexdigest()
+    (bundle / "detector.json").write_text(json.dumps(record))
+    with pytest.raises(Exception, match="is damaged or missing"):
+        load_detector(bundle)

@@ -1,0 +1,187 @@
+"""A whole experiment on made-up features, for what would take too long on images: the loop's real stages and tasks.
+
+The features are drawn, everything else is real. `Here` runs the tasks in this process; a `Workers` runs them on Ray.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from swag_ray.cluster.memory_bank import MemoryBank
+from swag_ray.cluster.sample_actors import Work
+from swag_ray.cluster.workers import Workers
+from swag_ray.config import Config, parse_config
+from swag_ray.features.cohort import build_cohort
+from swag_ray.features.reader import FeatureReader, Rows
+from swag_ray.features.shards import shard_table, write_shard
+from swag_ray.images.audit import Audit, build_audit
+from swag_ray.images.split import make_split
+from swag_ray.methods.fit import Lab
+from swag_ray.progress import Progress
+from swag_ray.store.stages import Arrays, Result, fold_arrays
+from swag_ray.store.store import Store
+
+FINGERPRINT = "made-up"
+CHANNELS = {8: 6, 16: 10, 32: 8}
+GRID = 4
+PLACES = GRID**2
+TOP = 2  # places of an image that its score averages
+SHARD = 48
+Bank = MemoryBank.__ray_metadata__.modified_class  # the plain class inside the actor
+
+CONFIG: dict[str, Any] = {
+    "name": "made-up",
+    "dataset": {"kind": "digit_anatomy"},  # never listed: the features are made up
+    # All that figures depend on, so that no default moves them.
+    "split": {"seed_fraction": 0.5, "folds": 3},
+    "backbone": {"grid": GRID},
+    "memory": {"strides": [8, 16], "coreset_ratio": 0.1, "whitening": None},
+    "score": {"neighbours": 3, "top_fraction": 0.1},
+    "head": {"grid": 4, "weight_decay": 1e-2, "warmup_epochs": 4, "swag_epochs": 5, "learning_rate": 1e-2},
+    "swag": {"samples": 4, "max_columns": 20},
+    "outliers": {"fdr": 0.2, "ceiling": 0.5, "minimum": 5},
+    "gate": {"budget": 8, "tau_uncertainty": 1.0},
+    "rounds": 3,
+}
+OFF = ("outliers.minimum=90", "outliers.maximum=90")  # so many rejects are never found: no head is fitted
+
+
+def config(*overrides: str, **top: Any) -> Config:
+    raw = copy.deepcopy(CONFIG) | top
+    if raw.get("method") == "published":
+        del raw["head"], raw["outliers"]
+        raw["adapter"] = {"dim": 8, "warmup_epochs": 1, "round_epochs": 1, "learning_rate": 1e-3}
+    return parse_config(raw, overrides)
+
+
+@dataclass
+class Here(Workers):
+    """The work of the actors, done in this process; notes what it was asked for.
+
+    Attributes:
+        fits: (name of the work, FitTask) of every fold fitted.
+        published: (version, decision) of every bank.
+        admitted: decisions recorded.
+    """
+
+    fits: list[tuple[str, Any]] = field(default_factory=list)
+    scored: list[tuple[str, Any]] = field(default_factory=list)
+    published: list[tuple[str, str | None]] = field(default_factory=list)
+    admitted: list[str] = field(default_factory=list)
+    reader: Any = None
+    bank: Any = None
+
+    def attach(self, root: str, fingerprint: str, shards: list[str], seeds: NDArray[Any]) -> None:
+        self.reader, self.bank = FeatureReader(root, fingerprint, shards), Bank(root, seeds)
+
+    def map(
+        self, work: Work, tasks: Sequence[Any], *shared: Any, advance: Callable[[int], None] = lambda n: None
+    ) -> list[Any]:
+        kept = self.fits if hasattr(tasks[0], "train") else self.scored
+        kept.extend((work.__name__, task) for task in tasks)
+        return [work(self.reader, task, *shared) for task in tasks]
+
+    def once(self, work: Work, task: Any, *shared: Any) -> Any:
+        return work(self.reader, task, *shared)
+
+    def publish(
+        self, work: Work, tasks: Sequence[Any], *shared: Any, version: str, decision: str | None
+    ) -> tuple[Arrays, ...]:
+        self.published.append((version, decision))
+        return fold_arrays(self.bank.publish(version, decision, *self.map(work, tasks, *shared)), len(tasks))
+
+    def admit(self, decision: str, result: Result) -> None:
+        self.admitted.append(decision)
+        self.bank.admit(decision, result)
+
+    def share(self, value: Any) -> Any:
+        return value
+
+
+def made_up(
+    root: Path,
+    settings: Config,
+    *,
+    normals: int = 120,
+    anomalies: int = 40,
+    tests: int = 20,
+    shift: float = 1.5,
+    seed: int = 0,
+    workers: Workers | None = None,
+) -> tuple[Lab, Audit]:
+    """An experiment on `normals` + `anomalies` train and 2 x `tests` test images.
+
+    Args:
+        root: of the store.
+        shift: how far anomalous patches lie from normal ones, in sd; 0 makes them normals in all but name.
+        workers: who does the work; default: this process.
+    """
+    label = np.repeat([False, True, False, True], [normals, anomalies, tests, tests])
+    split = np.repeat(["train", "test"], [normals + anomalies, 2 * tests])
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(len(label))  # ids must not tell the label
+    label, split = label[order], split[order]
+    ids = [f"image{i:04d}" for i in range(len(label))]
+    table = pa.table(
+        {
+            "id": ids, "path": [f"{i}.png" for i in ids], "split": split.tolist(), "label": label.tolist(),
+            "class_name": label.astype(str).tolist(), "kind": pa.array([None] * len(ids), pa.string()),
+            "sha256": [f"{i}-{seed}" for i in ids], "file_bytes": np.arange(len(ids)), "group": ids,
+        }
+    )  # fmt: skip
+    store = Store(root)
+    shards, rows = write_features(store, table.column("sha256").to_pylist(), label, shift, generator)
+    cut = make_split(
+        table, seed_fraction=settings.split.seed_fraction, folds=settings.split.folds,
+        contamination=settings.dataset.contamination, random_seed=settings.random_seed,
+    )  # fmt: skip
+    cohort = build_cohort(table, cut, rows, settings.split.folds, f"{FINGERPRINT}-{seed}-{shift}")
+    audit = build_audit(table, cut)
+    workers = workers or Here()
+    workers.attach(store.root, FINGERPRINT, shards, cohort.seeds)
+    return Lab(settings, store, cohort, workers, Progress()), audit
+
+
+def write_features(
+    store: Store, sha256: list[str], label: NDArray[np.bool_], shift: float, generator: np.random.Generator
+) -> tuple[list[str], Rows]:
+    """Shards of drawn features: places look alike in all images; an anomaly differs in a quarter of its places."""
+    places = {s: generator.normal(0, 2, (PLACES, c)) for s, c in CHANNELS.items()}
+    direction = {s: generator.choice([-1, 1], c) for s, c in CHANNELS.items()}
+    none = (np.zeros((32, 32), np.uint8), np.zeros(7, np.float32), 0.0)
+    made = []
+    for anomalous in label:
+        where = generator.permutation(PLACES)[: PLACES // 4]
+        features = {}
+        for s, c in CHANNELS.items():
+            x = places[s] + generator.normal(0, 1, (PLACES, c))
+            if anomalous:
+                x[where] += shift * direction[s]
+            features[s] = x.astype(np.float16)
+        made.append({"error": None, "features": features, "statistics": none, "width": 9, "height": 9})
+    shards = []
+    for start in range(0, len(made), SHARD):
+        shards.append(f"{len(shards):03d}.parquet")
+        part = shard_table(sha256[start : start + SHARD], made[start : start + SHARD], list(CHANNELS))
+        write_shard(store, store.path("features", FINGERPRINT, shards[-1]), part)
+    number = np.arange(len(made), dtype=np.int32)
+    return shards, Rows(number // SHARD, number % SHARD)
+
+
+def reset(lab: Lab, settings: Config, root: Path | None = None) -> Lab:
+    """The same images under other settings, or on another store."""
+    return replace(lab, config=settings, store=Store(root) if root else lab.store)
+
+
+def here(lab: Lab) -> Here:
+    """The lab's workers, which note what they were asked for."""
+    assert isinstance(lab.workers, Here)
+    return lab.workers
