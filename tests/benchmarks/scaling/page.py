@@ -41,7 +41,8 @@ def introduction(bench: Bench) -> list[str]:
             What {number(IMAGES)} images and {TRIALS:,} trials cost, by a model with measured unit costs:
             `python -m tests.benchmarks` on {machine["cores"]} cores ({machine["processor"]}, {machine["memory_gb"]:g}
             GB), {bench.record["date"][:10]}, recorded in `tests/benchmarks/scaling/bench.json`. {note}
-            Nothing of this size was run. `python -m tests.benchmarks.scaling` wrote this page from that record; no figure is typed by hand.
+            Nothing of this size was run. `python -m tests.benchmarks.scaling` wrote this page from that record; no
+            figure is typed by hand.
         """),
         prose(f"""
             The case: `configs/pneumonia.yaml` (tf_efficientnet_lite0 at 256 px, {m.FOLDS} folds, {ROUNDS} rounds), 400
