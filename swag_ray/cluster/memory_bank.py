@@ -29,12 +29,12 @@ class MemoryBank:
         self.store = Store(root)
         self.seeds = seeds
 
-    def admit(self, decision: str, result: Result) -> None:
+    def record_decision(self, decision: str, result: Result) -> None:
         """Make a round's decision part of the record. Doing it again changes nothing."""
         if not self.store.has("decide", decision):
             self.store.save("decide", decision, result)
 
-    def publish(self, version: str, decision: str | None, *folds: Arrays) -> Arrays:
+    def save_version(self, version: str, decision: str | None, *folds: Arrays) -> Arrays:
         """Keep the rows of all folds as one version and return them as an immutable snapshot.
 
         The snapshot is this method's value: its caller owns it, so it outlives the actor, and readers never queue here.

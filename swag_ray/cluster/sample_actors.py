@@ -14,7 +14,7 @@ from typing import Any
 
 import ray
 
-from swag_ray.cluster.session import Session, take
+from swag_ray.cluster.session import Session, get_or_raise
 from swag_ray.features.reader import FeatureReader
 from swag_ray.store.stages import digest
 from swag_ray.system.allocator import keep_freed_memory
@@ -63,7 +63,7 @@ class SampleActor:
             del self.readers[next(iter(self.readers))]
         return found
 
-    def busy(self) -> dict[str, tuple[int, float]]:
+    def time_spent(self) -> dict[str, tuple[int, float]]:
         """{work: (calls, seconds)} since this process started."""
         return self.spent
 
@@ -96,13 +96,13 @@ class SamplePool:
     def __enter__(self) -> SamplePool:
         return self
 
-    def busy(self) -> list[dict[str, Any]]:
+    def time_spent(self) -> list[dict[str, Any]]:
         """What each actor spent its time on: actor, work, calls, seconds (of its present process, if it was
         restarted).
         """
         return [
             {"actor": f"sample actor {i}", "work": work, "calls": calls, "seconds": seconds}
-            for i, spent in enumerate(ray.get([actor.busy.remote() for actor in self._ready]))
+            for i, spent in enumerate(ray.get([actor.time_spent.remote() for actor in self._ready]))
             for work, (calls, seconds) in sorted(spent.items())
         ]
 
@@ -124,7 +124,7 @@ class SamplePool:
         references = [v if isinstance(v, ray.ObjectRef) else ray.put(v) for v in shared]
         results: list[Any] = [None] * len(tasks)
         for position, reference in self._submit(work, tasks, references):
-            results[position] = take(reference)
+            results[position] = get_or_raise(reference)
             advance(1)
         return results
 

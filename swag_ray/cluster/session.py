@@ -78,7 +78,7 @@ def ray_session(
             ray.shutdown()
 
 
-def take(reference: Any) -> Any:
+def get_or_raise(reference: Any) -> Any:
     """The value of a reference; a bad input found in an actor comes out as the one line it is, not as Ray's stack."""
     import ray
 

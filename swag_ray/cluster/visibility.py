@@ -62,7 +62,7 @@ def check_visible(root: str, images: Sequence[str] = ()) -> None:
         raise _refusal(unseen)
 
 
-def few(paths: Sequence[str] | pa.ChunkedArray) -> list[str]:
+def sample_paths(paths: Sequence[str] | pa.ChunkedArray) -> list[str]:
     """The first, a middle and the last of a listing: together they show a folder that is absent, or only half there."""
     return [str(paths[i]) for i in sorted({0, len(paths) // 2, len(paths) - 1})] if len(paths) else []
 
@@ -70,7 +70,7 @@ def few(paths: Sequence[str] | pa.ChunkedArray) -> list[str]:
 def _ask(nodes: Sequence[dict[str, Any]], root: str, path: str, content: bytes, images: Sequence[str]) -> list[Unseen]:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    probe = ray.remote(num_cpus=0, max_retries=3)(look_around)
+    probe = ray.remote(num_cpus=0, max_retries=3)(probe_node)
     asked = []
     for node in nodes:
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
@@ -91,7 +91,7 @@ def _ask(nodes: Sequence[dict[str, Any]], root: str, path: str, content: bytes, 
     return unseen
 
 
-def look_around(root: str, path: str, content: bytes, images: Sequence[str]) -> tuple[str, str, str] | None:
+def probe_node(root: str, path: str, content: bytes, images: Sequence[str]) -> tuple[str, str, str] | None:
     """What this node does not see: (what, path, reason), None when it sees all. Runs as a task there."""
     store = Store(root)
     try:

@@ -77,6 +77,11 @@ UNUSED: dict[tuple[str, str], tuple[str, ...]] = {
     ("dataset.kind", "folder"): ("dataset.digit_anatomy",),
     ("dataset.kind", "digit_anatomy"): ("dataset.root", "dataset.normal", "dataset.anomaly", "split.group"),
 }
+# Defaults that differ from the sections' own.
+METHOD_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
+    "published": {"memory": {"whitening": None}, "gate": {"tau_distance": 1.0}},
+}
+TAU_RELAXED = {"published": 1.5}  # the paper's, or the larger tau where that is above it
 NOT_IDENTITY = ("store", "cluster", "report", "controls", "rounds")
 
 
@@ -118,13 +123,14 @@ class Config(Section):
             for path in unused if _dig(raw, choice, _default(choice)) == value else ():
                 if _dig(raw, path, None) is not None:
                     raise ValueError(f"{path}: {choice} {value} does not read it; remove it or change {choice}")
-        gate, memory = raw.get("gate", {}), raw.get("memory", {})
-        if raw.get("method") == "published" and isinstance(memory, dict):
-            raw["memory"] = {"whitening": None, **memory}
-        if raw.get("method") == "published" and isinstance(gate, dict):
-            raw["gate"] = gate = {"tau_distance": 1.0, **gate}
-            taus = (1.5, gate["tau_distance"], gate.get("tau_uncertainty", 1.0))
-            if "tau_relaxed" not in gate and all(isinstance(tau, int | float) for tau in taus):
+        method = raw.get("method")
+        for section, defaults in METHOD_DEFAULTS.get(method, {}).items() if isinstance(method, str) else ():
+            if isinstance(raw.get(section, {}), dict):
+                raw[section] = defaults | raw.get(section, {})
+        gate = raw.get("gate")
+        if method in TAU_RELAXED and isinstance(gate, dict) and "tau_relaxed" not in gate:
+            taus = (TAU_RELAXED[method], gate["tau_distance"], gate.get("tau_uncertainty", 1.0))
+            if all(isinstance(tau, int | float) for tau in taus):
                 gate["tau_relaxed"] = float(max(taus))
         return raw
 
@@ -145,7 +151,7 @@ class Config(Section):
         finest = self.backbone.image_size // self.backbone.strides[0]
         if self.backbone.grid > finest:
             raise ValueError(f"backbone.grid: {self.backbone.grid} is finer than the finest map; at most {finest}")
-        if self.method == "contrast" and self.backbone.grid % self.head.grid:
+        if "head" not in UNUSED["method", self.method] and self.backbone.grid % self.head.grid:
             raise ValueError(f"head.grid: {self.head.grid} must divide backbone.grid {self.backbone.grid}")
         if self.outliers.maximum < self.outliers.minimum:
             raise ValueError(

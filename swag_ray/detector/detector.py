@@ -49,9 +49,8 @@ class Detector:
     banks: tuple[Arrays, ...]
 
     def scores(self, patches: Patches) -> NDArray[np.float64]:
-        """Scores of every fold, (n, K), of {stride: (n, P, C) float16} features."""
-        if self.score_used == "head":
-            assert self.head is not None
+        """Returns scores of every fold, (n, K), of {stride: (n, P, C) float16} features."""
+        if self.head is not None:
             pooled = pool_features(patches, self.head.grid)
             columns = [fold_head.logits(pooled, fold).mean(axis=1, dtype=np.float64) for fold in self.models]
         else:
@@ -59,17 +58,17 @@ class Detector:
         return np.stack(columns, axis=1).astype(np.float64)
 
     def p_values(self, score_nK: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Cross-conformal p-values (n,)."""
+        """Returns cross-conformal p-values (n,)."""
         return calibrate.cross_conformal_p(self.seed_s, self.seed_fold, score_nK)
 
     def distance_maps(self, patches: Patches) -> NDArray[np.float32]:
-        """Patch distances to the memory banks, mean over the folds: (n, G, G)."""
+        """Returns patch distances to the memory banks, mean over the folds: (n, G, G)."""
         mean_nP = np.mean(self._distances(patches, self.banks), axis=0)
         return mean_nP.reshape(len(mean_nP), self.spec.grid, self.spec.grid).astype(np.float32)
 
     def evidence_maps(self, patches: Patches) -> NDArray[np.float32] | None:
-        """Each place's share of the head's logit, mean over the folds: (n, g, g); None without a head."""
-        if self.score_used != "head" or self.head is None:
+        """Returns each place's share of the head's logit, mean over the folds: (n, g, g); None without a head."""
+        if self.head is None:
             return None
         grid, channels = self.head.grid, [patches[s].shape[-1] for s in sorted(patches)]
         pooled = pool_features(patches, grid)
@@ -79,14 +78,14 @@ class Detector:
     def _distances(self, patches: Patches, folds: tuple[Arrays, ...]) -> list[NDArray[np.float32]]:
         held = {s: patches[s] for s in self.bank.strides}
         if self.score_used == "bank":
-            from swag_ray.models import fold_adapter as published  # torch, which no other detector needs
+            from swag_ray.models import fold_adapter  # torch, which no other detector needs
 
-            return [published.distances(held, fold, self.bank) for fold in folds]
+            return [fold_adapter.distances(held, fold, self.bank) for fold in folds]
         return [distances(held, fold, self.bank) for fold in folds]
 
 
 def score_maps(reader: FeatureReader, rows: Rows, detector: Detector) -> Arrays:
-    """Maps of these images for the report, as one task: `distance` (n, G, G), and `evidence` where there is a head."""
+    """Returns maps of these images for the report: `distance` (n, G, G), and `evidence` where there is a head."""
     patches = reader.patches(rows, detector.spec.strides)
     evidence = detector.evidence_maps(patches)
     maps: Arrays = {"distance": detector.distance_maps(patches)}

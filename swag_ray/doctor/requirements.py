@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from swag_ray.cluster.capacity import Need, Node, check_room, need, room
-from swag_ray.cluster.visibility import few
+from swag_ray.cluster.visibility import sample_paths
 from swag_ray.config import Config
 from swag_ray.doctor.finding import Finding, refused, size
 from swag_ray.doctor.machine import Machine, disk
@@ -68,7 +68,7 @@ def needs(
     if listing is not None and spec is not None:
         yield from feature_findings(store, spec, listing)
     if listing is not None and see is not None:
-        yield see(store.root, [str(listing.root / path) for path in few(listing.table.column("path"))])
+        yield see(store.root, [str(listing.root / path) for path in sample_paths(listing.table.column("path"))])
 
 
 def dataset_findings(config: Config, listing: Listing) -> Iterator[Finding]:

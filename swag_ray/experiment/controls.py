@@ -1,6 +1,4 @@
-"""What stands beside every result: the same protocol with one thing changed. Only here and in `evaluate` labels are
-read.
-"""
+"""Control experiments: the same protocol with one component replaced. They read labels where their name says so."""
 
 from __future__ import annotations
 
@@ -9,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from swag_ray.config.sections import Control
-from swag_ray.experiment.decide import Rule
+from swag_ray.experiment.decide import AdmissionRule
 from swag_ray.experiment.loop import Trajectory, incremental_loop
 from swag_ray.images.audit import Audit
-from swag_ray.methods.bank_fit import patch_bank_fit
-from swag_ray.methods.fit import Fit, Lab
+from swag_ray.methods.bank_fit import bank_fit
+from swag_ray.methods.fit import Experiment, Fit
 from swag_ray.methods.folds import fold_tasks, score_images
 from swag_ray.methods.settings import contrast_settings
 from swag_ray.models.fold_head import fit_head, score_head
@@ -29,53 +27,51 @@ TEXTS: dict[Control, str] = {
 }
 
 
-def run_controls(lab: Lab, audit: Audit, trajectory: Trajectory) -> dict[str, Fit]:
-    """The config's controls, each as the fit that is evaluated; those that need labels are absent without them."""
+def run_controls(experiment: Experiment, audit: Audit, trajectory: Trajectory) -> dict[str, Fit]:
+    """Returns the config's controls as fits to evaluate. Those that need labels are absent without them."""
     done: dict[str, Fit] = {}
-    quiet = replace(lab, progress=Progress())  # a control's own rounds are not the run's
-    for name in lab.config.controls:
-        with lab.progress.phase("controls", TEXTS[name]):
+    quiet = replace(experiment, progress=Progress())  # a control's own rounds are not the run's
+    for name in experiment.config.controls:
+        with experiment.progress.phase("controls", TEXTS[name]):
             fit = _control(quiet, audit, trajectory, name)
         if fit is not None:
             done[name] = fit
     return done
 
 
-def _control(lab: Lab, audit: Audit, trajectory: Trajectory, name: Control) -> Fit | None:
-    pool_N, known = ~lab.cohort.seed_N, not np.isnan(audit.label_N).any()
+def _control(experiment: Experiment, audit: Audit, trajectory: Trajectory, name: Control) -> Fit | None:
+    pool_N, known = ~experiment.cohort.seed_N, not np.isnan(audit.label_N).any()
     normal_N = pool_N & (audit.label_N == 0)
     match name:
         case "seed_only":
             return trajectory.seed_bank
         case "random_admission":
-            return incremental_loop(lab, Rule(name, allowed_N=pool_N)).last
+            return incremental_loop(experiment, AdmissionRule(name, allowed_N=pool_N)).last
         case "full_train" if known:
-            return patch_bank_fit(lab, np.flatnonzero(lab.cohort.seed_N | normal_N), score_pool=False)
+            return bank_fit(experiment, np.flatnonzero(experiment.cohort.seed_N | normal_N), score_pool=False)
         case "oracle_gate" if known:
-            return incremental_loop(lab, Rule(name, allowed_N=normal_N)).last
+            return incremental_loop(experiment, AdmissionRule(name, allowed_N=normal_N)).last
         # With anomalies in one fold alone, that fold's model would have none to learn from.
-        case "supervised" if known and len(np.unique(lab.cohort.fold_N[audit.anomaly_N])) > 1:
-            return supervised_fit(lab, audit)
+        case "supervised" if known and len(np.unique(experiment.cohort.fold_N[audit.anomaly_N])) > 1:
+            return supervised_fit(experiment, audit)
     return None
 
 
-def supervised_fit(lab: Lab, audit: Audit) -> Fit:
-    """Logistic regression on the true labels of seed + pool: the head's features, folds and training, with nothing
-    latent.
-    """
-    cohort = lab.cohort
-    settings = contrast_settings(lab.config)
+def supervised_fit(experiment: Experiment, audit: Audit) -> Fit:
+    """Returns a logistic regression on the true labels of seed + pool: the head's features, folds and training."""
+    cohort = experiment.cohort
+    settings = contrast_settings(experiment.config)
     anomalies = np.flatnonzero(audit.anomaly_N)
-    reads = lab.reads("head", "swag", "random_seed", "backbone.strides") | {"labels": digest(audit.label_N)}
+    reads = experiment.reads("head", "swag", "random_seed", "backbone.strides") | {"labels": digest(audit.label_N)}
     key = stage_key("supervised", reads, [cohort.key])
 
     def compute() -> Result:
         everyone = np.arange(len(cohort.id_N))
-        tasks = fold_tasks(lab, everyone, (lab.config.random_seed, "supervised"), rejected=anomalies)
-        folds = tuple(lab.workers.map(fit_head, tasks, settings))
-        raw_NS, raw_TKS = score_images(lab, score_head, folds, settings, cohort.seeds, samples=settings.samples)
+        tasks = fold_tasks(cohort, everyone, (experiment.config.random_seed, "supervised"), rejected=anomalies)
+        folds = tuple(experiment.workers.map(fit_head, tasks, settings))
+        raw_NS, raw_TKS = score_images(experiment, score_head, folds, settings, cohort.seeds, samples=settings.samples)
         return Result({"s_N": raw_NS.mean(axis=1), "s_TK": raw_TKS.mean(axis=2)})
 
-    result = lab.store.stage("supervised", key, compute)
+    result = experiment.store.stage("supervised", key, compute)
     null_N = np.full(len(cohort.id_N), np.nan)
-    return Fit(key, result.arrays["s_N"], null_N, result.arrays["s_TK"], (), "head", True)
+    return Fit(key, cohort, result.arrays["s_N"], null_N, result.arrays["s_TK"], (), "head", True)

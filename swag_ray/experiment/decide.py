@@ -1,4 +1,7 @@
-"""One round's decision: pick the rejects on the fit's own p-values, gate, admit."""
+"""One round's decision: pick the rejects on the fit's own p-values, gate, admit.
+
+Shapes: N train images (seed and pool). Gates are `core.gate`, reject rules the method's.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from swag_ray.core import gate, outliers
+from swag_ray.core import gate
 from swag_ray.core.seeding import numpy_generator
-from swag_ray.methods.fit import Fit, Floats, Lab, log_u_z
-from swag_ray.methods.published_fit import pool_uncertainty
+from swag_ray.methods.fit import Experiment, Fit, Floats, Mask, TrainingSet
+from swag_ray.methods.method import method_of
 from swag_ray.store.stages import Arrays, Result, digest, stage_key
-
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Decision:
-    """What a round decided, as arrays over the own images.
+class RoundDecision:
+    """What a round decided.
 
     Attributes:
         key: the stage that holds it.
-        arrays: rejected, candidate, passed_distance, passed_both, admitted (new), evicted (new), held (after this
-        round),
-            ever, streak; u, z_u where computed.
+        arrays: over the train images: rejected, candidate, passed_distance, passed_both, admitted (new), evicted (new),
+            held (after this round), ever, streak; u, z_u where computed.
         relaxed, relaxed_used, exhausted: of the gate.
     """
 
@@ -37,114 +37,113 @@ class Decision:
 
     @property
     def held(self) -> NDArray[np.int64]:
-        """Own rows admitted and not evicted."""
+        """Train rows admitted and not evicted."""
         return np.flatnonzero(self.arrays["held"])
 
     @property
     def rejects(self) -> NDArray[np.int64]:
-        """Own rows that this row's p-values reject."""
+        """Train rows that this row's p-values reject."""
         return np.flatnonzero(self.arrays["rejected"])
+
+    @property
+    def training(self) -> TrainingSet:
+        """Whom the next fit learns from."""
+        return TrainingSet(self.key, self.held, self.rejects)
 
 
 @dataclass(frozen=True)
-class Rule:
-    """Who decides whom a round admits; what else the loop does is the same for all.
+class AdmissionRule:
+    """Who decides whom a round admits; all else in the loop is the same under every rule.
 
     Attributes:
         name: `swag_gate`, or the control `random_admission` or `oracle_gate`.
-        allowed_N: for the controls: the own images that may be drawn. An oracle's are true normals.
+        allowed_N: the train images that a control may draw from; an oracle's are true normals. None gates instead.
     """
 
     name: str = "swag_gate"
     allowed_N: Mask | None = None
 
 
-SWAG_GATE = Rule()
+SWAG_GATE = AdmissionRule()
 
 
-def decide(lab: Lab, n: int, fit: Fit, before: Decision | None, rule: Rule) -> Decision:
-    """Decide n: pick the rejects on this fit's own p-values, gate, admit. Decide 0 only picks rejects."""
-    reads: dict[str, Any] = lab.reads("random_seed", "method") | {"round": n}
-    if lab.config.method == "contrast":
-        reads |= lab.reads("outliers.fdr", "outliers.ceiling")
+def decide(
+    experiment: Experiment, n: int, fit: Fit, before: RoundDecision | None, rule: AdmissionRule
+) -> RoundDecision:
+    """Decides round n: picks the rejects on this fit's own p-values, gates, admits. Decision 0 only picks rejects."""
+    reads: dict[str, Any] = experiment.reads("random_seed", "method") | {"round": n}
+    reads |= experiment.reads(*method_of(experiment).decision_fields)
     if before is not None:
-        reads |= lab.reads("gate") | {"rule": rule.name}
+        reads |= experiment.reads("gate") | {"rule": rule.name}
     if rule.allowed_N is not None and n:
         reads |= {"allowed": digest(rule.allowed_N)}
     key = stage_key("decide", reads, [fit.key, *([before.key] if before else [])])
 
     def compute() -> Result:
-        return _first_decision(lab, fit) if before is None else _next_decision(lab, n, fit, before, rule)
+        rejected_N = method_of(experiment).rejects(experiment, fit)
+        if before is None:
+            return _first_decision(rejected_N)
+        return _next_decision(experiment, n, fit, rejected_N, before, rule)
 
-    result = lab.store.stage("decide", key, compute, lab.workers.admit)
+    result = experiment.store.stage("decide", key, compute, experiment.workers.record_decision)
     flags = {name: bool(result.info[name]) for name in ("relaxed", "relaxed_used", "exhausted")}
-    return Decision(key, result.arrays, **flags)
+    return RoundDecision(key, result.arrays, **flags)
 
 
-def _first_decision(lab: Lab, fit: Fit) -> Result:
-    none_N = np.zeros(len(lab.cohort.id_N), dtype=np.bool_)
+def _first_decision(rejected_N: Mask) -> Result:
+    none_N, null_N = np.zeros(len(rejected_N), dtype=np.bool_), np.full(len(rejected_N), np.nan)
     names = ("candidate", "passed_distance", "passed_both", "admitted", "evicted", "held", "ever")
-    null_N = np.full(len(none_N), np.nan)
-    arrays: Arrays = {name: none_N for name in names} | {"rejected": _rejects(lab, fit), "u": null_N, "z_u": null_N}
+    arrays: Arrays = {name: none_N for name in names} | {"rejected": rejected_N, "u": null_N, "z_u": null_N}
     arrays["streak"] = np.zeros(len(none_N), dtype=np.int64)
     return Result(arrays, {"relaxed": False, "relaxed_used": False, "exhausted": False})
 
 
-def _next_decision(lab: Lab, n: int, fit: Fit, before: Decision, rule: Rule) -> Result:
-    cohort, pool = lab.cohort, lab.cohort.pool
-    rejected_N = _rejects(lab, fit)
+def _next_decision(
+    experiment: Experiment, n: int, fit: Fit, rejected_N: Mask, before: RoundDecision, rule: AdmissionRule
+) -> Result:
+    pool, g = experiment.cohort.pool, experiment.config.gate
     state = gate.PoolState(before.arrays["ever"][pool], before.arrays["streak"][pool], before.relaxed_used)
-    generator = numpy_generator(lab.config.random_seed, "decide", n)
+    generator = numpy_generator(experiment.config.random_seed, "decide", n)
     if rule.allowed_N is not None:
         eligible = rule.allowed_N[pool] & ~rejected_N[pool]
-        chosen = gate.draw(eligible, lab.config.gate.budget, generator, state=state)
+        chosen = gate.draw(eligible, g.budget, generator, state=state)
     else:
-        g = lab.config.gate
         settings = gate.GateSettings(g.tau_distance, g.tau_uncertainty, g.tau_relaxed, g.budget, g.rank, g.patience)
         chosen = gate.decide(
-            fit.s_N[pool], fit.z_N(cohort)[pool], rejected_N[pool], state, settings, _uncertainty(lab, fit), generator
+            fit.s_N[pool], fit.z_N[pool], rejected_N[pool], state, settings, _uncertainty(experiment, fit), generator
         )
+
+    def scatter(values: NDArray[Any], fill: Any = 0) -> NDArray[Any]:
+        """Returns pool values as an array over the train images."""
+        out = np.full(len(rejected_N), fill, dtype=values.dtype)
+        out[pool] = values
+        return out
+
     evicted_N = before.arrays["held"] & rejected_N
-    admitted_N = _over_own(lab, chosen.admitted_N)
+    admitted_N = scatter(chosen.admitted_N)
     arrays: Arrays = {
         "rejected": rejected_N,
-        "candidate": _over_own(lab, chosen.candidate_N),
-        "passed_distance": _over_own(lab, chosen.passed_distance_N),
-        "passed_both": _over_own(lab, chosen.passed_both_N),
+        "candidate": scatter(chosen.candidate_N),
+        "passed_distance": scatter(chosen.passed_distance_N),
+        "passed_both": scatter(chosen.passed_both_N),
         "admitted": admitted_N,
         "evicted": evicted_N,
         "held": (before.arrays["held"] & ~evicted_N) | admitted_N,
         "ever": before.arrays["ever"] | admitted_N,
-        "streak": _over_own(lab, chosen.state.streak_N),
-        "u": _over_own(lab, chosen.u_N, np.nan),
-        "z_u": _over_own(lab, chosen.z_u_N, np.nan),
+        "streak": scatter(chosen.state.streak_N),
+        "u": scatter(chosen.u_N, np.nan),
+        "z_u": scatter(chosen.z_u_N, np.nan),
     }
     flags = {"relaxed": chosen.relaxed, "relaxed_used": chosen.state.relaxed_used, "exhausted": chosen.exhausted}
     return Result(arrays, flags)
 
 
-def _rejects(lab: Lab, fit: Fit) -> Mask:
-    """The pool's clear rejects (admitted ones too) on this fit's own p-values; none in `published`."""
-    rejected_N = np.zeros(len(lab.cohort.id_N), dtype=np.bool_)
-    if lab.config.method == "contrast":
-        pool, rule = lab.cohort.pool, lab.config.outliers
-        rejected_N[pool] = outliers.clear_rejects(fit.p_N(lab.cohort)[pool], rule.fdr, rule.ceiling)
-    return rejected_N
+def _uncertainty(experiment: Experiment, fit: Fit) -> gate.Uncertainty:
+    """Returns what gives the gate u and z_u of the pool images that it asks for."""
+    pool = experiment.cohort.pool
 
+    def of(mask: Mask) -> tuple[Floats, Floats]:
+        u_N = method_of(experiment).uncertainty(experiment, fit, pool[mask])
+        return u_N[pool], fit.z_u(u_N)[pool]
 
-def _uncertainty(lab: Lab, fit: Fit) -> gate.Uncertainty:
-    """u and z_u of pool images, for the gate: at hand in `contrast`, computed for whom it asks in `published`."""
-    pool, seeds = lab.cohort.pool, lab.cohort.seeds
-
-    def known(mask: Mask) -> tuple[Floats, Floats]:
-        u_N = pool_uncertainty(lab, fit, pool[mask]) if lab.config.method == "published" else fit.u_N
-        return u_N[pool], log_u_z(fit.u_N[seeds], u_N)[pool]
-
-    return known
-
-
-def _over_own(lab: Lab, values: NDArray[Any], fill: Any = 0) -> NDArray[Any]:
-    """Pool values as an array over the own images."""
-    out = np.full(len(lab.cohort.id_N), fill, dtype=values.dtype)
-    out[lab.cohort.pool] = values
-    return out
+    return of

@@ -1,7 +1,6 @@
-"""Figures of a finished loop: what it ranks, what it admitted, against what it must be compared. Pure reading of fits
-and labels.
+"""Metrics of a finished loop: what it ranks and what it admitted, beside its controls. Reads fits and labels only.
 
-Shapes: N own images (seed and pool), T test images.
+Shapes: N train images (seed and pool), T test images.
 """
 
 from __future__ import annotations
@@ -14,17 +13,18 @@ from swag_ray.core import calibrate, metrics
 from swag_ray.core.gate import without_second_gate
 from swag_ray.core.seeding import numpy_generator
 from swag_ray.core.shortcuts import shortcut_aucs
-from swag_ray.experiment.loop import Row, Trajectory
+from swag_ray.experiment.loop import Round, Trajectory
 from swag_ray.features.reader import FeatureReader
 from swag_ray.images.audit import Audit
-from swag_ray.methods.fit import Fit, Lab
+from swag_ray.methods.fit import Experiment, Fit
+from swag_ray.methods.method import method_of
 
 
-def figures(lab: Lab, audit: Audit, fit: Fit) -> dict[str, Any]:
+def detector_metrics(experiment: Experiment, audit: Audit, fit: Fit) -> dict[str, Any]:
     """Ranking and decisions of one detector on the test images, and how its p-values hold on normals."""
-    rate = lab.config.calibration.false_positive_rate
-    cohort, anomaly_T = lab.cohort, audit.anomaly_T
-    p_T = fit.p_T(cohort)
+    rate = experiment.config.calibration.false_positive_rate
+    cohort, anomaly_T = experiment.cohort, audit.anomaly_T
+    p_T = fit.p_T
     normals = int((~anomaly_T).sum())
     conformal: dict[str, Any] = metrics.at_rate(anomaly_T, p_T, rate) | {
         "rate_nominal": rate,
@@ -33,7 +33,7 @@ def figures(lab: Lab, audit: Audit, fit: Fit) -> dict[str, Any]:
     }
     pool_normal = np.flatnonzero(~cohort.seed_N & (audit.label_N == 0))
     if len(pool_normal) and not np.isnan(fit.s_N[pool_normal]).any():
-        conformal["rate_pool_normals"] = float((fit.p_N(cohort)[pool_normal] <= rate).mean())
+        conformal["rate_pool_normals"] = float((fit.p_N[pool_normal] <= rate).mean())
     return {
         "roc_auc": metrics.roc_auc(anomaly_T, fit.s_T),
         "pr_auc": metrics.pr_auc(anomaly_T, fit.s_T),
@@ -43,25 +43,30 @@ def figures(lab: Lab, audit: Audit, fit: Fit) -> dict[str, Any]:
 
 
 def evaluate(
-    lab: Lab, audit: Audit, trajectory: Trajectory, controls: dict[str, Fit], grown_bank: Fit, reader: FeatureReader
+    experiment: Experiment,
+    audit: Audit,
+    trajectory: Trajectory,
+    controls: dict[str, Fit],
+    final_bank: Fit,
+    reader: FeatureReader,
 ) -> dict[str, Any]:
     """All of metrics.json but timing: deterministic, and absent where a label is missing.
 
     Args:
-        grown_bank: the bank over seed + admitted, for the arm `bank`.
+        final_bank: the bank over seed + admitted, for the arm `bank`.
         reader: for the thumbnails and statistics of the shortcut controls.
     """
     last = trajectory.last
     out: dict[str, Any] = {
-        "baselines": {name: figures(lab, audit, fit) for name, fit in controls.items()},
-        "incremental": figures(lab, audit, last) | {"score_used": last.score_used},
-        "arms": _arms(lab, audit, last, grown_bank),
-        "delta_vs_seed_only": delta(lab, audit, last, trajectory.seed_bank),
-        "rounds": [round_figures(lab, audit, row) for row in trajectory.rows],
+        "baselines": {name: detector_metrics(experiment, audit, fit) for name, fit in controls.items()},
+        "incremental": detector_metrics(experiment, audit, last) | {"score_used": last.score_used},
+        "arms": _arms(experiment, audit, last, final_bank),
+        "delta_vs_seed_only": delta(experiment, audit, last, trajectory.seed_bank),
+        "rounds": [round_metrics(experiment, audit, row) for row in trajectory.rows],
         "totals": totals(audit, trajectory),
-        "shortcuts": shortcuts(lab, audit, reader),
+        "shortcuts": shortcuts(experiment, audit, reader),
     }
-    pool = lab.cohort.pool
+    pool = experiment.cohort.pool
     if not np.isnan(audit.label_N[pool]).any():
         out["contamination"] = {"true": float(audit.anomaly_N[pool].mean())}
     kinds = sorted(set(audit.kind_T) - {""})
@@ -75,16 +80,16 @@ def evaluate(
     return out
 
 
-def delta(lab: Lab, audit: Audit, fit: Fit, seed_only: Fit) -> dict[str, float]:
+def delta(experiment: Experiment, audit: Audit, fit: Fit, seed_only: Fit) -> dict[str, float]:
     """ROC-AUC less that of the seed-only bank, paired bootstrap over the test images."""
-    generator = numpy_generator(lab.config.random_seed, "bootstrap")
+    generator = numpy_generator(experiment.config.random_seed, "bootstrap")
     values = metrics.paired_difference(audit.anomaly_T, fit.s_T, seed_only.s_T, generator)
     return dict(zip(("roc_auc", "low", "high"), values, strict=True))
 
 
-def round_figures(lab: Lab, audit: Audit, row: Row) -> dict[str, Any]:
+def round_metrics(experiment: Experiment, audit: Audit, row: Round) -> dict[str, Any]:
     """One row of `rounds`; audit figures are absent where the pool's labels are unknown."""
-    cohort, fit, a = lab.cohort, row.fit, row.decision.arrays
+    cohort, fit, a = experiment.cohort, row.fit, row.decision.arrays
     pool, known = cohort.pool, not np.isnan(audit.label_N).any()
     anomaly_N = audit.anomaly_N
     out: dict[str, Any] = {
@@ -97,15 +102,16 @@ def round_figures(lab: Lab, audit: Audit, row: Row) -> dict[str, Any]:
         "relaxed": row.decision.relaxed,
         "roc_auc": metrics.roc_auc(audit.anomaly_T, fit.s_T),
     }
-    if lab.config.method == "contrast":
+    picks_rejects = method_of(experiment).picks_rejects
+    if picks_rejects:
         out |= {"head_on": fit.head_on, "rejects": len(row.decision.rejects)}
     if not known:
         return out
     out["admitted_anomalies"] = int((a["admitted"] & anomaly_N).sum())
-    if lab.config.method == "contrast" and len(row.decision.rejects):
+    if picks_rejects and len(row.decision.rejects):
         out["rejects_purity"] = float(anomaly_N[row.decision.rejects].mean())
     if a["passed_distance"].any():
-        picked = without_second_gate(fit.z_N(cohort), a["passed_distance"], lab.config.gate.budget)
+        picked = without_second_gate(fit.z_N, a["passed_distance"], experiment.config.gate.budget)
         out["purity_without_second_gate"] = float((~anomaly_N[picked]).mean())
     normals = pool[~anomaly_N[pool]]
     if len(normals):
@@ -134,19 +140,19 @@ def totals(audit: Audit, trajectory: Trajectory) -> dict[str, Any]:
     return out
 
 
-def shortcuts(lab: Lab, audit: Audit, reader: FeatureReader) -> dict[str, float]:
+def shortcuts(experiment: Experiment, audit: Audit, reader: FeatureReader) -> dict[str, float]:
     """What trivial properties of the files would score: reported, never used."""
-    cohort, seeds = lab.cohort, lab.cohort.seeds
+    cohort, seeds = experiment.cohort, experiment.cohort.seeds
     test = reader.statistics(cohort.rows_T, audit.bytes_T)
     seed = reader.statistics(cohort.rows_N.take(seeds), audit.bytes_N[seeds])
     return shortcut_aucs(audit.anomaly_T, test, seed)
 
 
-def _arms(lab: Lab, audit: Audit, last: Fit, grown_bank: Fit) -> dict[str, dict[str, float]]:
+def _arms(experiment: Experiment, audit: Audit, last: Fit, final_bank: Fit) -> dict[str, dict[str, float]]:
     anomaly_T = audit.anomaly_T
-    arms = {"bank": {"roc_auc": metrics.roc_auc(anomaly_T, grown_bank.s_T)}}
+    arms = {"bank": {"roc_auc": metrics.roc_auc(anomaly_T, final_bank.s_T)}}
     if last.head_on:
-        fused = (last.z_T(lab.cohort) + grown_bank.z_T(lab.cohort)) / 2
+        fused = (last.z_T + final_bank.z_T) / 2
         arms["head"] = {"roc_auc": metrics.roc_auc(anomaly_T, last.s_T)}
         arms["fused"] = {"roc_auc": metrics.roc_auc(anomaly_T, fused)}
     return arms

@@ -1,6 +1,4 @@
-"""From a config to images that can be worked with: list, embed, split; the label-free cohort on one side, the audit
-on the other.
-"""
+"""Embeds and splits a source's images: the label-free experiment on one side, the audit (labels) on the other."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ import pyarrow.compute as pc
 from swag_ray.cluster.workers import Workers
 from swag_ray.config import Config
 from swag_ray.errors import InputError
-from swag_ray.experiment.source import Source, split_table
+from swag_ray.experiment.source import ImageSource, split_table
 from swag_ray.features.cohort import build_cohort
 from swag_ray.features.index import FeatureSet, feature_set
 from swag_ray.features.reader import FeatureReader
@@ -24,7 +22,7 @@ from swag_ray.features.spec import FeatureSpec
 from swag_ray.images.audit import Audit, build_audit
 from swag_ray.images.folders import Listing
 from swag_ray.images.split import Split
-from swag_ray.methods.fit import Lab
+from swag_ray.methods.fit import Experiment
 from swag_ray.progress import Progress
 from swag_ray.system.allocator import give_back_freed_memory
 
@@ -34,7 +32,7 @@ class Prepared:
     """Everything an experiment starts from.
 
     Attributes:
-        lab: what the stages work with; label-free.
+        experiment: what the stages work with; label-free.
         audit: labels, for controls and evaluation alone.
         spec, features: what the features are and where.
         root: folder that the audit's test paths are relative to.
@@ -42,7 +40,7 @@ class Prepared:
         warnings: what the user must know first.
     """
 
-    lab: Lab
+    experiment: Experiment
     audit: Audit
     spec: FeatureSpec
     features: FeatureSet
@@ -51,8 +49,8 @@ class Prepared:
     warnings: tuple[str, ...] = ()
 
 
-def prepare(source: Source, workers: Workers, progress: Progress) -> Prepared:
-    """Have the features of a source's images, and split the readable ones.
+def prepare(source: ImageSource, workers: Workers, progress: Progress) -> Prepared:
+    """Embeds a source's images and splits the readable ones.
 
     Raises:
         InputError: what only decoding shows: unreadable images, and what they leave behind.
@@ -77,16 +75,16 @@ def prepare(source: Source, workers: Workers, progress: Progress) -> Prepared:
     audit = build_audit(kept, split)
     _check_test(audit)
     give_back_freed_memory()
-    workers.attach(store.root, spec.fingerprint, features.shards, cohort.seeds)
-    lab = Lab(config, store, cohort, workers, progress)
+    workers.use_features(store.root, spec.fingerprint, features.shards, cohort.seeds)
+    experiment = Experiment(config, store, cohort, workers, progress)
     facts = _facts(listing, split, kept, unreadable)
     warnings = (*listing.warnings, *split.warnings, *_unreadable_warning(unreadable))
-    return Prepared(lab, audit, spec, features, listing.root, facts, warnings)
+    return Prepared(experiment, audit, spec, features, listing.root, facts, warnings)
 
 
 def feature_reader(prepared: Prepared) -> FeatureReader:
     """Reads the experiment's features in this process: for few images, never for the pool."""
-    return FeatureReader(prepared.lab.store.root, prepared.features.fingerprint, prepared.features.shards)
+    return FeatureReader(prepared.experiment.store.root, prepared.features.fingerprint, prepared.features.shards)
 
 
 def _unreadable(config: Config, listing: Listing, features: FeatureSet) -> list[str]:

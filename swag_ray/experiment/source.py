@@ -20,8 +20,15 @@ from swag_ray.system.allocator import give_back_freed_memory
 
 
 @dataclass(frozen=True)
-class Source:
-    """What is known before any feature is there, and found to be enough for an experiment."""
+class ImageSource:
+    """Images of an experiment, listed and checked, before any feature is there.
+
+    Attributes:
+        config: the experiment's.
+        store: where its stages are kept.
+        spec: what its features depend on.
+        listing: its images.
+    """
 
     config: Config
     store: Store
@@ -29,8 +36,8 @@ class Source:
     listing: Listing
 
 
-def look(config: Config, progress: Progress) -> Source:
-    """List the images, and refuse here, before Ray starts and anything is computed, what no feature would mend.
+def check_source(config: Config, progress: Progress) -> ImageSource:
+    """Lists the images and checks everything that needs no features. Fails before Ray starts.
 
     Raises:
         InputError: anything about the dataset, the split, the weights or the store that stops the run.
@@ -44,7 +51,7 @@ def look(config: Config, progress: Progress) -> Source:
         give_back_freed_memory()
     split_table(config, listing.table)
     give_back_freed_memory()
-    return Source(config, store, spec, listing)
+    return ImageSource(config, store, spec, listing)
 
 
 def split_table(config: Config, table: pa.Table) -> Split:

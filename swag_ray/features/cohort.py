@@ -1,6 +1,6 @@
 """Who is who in one experiment, without a label: trusted seeds, pool, test, and the fold of each.
 
-Shapes: N own images (seed and pool), T test images.
+Shapes: N train images (seed and pool), T test images.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Cohort:
     Attributes:
         key: stands for all of this in stage keys.
         id_N, seed_N, fold_N, rows_N: id (an Arrow column: a third of numpy's size), whether trusted, fold and features
-            of the own images, sorted by id.
+            of the train images, sorted by id.
         id_T, rows_T: the same of the test images, which every fold scores.
         folds: K.
     """
@@ -39,32 +39,32 @@ class Cohort:
 
     @property
     def seeds(self) -> NDArray[np.int64]:
-        """Own rows of the seeds."""
+        """Train rows of the seeds."""
         return np.flatnonzero(self.seed_N)
 
     @property
     def pool(self) -> NDArray[np.int64]:
-        """Own rows of the pool images."""
+        """Train rows of the pool images."""
         return np.flatnonzero(~self.seed_N)
 
 
 def build_cohort(table: pa.Table, split: Split, rows: Rows, folds: int, fingerprint: str) -> Cohort:
-    """Order the images of a split table into own and test images.
+    """Order the images of a split table into train and test images.
 
     Args:
         table: readable images, sorted by id.
         split: role and fold of each row of the table.
         rows: features of each row of the table.
     """
-    own = np.flatnonzero((split.role_N == SEED) | (split.role_N == POOL))
+    train = np.flatnonzero((split.role_N == SEED) | (split.role_N == POOL))
     test = np.flatnonzero(split.role_N == TEST)
-    own_rows, test_rows = pa.array(own), pa.array(test)
-    seed_N, fold_N = split.role_N[own] == SEED, split.fold_N[own].astype(np.int8)
+    train_rows, test_rows = pa.array(train), pa.array(test)
+    seed_N, fold_N = split.role_N[train] == SEED, split.fold_N[train].astype(np.int8)
     # The key holds content, not file names or labels: whoever may be admitted, where, and what is scored.
     sha256 = table.column("sha256")
-    content = digest(sha256.take(own_rows), seed_N, fold_N, sha256.take(test_rows))
+    content = digest(sha256.take(train_rows), seed_N, fold_N, sha256.take(test_rows))
     return Cohort(
         key=stage_key("cohort", {"fingerprint": fingerprint, "content": content, "folds": folds}),
-        id_N=table.column("id").take(own_rows), seed_N=seed_N, fold_N=fold_N, rows_N=rows.take(own),
+        id_N=table.column("id").take(train_rows), seed_N=seed_N, fold_N=fold_N, rows_N=rows.take(train),
         id_T=table.column("id").take(test_rows), rows_T=rows.take(test), folds=folds,
     )  # fmt: skip

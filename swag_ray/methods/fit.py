@@ -1,14 +1,12 @@
-"""The stages that train and score: patch banks, and the fit of either method.
+"""What every method works with and what each of its fits gives: `Experiment` and `Fit`.
 
-A fit gives every own image a score by the model of its own fold, which never saw it, and every test image one by each
-fold.
-
-Shapes: N own images (seed and pool), T test images, K folds, S samples.
+Shapes: N train images (seed and pool), T test images, K folds, S samples, n seeds.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -24,13 +22,13 @@ from swag_ray.store.stages import Arrays
 from swag_ray.store.store import Store
 
 Floats = NDArray[np.float64]
-
+Mask = NDArray[np.bool_]
 ScoreUsed = Literal["head", "bank", "seed_bank"]
 
 
 @dataclass(frozen=True)
-class Lab:
-    """What every stage of one experiment works with."""
+class Experiment:
+    """What every stage of one experiment works with; no label is in it."""
 
     config: Config
     store: Store
@@ -39,17 +37,33 @@ class Lab:
     progress: Progress
 
     def reads(self, *paths: str) -> dict[str, Any]:
-        """Config fields for a stage key."""
+        """Returns config fields by dotted path, for a stage key."""
         return cfg.fields(self.config, *paths)
 
 
 @dataclass(frozen=True)
+class TrainingSet:
+    """Whom a fit learns from besides the seeds.
+
+    Attributes:
+        decision: key of the decision that chose them.
+        held: train rows admitted and not evicted.
+        rejects: train rows that the decision's p-values reject.
+    """
+
+    decision: str
+    held: NDArray[np.int64]
+    rejects: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class Fit:
-    """Scores of all images under one set of fold models.
+    """Scores of all images under one set of fold models, and what follows from them.
 
     Attributes:
         key: the stage that holds them.
-        s_N, u_N: score and uncertainty of the own images, each by its own fold; u NaN where not computed.
+        cohort: the images.
+        s_N, u_N: score and uncertainty of the train images, each by its own fold; NaN where not computed.
         s_TK: scores of the test images by each fold.
         folds: the fold models as arrays.
         score_used: whose scores these are.
@@ -59,6 +73,7 @@ class Fit:
     """
 
     key: str
+    cohort: Cohort
     s_N: Floats
     u_N: Floats
     s_TK: Floats
@@ -68,29 +83,39 @@ class Fit:
     reason: str = ""
     seed_raw_nS: Floats | None = None
 
-    def p_N(self, cohort: Cohort) -> Floats:
-        """Conformal p-values of the own images."""
-        return calibrate.conformal_p(self.s_N[cohort.seeds], self.s_N)
+    @cached_property
+    def seed_s(self) -> Floats:
+        """Cross-fitted scores of the seeds (n,): what every other score is measured against."""
+        return self.s_N[self.cohort.seeds]
 
-    def p_T(self, cohort: Cohort) -> Floats:
-        """Cross-conformal p-values of the test images."""
-        return calibrate.cross_conformal_p(self.s_N[cohort.seeds], cohort.fold_N[cohort.seeds], self.s_TK)
-
-    def z_N(self, cohort: Cohort) -> Floats:
-        """Scores of the own images in units of the seeds' sd."""
-        return calibrate.z_score(self.s_N[cohort.seeds], self.s_N)
-
-    def z_T(self, cohort: Cohort) -> Floats:
-        return calibrate.z_score(self.s_N[cohort.seeds], self.s_T)
-
-    @property
+    @cached_property
     def s_T(self) -> Floats:
         """Test scores: the mean over the folds."""
         return self.s_TK.mean(axis=1)
 
+    @cached_property
+    def p_N(self) -> Floats:
+        """Conformal p-values of the train images."""
+        return calibrate.conformal_p(self.seed_s, self.s_N)
 
-def log_u_z(seed_u: Floats, u_N: Floats) -> Floats:
-    """z_u: log uncertainty in units of the seeds' sd, NaN where u was not computed."""
-    if np.isnan(u_N).all():
-        return np.full(u_N.shape, np.nan)
-    return calibrate.z_score(calibrate.log_uncertainty(seed_u), calibrate.log_uncertainty(u_N))
+    @cached_property
+    def p_T(self) -> Floats:
+        """Cross-conformal p-values of the test images."""
+        return calibrate.cross_conformal_p(self.seed_s, self.cohort.fold_N[self.cohort.seeds], self.s_TK)
+
+    @cached_property
+    def z_N(self) -> Floats:
+        """Scores of the train images in units of the seeds' sd."""
+        return calibrate.z_score(self.seed_s, self.s_N)
+
+    @cached_property
+    def z_T(self) -> Floats:
+        """Scores of the test images in units of the seeds' sd."""
+        return calibrate.z_score(self.seed_s, self.s_T)
+
+    def z_u(self, u_N: Floats) -> Floats:
+        """Returns log uncertainties (N,) in units of the seeds' sd; NaN where u is NaN."""
+        if np.isnan(u_N).all():
+            return np.full(u_N.shape, np.nan)
+        seed_u = self.u_N[self.cohort.seeds]
+        return calibrate.z_score(calibrate.log_uncertainty(seed_u), calibrate.log_uncertainty(u_N))

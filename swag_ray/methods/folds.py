@@ -1,4 +1,7 @@
-"""Tasks of one fold each, and the scores that come back from them."""
+"""Training tasks of one fold each, and the scores of all images that come back from fold models.
+
+Shapes: N train images (seed and pool), T test images, K folds, S samples.
+"""
 
 from __future__ import annotations
 
@@ -7,28 +10,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from swag_ray.methods.fit import Floats, Lab
+from swag_ray.features.cohort import Cohort
+from swag_ray.methods.fit import Experiment, Floats
 from swag_ray.models.tasks import ALL_FOLDS, FitTask, score_tasks
 from swag_ray.store.stages import Arrays
 
 
 def fold_tasks(
-    lab: Lab,
+    cohort: Cohort,
     members: NDArray[np.int64],
     names: tuple[object, ...],
     *,
     rejected: NDArray[np.int64] | None = None,
     start: tuple[Arrays, ...] | None = None,
 ) -> list[FitTask]:
-    """One training task a fold: the members outside it, in their given order.
+    """Returns one training task per fold: the members outside it, in their given order.
 
     Args:
-        members: own rows to learn from.
+        members: train rows to learn from.
         names: what the generators are derived from; the fold is added.
-        rejected: own rows among the members that are rejects.
+        rejected: train rows among the members that are rejects.
         start: fold models to go on from.
     """
-    cohort, tasks = lab.cohort, []
+    tasks = []
     for k in range(cohort.folds):
         image = members[cohort.fold_N[members] != k]
         seeds = cohort.seeds[cohort.fold_N[cohort.seeds] != k]
@@ -48,35 +52,36 @@ def fold_tasks(
 
 
 def score_images(
-    lab: Lab,
+    experiment: Experiment,
     work: Any,
     folds: Any,
     settings: Any,
-    own: NDArray[np.int64],
+    rows: NDArray[np.int64],
     *,
     samples: int,
     extra: tuple[Any, ...] = (),
     test: bool = True,
 ) -> tuple[Floats, Floats]:
-    """Score own images by their own fold's model and test images by all.
+    """Scores train images by their own fold's model and test images by all.
 
     Args:
-        work: `score_*` of a method.
+        work: `score_*` of a module in `models`.
         folds: the fold models, or a reference to them.
-        own: own rows to score; the others get NaN.
-        extra: what the method's work takes besides: the bank's version, the samples to score under.
+        rows: train rows to score; the others get NaN.
+        extra: what the work takes besides: the bank's version, the samples to score under.
+        test: whether test images are scored too.
 
     Returns:
         (N, S) and (T, K, S) float64.
     """
-    cohort = lab.cohort
+    cohort = experiment.cohort
     raw_NS = np.full((len(cohort.id_N), samples), np.nan)
     raw_TKS = np.full((len(cohort.id_T), cohort.folds, samples), np.nan)
-    tasks = score_tasks(cohort.rows_N.take(own), cohort.fold_N[own], own)
+    tasks = score_tasks(cohort.rows_N.take(rows), cohort.fold_N[rows], rows)
     if test:  # first, as the long ones: every image by all folds
         everyone = np.full(len(cohort.id_T), ALL_FOLDS, np.int8)
         tasks = score_tasks(cohort.rows_T, everyone, np.arange(len(cohort.id_T))) + tasks
-    for task, scores in zip(tasks, lab.workers.map(work, tasks, folds, settings, *extra), strict=True):
+    for task, scores in zip(tasks, experiment.workers.map(work, tasks, folds, settings, *extra), strict=True):
         if task.fold[0] == ALL_FOLDS:
             raw_TKS[task.position] = scores
         else:

@@ -1,7 +1,6 @@
-"""Fit n of `published`: adapters trained on, banks rebuilt, the seeds' uncertainty; and u of whomever the gate asks
-for.
+"""`published` (arXiv 2511.03912): adapters trained on, banks rebuilt, uncertainty from SWAG over the adapter.
 
-Shapes: N own images, T test images, S samples.
+Shapes: N train images (seed and pool), T test images, S samples.
 """
 
 from __future__ import annotations
@@ -10,62 +9,75 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swag_ray.core import calibrate
-from swag_ray.methods.fit import Fit, Floats, Lab
+from swag_ray.core.schedule import schedule
+from swag_ray.methods.fit import Experiment, Fit, Floats, Mask, TrainingSet
 from swag_ray.methods.folds import fold_tasks, score_images
-from swag_ray.methods.settings import bank_settings, published_settings
+from swag_ray.methods.settings import adapter_settings, bank_settings, published_settings
 from swag_ray.models.fold_adapter import MEAN, fit_published, score_published
 from swag_ray.store.stages import Arrays, Result, fold_arrays, stage_key
 
 
-def published_fit(lab: Lab, n: int, decision: str, held: NDArray[np.int64], previous: Fit | None) -> Fit:
-    """Go on from fit n-1's last iterate on seed + admitted, rebuild the banks, score everyone under the SWA mean.
+class Published:
+    """Answers of `published`; see `methods.method.Method`."""
+
+    picks_rejects = False
+    decision_fields: tuple[str, ...] = ()
+
+    def check(self, experiment: Experiment, fewest: int) -> None:
+        schedule(fewest * experiment.config.backbone.grid**2, adapter_settings(experiment.config))
+
+    def fit(self, experiment: Experiment, n: int, training: TrainingSet, seed_bank: Fit, previous: Fit) -> Fit:
+        return published_fit(experiment, n, training, previous if n > 1 else None)
+
+    def rejects(self, experiment: Experiment, fit: Fit) -> Mask:
+        return np.zeros(len(experiment.cohort.id_N), dtype=np.bool_)
+
+    def uncertainty(self, experiment: Experiment, fit: Fit, asked: NDArray[np.int64]) -> Floats:
+        return pool_uncertainty(experiment, fit, asked)
+
+    def final_bank(self, experiment: Experiment, training: TrainingSet, last: Fit) -> Fit:
+        return last  # every fit rebuilds its bank
+
+
+def published_fit(experiment: Experiment, n: int, training: TrainingSet, previous: Fit | None) -> Fit:
+    """Goes on from fit n-1's last iterate on seed + admitted, rebuilds the banks, scores everyone under the SWA mean.
 
     The seeds are also scored under every sample, each against the bank embedded by that sample: their spread is what
     the second gate measures against. No gate field is read here, so runs that differ in their gates share their first
     fit.
 
     Args:
-        decision: key of the decision whose admitted images these are.
-        held: own rows admitted so far.
         previous: fit n-1, None for fit 1.
     """
-    cohort, config = lab.cohort, lab.config
-    reads = lab.reads("memory", "score", "adapter", "swag", "random_seed") | {"round": n}
-    key = stage_key("fit", reads, [cohort.key, decision, *([previous.key] if previous else [])])
+    cohort, config, workers = experiment.cohort, experiment.config, experiment.workers
+    reads = experiment.reads("memory", "score", "adapter", "swag", "random_seed") | {"round": n}
+    key = stage_key("fit", reads, [cohort.key, training.decision, *([previous.key] if previous else [])])
 
     def compute() -> Result:
         settings = published_settings(config)
-        members = np.union1d(cohort.seeds, held)
+        members = np.union1d(cohort.seeds, training.held)
         names = (config.random_seed, "adapter", n)
-        tasks = fold_tasks(lab, members, names, start=_last_iterates(previous) if previous else None)
-        folds = lab.workers.publish(fit_published, tasks, settings, version=key, decision=decision)
-        shared = lab.workers.share(folds)
+        tasks = fold_tasks(cohort, members, names, start=_last_iterates(previous) if previous else None)
+        folds = workers.fit_banks(fit_published, tasks, settings, version=key, decision=training.decision)
+        shared, bank = workers.put(folds), settings.bank
         everyone = np.arange(len(cohort.id_N))
-        s_NS, s_TKS = score_images(
-            lab, score_published, shared, settings.bank, everyone, samples=1, extra=(key, (MEAN,))
-        )
+        s_NS, s_TKS = score_images(experiment, score_published, shared, bank, everyone, samples=1, extra=(key, (MEAN,)))
         samples = tuple(range(settings.samples))
         raw_NS, _ = score_images(
-            lab,
-            score_published,
-            shared,
-            settings.bank,
-            cohort.seeds,
-            samples=len(samples),
-            extra=(key, samples),
-            test=False,
-        )
+            experiment, score_published, shared, bank, cohort.seeds,
+            samples=len(samples), extra=(key, samples), test=False,
+        )  # fmt: skip
         collapsed = [k for k, fold in enumerate(folds) if fold["collapsed"]]
         reason = f"the adapter of fold {collapsed} collapsed and was stopped" if collapsed else ""
         return Result(
             {"s_N": s_NS[:, 0], "s_TK": s_TKS[:, :, 0], "seed_raw_nS": raw_NS[cohort.seeds]}, {"reason": reason}
         )
 
-    result = lab.store.stage("fit", key, compute)
-    rows = lab.store.load("bank", key)
+    result = experiment.store.stage("fit", key, compute)
+    rows = experiment.store.load("bank", key)
     if rows is None:  # damaged or pruned apart from its scores
         result = compute()
-        rows = lab.store.load("bank", key)
+        rows = experiment.store.load("bank", key)
         assert rows is not None
     a = result.arrays
     seeds = cohort.seeds
@@ -75,23 +87,26 @@ def published_fit(lab: Lab, n: int, decision: str, held: NDArray[np.int64], prev
     )
     u_N[seeds] = standard.std(axis=1, ddof=1)
     folds = fold_arrays(rows.arrays, cohort.folds)
-    return Fit(key, a["s_N"], u_N, a["s_TK"], folds, "bank", False, result.info["reason"], a["seed_raw_nS"])
+    return Fit(key, cohort, a["s_N"], u_N, a["s_TK"], folds, "bank", False, result.info["reason"], a["seed_raw_nS"])
 
 
 def _last_iterates(fit: Fit) -> tuple[Arrays, ...]:
-    """What training goes on from, fold by fold; the bank and the samples need not travel with the task."""
+    """Returns what training goes on from, fold by fold; the bank and the samples need not travel with the task."""
     wanted = ("iterate.", "reference_variance")
     return tuple({name: a for name, a in fold.items() if name.startswith(wanted)} for fold in fit.folds)
 
 
-def pool_uncertainty(lab: Lab, fit: Fit, asked: NDArray[np.int64]) -> Floats:
-    """u of these pool images under the fit's samples, NaN elsewhere: (N,). Costs S passes, so only the gate's first
-    survivors are asked for."""
-    cohort, seeds, samples = lab.cohort, lab.cohort.seeds, tuple(range(lab.config.swag.samples))
-    bank = bank_settings(lab.config)
+def pool_uncertainty(experiment: Experiment, fit: Fit, asked: NDArray[np.int64]) -> Floats:
+    """Returns u (N,) of these pool rows under the fit's samples, NaN elsewhere.
+
+    It costs S passes, so only images that pass the first gate are asked for.
+    """
+    cohort, config = experiment.cohort, experiment.config
+    seeds, samples = cohort.seeds, tuple(range(config.swag.samples))
     raw_NS, _ = score_images(
-        lab, score_published, fit.folds, bank, asked, samples=len(samples), extra=(fit.key, samples), test=False
-    )
+        experiment, score_published, fit.folds, bank_settings(config), asked,
+        samples=len(samples), extra=(fit.key, samples), test=False,
+    )  # fmt: skip
     assert fit.seed_raw_nS is not None
     raw_NS[seeds] = fit.seed_raw_nS
     standard_NS = calibrate.standardise_samples(raw_NS, cohort.fold_N, cohort.seed_N)

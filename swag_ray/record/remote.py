@@ -52,7 +52,7 @@ class RunFolder:
         return str(self.path) if self.remote is None else plain_address(self.remote)
 
     @contextmanager
-    def published(self) -> Iterator[None]:
+    def uploaded(self) -> Iterator[None]:
         """Claim the address, and send the run there once the block is through.
 
         Raises:
@@ -119,7 +119,7 @@ def run_folder(out: str | Path) -> Iterator[RunFolder]:
 
 
 @contextmanager
-def fetched(place: str | Path, called: str, *wanted: str) -> Iterator[Path]:
+def local_copy(place: str | Path, called: str, *wanted: str) -> Iterator[Path]:
     """A run directory to read: itself, or a passing copy of those of its files that are wanted (`plots/`: a folder).
 
     Raises:

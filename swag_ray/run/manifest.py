@@ -1,16 +1,18 @@
-"""manifest.json and profile.json: versions, seeds, stage keys, machine, and where the time went."""
+"""The records of a run: manifest.json (versions, seeds, stage keys, machine), profile.json, and metrics.json last."""
 
 from __future__ import annotations
 
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from swag_ray.cluster.workers import Workers
-from swag_ray.experiment.pipeline import Outcome
+from swag_ray.experiment.pipeline import ExperimentResult
 from swag_ray.experiment.prepare import Prepared
 from swag_ray.progress import Progress
+from swag_ray.record.files import MANIFEST_FILE, METRICS_FILE, PROFILE_FILE, write_json, writing
 
 PACKAGES = (
     "swag-ray",
@@ -27,20 +29,21 @@ PACKAGES = (
 
 
 def profile_record(prepared: Prepared, workers: Workers, progress: Progress) -> dict[str, Any]:
-    """Where the time went. Phases and stages are the driver's seconds, an actor's are those in which it was at work."""
+    """Returns where the time went, in seconds: the driver's by phase and stage, each actor's while it worked."""
     stages: dict[str, dict[str, Any]] = {}
-    for name, _, seconds in prepared.lab.store.computed:
+    for name, _, seconds in prepared.experiment.store.computed:
         entry = stages.setdefault(name, {"stage": name, "computed": 0, "seconds": 0.0})
         entry["computed"] += 1
         entry["seconds"] += seconds
     return {
         "phases": [{"phase": name, "seconds": seconds} for name, seconds in progress.seconds.items()],
         "stages": list(stages.values()),
-        "actors": [*prepared.features.busy, *workers.busy()],
+        "actors": [*prepared.features.busy, *workers.time_spent()],
     }
 
 
 def timing_record(progress: Progress, total: float) -> dict[str, float]:
+    """Returns seconds by phase."""
     s = progress.seconds
     return {
         "features": s.get("features", 0.0), "fits": s.get("fits", 0.0), "controls": s.get("controls", 0.0),
@@ -48,24 +51,33 @@ def timing_record(progress: Progress, total: float) -> dict[str, float]:
     }  # fmt: skip
 
 
-def manifest(outcome: Outcome, timing: dict[str, float]) -> dict[str, Any]:
-    prepared, trajectory, controls = outcome.prepared, outcome.trajectory, outcome.controls
+def write_records(directory: Path, result: ExperimentResult, profile: dict[str, Any] | None) -> None:
+    """Writes manifest.json, profile.json where there is one, and metrics.json: with it, the run is complete."""
+    with writing(directory):
+        write_json(directory / MANIFEST_FILE, _manifest(result))
+        if profile is not None:
+            write_json(directory / PROFILE_FILE, profile)
+        write_json(directory / METRICS_FILE, result.metrics)
+
+
+def _manifest(result: ExperimentResult) -> dict[str, Any]:
+    prepared, trajectory, controls = result.prepared, result.trajectory, result.controls
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    stages = {"features": prepared.features.key, "cohort": prepared.lab.cohort.key}
+    stages = {"features": prepared.features.key, "cohort": prepared.experiment.cohort.key}
     for row in trajectory.rows:
         stages |= {f"fit {row.n}": row.fit.key, f"decide {row.n}": row.decision.key}
     stages |= {"last fit": trajectory.last.key} | {f"control {name}": fit.key for name, fit in controls.items()}
     return {
         "versions": versions,
-        "random_seed": prepared.lab.config.random_seed,
+        "random_seed": prepared.experiment.config.random_seed,
         "fingerprint": prepared.features.fingerprint,
         "stages": stages,
         "machine": {"system": platform.platform(), "cores": os.cpu_count()},
-        "seconds": timing,
+        "seconds": result.metrics["timing"],
         "extracted": prepared.features.extracted,
     }

@@ -10,29 +10,23 @@ The directory is small; what took time is in the store, so a second call continu
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from swag_ray.cluster.address import check_address
-from swag_ray.cluster.workers import Workers
+from swag_ray.cluster.workers import RayWorkers
 from swag_ray.config import Config, to_yaml
-from swag_ray.experiment.pipeline import Outcome, carry_out
-from swag_ray.experiment.source import look
+from swag_ray.experiment.pipeline import OnRound, run_pipeline, with_shards_repaired
+from swag_ray.experiment.source import check_source
 from swag_ray.progress import Progress
 from swag_ray.record.directory import check_directory, claimed
 from swag_ray.record.files import (
     CONFIG_FILE,
-    MANIFEST_FILE,
-    METRICS_FILE,
-    PROFILE_FILE,
-    write_json,
-    writing,
 )
 from swag_ray.record.remote import run_folder
-from swag_ray.run.manifest import manifest, profile_record, timing_record
-from swag_ray.run.results import overlays, write_results
+from swag_ray.run.manifest import profile_record, timing_record, write_records
+from swag_ray.run.results import write_results
 
 
 @dataclass(frozen=True)
@@ -57,7 +51,7 @@ def run_experiment(
     address: str | None = None,
     profile: bool = False,
     progress: Progress | None = None,
-    on_round: Callable[[dict[str, Any]], None] = lambda figures: None,
+    on_round: OnRound = lambda metrics: None,
 ) -> Run:
     """Carry out a config, or go on with it, and write its run directory.
 
@@ -68,7 +62,7 @@ def run_experiment(
         address: a running Ray cluster (`auto` or HOST:PORT); None starts a local Ray, or uses the one this process has.
         profile: also write profile.json: where the time went, by phase, stage and actor.
         progress: what to show; None shows nothing.
-        on_round: told the figures of every row of the loop as soon as it is there.
+        on_round: called with the metrics of every row of the loop as soon as it is there.
 
     Raises:
         InputError: anything about config, data, store or folder that stops the run; nothing is left half-written.
@@ -80,23 +74,22 @@ def run_experiment(
         check_directory(directory, config)
         if address is not None:
             check_address(address)
-        source = look(config, progress)
+        source = check_source(config, progress)
         options = config.cluster.model_dump() | {"address": address}
 
-        def finish(outcome: Outcome, workers: Workers) -> None:
-            with progress.phase("evaluate", "writing the results"):
-                shown = overlays(outcome) if config.report.images else None
-                write_results(directory, outcome, shown)
-            timing = outcome.metrics["timing"] = timing_record(progress, time.perf_counter() - started)
-            with writing(directory):
-                write_json(directory / MANIFEST_FILE, manifest(outcome, timing))
-                if profile:
-                    write_json(directory / PROFILE_FILE, profile_record(outcome.prepared, workers, progress))
-                write_json(directory / METRICS_FILE, outcome.metrics)
+        def attempt() -> dict[str, Any]:
+            with RayWorkers(**options) as workers:
+                result = run_pipeline(source, workers, progress, on_round)
+                with progress.phase("evaluate", "writing the results"):
+                    write_results(directory, result)
+                profiled = profile_record(result.prepared, workers, progress) if profile else None
+            result.metrics["timing"] = timing_record(progress, time.perf_counter() - started)
+            write_records(directory, result, profiled)
+            return result.metrics
 
-        with claimed(directory, CONFIG_FILE, to_yaml(config)), folder.published():
-            outcome = carry_out(source, lambda: Workers(**options), progress, on_round, finish)
+        with claimed(directory, CONFIG_FILE, to_yaml(config)), folder.uploaded():
+            metrics = with_shards_repaired(source, progress, attempt)
             from swag_ray.report.run.page import write_report
 
             write_report(directory)
-    return Run(directory, outcome.metrics, folder.shown)
+    return Run(directory, metrics, folder.shown)

@@ -13,7 +13,7 @@ import numpy as np
 
 from swag_ray.errors import InputError
 from swag_ray.features.extract import extract
-from swag_ray.record.remote import fetched
+from swag_ray.record.remote import local_copy
 
 if TYPE_CHECKING:
     from swag_ray.features.backbone import Backbone
@@ -54,7 +54,7 @@ def score_to_file(run_dir: str | Path, images: Sequence[Path], out: Path) -> Cou
     paths = find_images(images)
     from swag_ray.detector.bundle import load_detector
 
-    with fetched(run_dir, "score", "detector/", *BUNDLE) as run:
+    with local_copy(run_dir, "score", "detector/", *BUNDLE) as run:
         folder = run / "detector" if (run / "detector").is_dir() else run
         detector = load_detector(folder)
         rows = list(score_files(folder, paths))

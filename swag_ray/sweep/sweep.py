@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,17 @@ import pyarrow as pa
 
 from swag_ray import config as cfg
 from swag_ray.cluster.address import check_address
-from swag_ray.cluster.workers import Workers
+from swag_ray.cluster.workers import RayWorkers, Workers
 from swag_ray.config.sweep import SweepConfig, Trial, load_sweep, source_key, to_yaml
 from swag_ray.config.text import dump_yaml
 from swag_ray.errors import InputError
+from swag_ray.experiment.pipeline import OnRound, run_pipeline, with_shards_repaired
 from swag_ray.experiment.prepare import prepare
-from swag_ray.experiment.source import Source, look, split_table
+from swag_ray.experiment.source import ImageSource, check_source, split_table
 from swag_ray.progress import Progress
 from swag_ray.record.directory import claimed
 from swag_ray.record.remote import is_remote
-from swag_ray.sweep.trial import carry_out_trial
+from swag_ray.store.store import Store
 from swag_ray.sweep.trial_log import SWEEP_FILE, TrialLog, check_sweep_directory
 
 __all__ = ["Sweep", "load_sweep", "run_sweep"]
@@ -98,7 +99,7 @@ def run_sweep(
             if jobs or (jobs is None and len(record.through()) < planned):
                 # `cluster.actors` are a trial's; the features before them are extracted on all there is.
                 options = cfg.resolved(examples[0].config)["cluster"] | {"actors": None}
-                with Workers(**options, address=address, ready=lambda: _room(sweep, wait, progress)) as workers:
+                with RayWorkers(**options, address=address, ready=lambda: _room(sweep, wait, progress)) as workers:
                     _trials(record, jobs, sources, workers, progress, on_report)
         except BaseException:
             with suppress(Exception):  # what it has is shown too; what is told is why it stopped
@@ -116,8 +117,8 @@ def _room(sweep: SweepConfig, wait: float, progress: Progress) -> None:
 def _trials(
     record: TrialLog,
     jobs: list[Trial] | None,
-    sources: dict[str, Source],
-    workers: Workers,
+    sources: dict[str, ImageSource],
+    workers: RayWorkers,
     progress: Progress,
     on_report: Callable[[dict[str, Any]], None],
 ) -> None:
@@ -127,9 +128,7 @@ def _trials(
     session = workers.session()
     for source in sources.values():
         prepare(source, workers, progress)
-        workers.session_seeing(source.store.root)  # the trials' store, on whatever node they will be
-    images = {key: (source.listing, source.spec) for key, source in sources.items()}
-
+        workers.checked_session(source.store.root)  # the trials' store, on whatever node they will be
     sweep = record.sweep
 
     def told(report: dict[str, Any]) -> None:
@@ -147,23 +146,34 @@ def _trials(
         if jobs is not None:
             progress.expect(len(jobs))
         run_trials(
-            record.sweep, jobs, images, carry_out_trial, record.directory, session,
+            record.sweep, jobs, sources, run_trial, record.directory, session,
             history=record.history(), on_report=told,
         )  # fmt: skip
 
 
-def _sources(trials: list[Trial], progress: Progress) -> dict[str, Source]:
+def run_trial(source: ImageSource, trial: Trial, store: Store, workers: Workers, on_round: OnRound) -> dict[str, Any]:
+    """Returns the metrics of a trial, in its own process: those that `swag-ray run` gives for its config, timing apart.
+
+    Args:
+        source: images of the trial's dataset, whose features are in the store.
+        store: the config's.
+    """
+    own = replace(source, config=trial.config, store=store)
+    return with_shards_repaired(own, Progress(), lambda: run_pipeline(own, workers, Progress(), on_round)).metrics
+
+
+def _sources(trials: list[Trial], progress: Progress) -> dict[str, ImageSource]:
     """The images of every dataset, listed once, and every trial's split of them, tried once.
 
     Raises:
         InputError: anything that would stop a trial before it computes: the first such trial is named.
     """
-    sources: dict[str, Source] = {}
+    sources: dict[str, ImageSource] = {}
     tried: set[str] = set()
     for trial in trials:
         config, key = trial.config, source_key(trial.config)
         if key not in sources:
-            sources[key] = look(config, progress)
+            sources[key] = check_source(config, progress)
         split = json.dumps([key, config.random_seed, cfg.fields(config, "split", "memory", "score", "dataset")])
         if split not in tried:
             tried.add(split)

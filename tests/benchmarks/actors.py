@@ -9,7 +9,7 @@ import numpy as np
 
 from swag_ray.cluster.sample_actors import SamplePool
 from swag_ray.cluster.session import Session, ray_session
-from swag_ray.methods.bank_fit import patch_bank_fit
+from swag_ray.methods.bank_fit import bank_fit
 from swag_ray.methods.settings import bank_settings
 from swag_ray.models.fold_bank import score_bank
 from swag_ray.models.tasks import ALL_FOLDS, ScoreTask, score_tasks
@@ -22,13 +22,13 @@ TASKS = 48  # fewer images are scored several times over: with few tasks the las
 def measure(bench: Bench) -> list[Row]:
     if bench.cores < 2:
         raise Skip("one core cannot show what two actors gain")
-    with ray_session(cpus=bench.cores + 1), laboratory(bench, "contrast", actors=2) as (lab, _):
-        fit = patch_bank_fit(lab, lab.cohort.seeds)
-        shared = lab.workers.share(fit.folds), bank_settings(lab.config), fit.key
-        tasks = _tasks(lab.cohort, TASKS)
+    with ray_session(cpus=bench.cores + 1), laboratory(bench, "contrast", actors=2) as (experiment, _):
+        fit = bank_fit(experiment, experiment.cohort.seeds)
+        shared = experiment.workers.put(fit.folds), bank_settings(experiment.config), fit.key
+        tasks = _tasks(experiment.cohort, TASKS)
         images = sum(len(task.rows) for task in tasks)
-        where = lab.workers._features
-        lab.workers._stack.close()  # its actors hold the cores
+        where = experiment.workers._features
+        experiment.workers._stack.close()  # its actors hold the cores
         with SamplePool(Session(1, 0, 1), *where) as one, SamplePool(Session(2, 0, 2), *where) as two:
             pools = {"one": one, "two": two}
             rate: dict[str, list[float]] = {"one": [], "two": []}

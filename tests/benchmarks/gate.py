@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from swag_ray.core import calibrate, gate
 from swag_ray.core.seeding import numpy_generator
-from swag_ray.methods.fit import Fit, Lab, log_u_z
+from swag_ray.methods.fit import Experiment, Fit, TrainingSet
 from swag_ray.methods.folds import score_images
 from swag_ray.methods.published_fit import pool_uncertainty, published_fit
 from swag_ray.methods.settings import published_settings
@@ -40,21 +40,22 @@ class Pass:
 
 def measure(bench: Bench) -> list[Row]:
     settings = config(bench, "published")
-    with laboratory(bench, "published") as (lab, _):
-        fit = published_fit(lab, 1, record_nobody(lab), np.array([], dtype=np.int64), None)
-    lab, audit = in_process(bench, "published")
-    pool = _contaminated(lab, audit.label_N)
+    with laboratory(bench, "published") as (experiment, _):
+        nobody = np.array([], dtype=np.int64)
+        fit = published_fit(experiment, 1, TrainingSet(record_nobody(experiment), nobody, nobody), None)
+    experiment, audit = in_process(bench, "published")
+    pool = _contaminated(experiment, audit.label_N)
     ours: dict[str, list[float]] = {"without": [], "with": []}
     brute: dict[str, list[float]] = {"without": [], "with": []}
     seeds, same, passed, embedding = [], True, 0.0, []
     for _ in range(bench.repetitions(2)):
-        mean = _timed(lab, lambda: _mean_pass(lab, fit, pool))
-        two = _timed(lab, lambda: _two_stage(lab, fit, pool))
-        every = _timed(lab, lambda: _brute_force(lab, fit, pool))
+        mean = _timed(experiment, lambda: _mean_pass(experiment, fit, pool))
+        two = _timed(experiment, lambda: _two_stage(experiment, fit, pool))
+        every = _timed(experiment, lambda: _brute_force(experiment, fit, pool))
         for side, found in ((ours, two), (brute, every)):
             side["with"].append(mean.seconds + found.seconds)
             side["without"].append(mean.seconds - mean.banks + found.seconds - found.banks)
-        seeds.append(_timed(lab, lambda: _seed_pass(lab, fit)).seconds)
+        seeds.append(_timed(experiment, lambda: _seed_pass(experiment, fit)).seconds)
         embedding.append(two.banks)
         same = same and all(np.array_equal(a, b) for a, b in zip(two.value, every.value, strict=True))
         passed = float(two.value[0].mean())
@@ -73,53 +74,60 @@ def measure(bench: Bench) -> list[Row]:
     ]  # fmt: skip
 
 
-def _contaminated(lab: Lab, label_N: NDArray[np.float64]) -> NDArray[np.int64]:
+def _contaminated(experiment: Experiment, label_N: NDArray[np.float64]) -> NDArray[np.int64]:
     """Pool images of which 80 % are anomalies, or as many as there are."""
-    pool = lab.cohort.pool
+    pool = experiment.cohort.pool
     normal, anomaly = pool[label_N[pool] == 0], pool[label_N[pool] == 1]
     wanted = round(len(anomaly) * (1 - CONTAMINATION) / CONTAMINATION)
     return np.sort(np.concatenate([normal[: max(wanted, 1)], anomaly]))
 
 
-def _mean_pass(lab: Lab, fit: Fit, pool: NDArray[np.int64]) -> NDArray[np.float64]:
-    bank = published_settings(lab.config).bank
+def _mean_pass(experiment: Experiment, fit: Fit, pool: NDArray[np.int64]) -> NDArray[np.float64]:
+    bank = published_settings(experiment.config).bank
     s_NS, _ = score_images(
-        lab, published.score_published, fit.folds, bank, pool, samples=1, extra=(fit.key, (published.MEAN,)), test=False
+        experiment,
+        published.score_published,
+        fit.folds,
+        bank,
+        pool,
+        samples=1,
+        extra=(fit.key, (published.MEAN,)),
+        test=False,
     )
     return s_NS[:, 0]
 
 
-def _two_stage(lab: Lab, fit: Fit, pool: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
-    g, seeds = lab.config.gate, lab.cohort.seeds
+def _two_stage(experiment: Experiment, fit: Fit, pool: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+    g = experiment.config.gate
 
     def uncertainty(mask_N: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any]]:
-        u_N = pool_uncertainty(lab, fit, pool[mask_N])
-        return u_N[pool], log_u_z(fit.u_N[seeds], u_N)[pool]
+        u_N = pool_uncertainty(experiment, fit, pool[mask_N])
+        return u_N[pool], fit.z_u(u_N)[pool]
 
     chosen = gate.decide(
-        fit.s_N[pool], fit.z_N(lab.cohort)[pool], np.zeros(len(pool), dtype=np.bool_), gate.initial_state(len(pool)),
+        fit.s_N[pool], fit.z_N[pool], np.zeros(len(pool), dtype=np.bool_), gate.initial_state(len(pool)),
         gate.GateSettings(g.tau_distance, g.tau_uncertainty, g.tau_relaxed, g.budget, "safe", 1), uncertainty,
         numpy_generator(0, "benchmark"),
     )  # fmt: skip
     return chosen.passed_distance_N, chosen.passed_both_N, chosen.admitted_N
 
 
-def _brute_force(lab: Lab, fit: Fit, pool: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
-    g, seeds = lab.config.gate, lab.cohort.seeds
-    u_N = pool_uncertainty(lab, fit, pool)
+def _brute_force(experiment: Experiment, fit: Fit, pool: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+    g, seeds = experiment.config.gate, experiment.cohort.seeds
+    u_N = pool_uncertainty(experiment, fit, pool)
     z_u = calibrate.z_score(calibrate.log_uncertainty(fit.u_N[seeds]), calibrate.log_uncertainty(u_N[pool]))
     chosen = brute_force_gate(
-        fit.z_N(lab.cohort)[pool], z_u, tau_distance=g.tau_distance, tau_uncertainty=g.tau_uncertainty,
+        fit.z_N[pool], z_u, tau_distance=g.tau_distance, tau_uncertainty=g.tau_uncertainty,
         tau_relaxed=g.tau_relaxed, budget=g.budget,
     )  # fmt: skip
     return tuple(np.isin(np.arange(len(pool)), list(rows)) for rows in chosen)
 
 
-def _seed_pass(lab: Lab, fit: Fit) -> None:
-    samples = tuple(range(lab.config.swag.samples))
-    bank, seeds = published_settings(lab.config).bank, lab.cohort.seeds
+def _seed_pass(experiment: Experiment, fit: Fit) -> None:
+    samples = tuple(range(experiment.config.swag.samples))
+    bank, seeds = published_settings(experiment.config).bank, experiment.cohort.seeds
     score_images(
-        lab,
+        experiment,
         published.score_published,
         fit.folds,
         bank,
@@ -130,8 +138,8 @@ def _seed_pass(lab: Lab, fit: Fit) -> None:
     )
 
 
-def _timed(lab: Lab, work: Any) -> Pass:
-    lab.workers.reader._memo.clear()  # type: ignore[attr-defined]  # every side embeds the banks itself
+def _timed(experiment: Experiment, work: Any) -> Pass:
+    experiment.workers.reader._memo.clear()  # type: ignore[attr-defined]  # every side embeds the banks itself
     with _banks() as spent:
         start = time.perf_counter()
         value = work()

@@ -16,18 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swag_ray.cluster.session import ray_session
-from swag_ray.cluster.workers import Workers
+from swag_ray.cluster.workers import RayWorkers
 from swag_ray.config import Config, load_config
 from swag_ray.experiment.prepare import prepare
-from swag_ray.experiment.source import Source, look
+from swag_ray.experiment.source import ImageSource, check_source
 from swag_ray.features.reader import FeatureReader, Rows
 from swag_ray.images.audit import Audit
-from swag_ray.methods.fit import Lab
+from swag_ray.methods.fit import Experiment
 from swag_ray.models.fold_bank import join, standardisation, standardise
 from swag_ray.progress import Progress
 from swag_ray.store.stages import Result
 from tests.benchmarks.measure import REPOSITORY, Bench
-from tests.support.made_up_experiment import Here
+from tests.support.made_up_experiment import InProcessWorkers
 
 # The workload of the published script: train NORMAL and PNEUMONIA, test NORMAL and PNEUMONIA (the folders' own ratio).
 WORKLOAD = {("train", "NORMAL"): 134, ("train", "PNEUMONIA"): 134, ("test", "NORMAL"): 45, ("test", "PNEUMONIA"): 75}
@@ -72,8 +72,8 @@ def described(bench: Bench) -> str:
 
 
 @contextmanager
-def laboratory(bench: Bench, method: str, *overrides: str, **options: Any) -> Iterator[tuple[Lab, Audit]]:
-    """A lab on real sample actors. Features come from the shared store, stages are the family's own.
+def laboratory(bench: Bench, method: str, *overrides: str, **options: Any) -> Iterator[tuple[Experiment, Audit]]:
+    """A experiment on real sample actors. Features come from the shared store, stages are the family's own.
 
     Args:
         overrides: of the config.
@@ -81,27 +81,27 @@ def laboratory(bench: Bench, method: str, *overrides: str, **options: Any) -> It
     """
     with ray_session(cpus=bench.cores) if "address" not in options else nullcontext():
         source = _own_store(bench, method, overrides)
-        with Workers(**options) as workers:
+        with RayWorkers(**options) as workers:
             prepared = prepare(source, workers, Progress())
-            yield prepared.lab, prepared.audit
+            yield prepared.experiment, prepared.audit
 
 
-def in_process(bench: Bench, method: str, *overrides: str) -> tuple[Lab, Audit]:
-    """A lab whose tasks run in this process, one thread: arithmetic alone, without actors."""
-    prepared = prepare(_own_store(bench, method, overrides), Here(), Progress())
-    return prepared.lab, prepared.audit
+def in_process(bench: Bench, method: str, *overrides: str) -> tuple[Experiment, Audit]:
+    """A experiment whose tasks run in this process, one thread: arithmetic alone, without actors."""
+    prepared = prepare(_own_store(bench, method, overrides), InProcessWorkers(), Progress())
+    return prepared.experiment, prepared.audit
 
 
-def _own_store(bench: Bench, method: str, overrides: Sequence[str]) -> Source:
-    return look(config(bench, method, f"store={own_store(bench, method)}", *overrides), Progress())
+def _own_store(bench: Bench, method: str, overrides: Sequence[str]) -> ImageSource:
+    return check_source(config(bench, method, f"store={own_store(bench, method)}", *overrides), Progress())
 
 
 def own_store(bench: Bench, method: str, name: str = "store") -> Path:
     """A store of the family's own, whose features are those of the shared one, extracted where they are missing."""
     own = bench.folder / name
     if not own.exists():
-        with Workers(cpus=bench.cores) as workers:
-            prepare(look(config(bench, method), Progress()), workers, Progress())
+        with RayWorkers(cpus=bench.cores) as workers:
+            prepare(check_source(config(bench, method), Progress()), workers, Progress())
         own.mkdir()
         (own / "features").symlink_to(bench.store.absolute() / "features")
     return own
@@ -113,12 +113,14 @@ def patch_rows(bench: Bench, count: int) -> tuple[NDArray[np.float32], str]:
     Returns:
         (count, D), and `real` or that some are mixed from real ones.
     """
-    lab, _ = in_process(bench, "contrast")
-    reader: FeatureReader = lab.workers.reader  # type: ignore[attr-defined]
-    own, test = lab.cohort.rows_N, lab.cohort.rows_T
+    experiment, _ = in_process(bench, "contrast")
+    reader: FeatureReader = experiment.workers.reader  # type: ignore[attr-defined]
+    own, test = experiment.cohort.rows_N, experiment.cohort.rows_T
     rows = Rows(np.append(own.shard_N, test.shard_N), np.append(own.row_N, test.row_N))
-    places = lab.config.backbone.grid**2
-    patches = reader.patches(rows.take(np.arange(min(len(rows), -(-count // places)))), lab.config.memory.strides)
+    places = experiment.config.backbone.grid**2
+    patches = reader.patches(
+        rows.take(np.arange(min(len(rows), -(-count // places)))), experiment.config.memory.strides
+    )
     x_ND = join(standardise(patches, standardisation(patches)))
     x_ND = x_ND.reshape(-1, x_ND.shape[-1])[:count]
     real, generator = len(x_ND), np.random.default_rng(0)
@@ -149,10 +151,10 @@ def who_and_where(reader: object, task: int) -> tuple[int, str]:
     return os.getpid(), str(ray.get_runtime_context().get_node_id())
 
 
-def record_nobody(lab: Lab) -> str:
+def record_nobody(experiment: Experiment) -> str:
     """The key of a recorded decision that admitted nobody, for a fit to start from."""
-    nobody = {"held": np.zeros(len(lab.cohort.id_N), dtype=np.bool_)}
-    lab.workers.admit("nobody", Result(nobody))
+    nobody = {"held": np.zeros(len(experiment.cohort.id_N), dtype=np.bool_)}
+    experiment.workers.record_decision("nobody", Result(nobody))
     return "nobody"
 
 

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from swag_ray.cluster.workers import Workers
+from swag_ray.cluster.workers import RayWorkers
 from swag_ray.config import load_config
 from swag_ray.core.metrics import roc_auc
 from swag_ray.experiment.prepare import prepare
-from swag_ray.experiment.source import look
-from swag_ray.methods.bank_fit import patch_bank_fit
+from swag_ray.experiment.source import check_source
+from swag_ray.methods.bank_fit import bank_fit
 from swag_ray.progress import Progress
 from tests.benchmarks.measure import REPOSITORY, Bench, Goal, Row, Skip
 
@@ -41,12 +41,12 @@ def measure(bench: Bench) -> list[Row]:
         REPOSITORY / "configs" / "pneumonia.yaml",
         [f"dataset.root={root}", f"store={bench.folder / 'store'}", "split.group=null", "split.seed_fraction=.99"],
     )
-    with Workers() as workers:
-        prepared = prepare(look(settings, Progress()), workers, Progress())
-        lab, audit = prepared.lab, prepared.audit
-        fit = patch_bank_fit(lab, lab.cohort.seeds, score_pool=False)
+    with RayWorkers() as workers:
+        prepared = prepare(check_source(settings, Progress()), workers, Progress())
+        experiment, audit = prepared.experiment, prepared.audit
+        fit = bank_fit(experiment, experiment.cohort.seeds, score_pool=False)
     ours = time.perf_counter() - start
-    ids = lab.cohort.id_N.take(pa.array(lab.cohort.seeds)).to_pylist()
+    ids = experiment.cohort.id_N.take(pa.array(experiment.cohort.seeds)).to_pylist()
     trained = {i[:-9] for i in ids}  # an id is the file's stem and 8 digits
     job = {
         "train": sorted(str(p) for p in (root / "train" / "NORMAL").iterdir() if p.stem in trained),
@@ -58,7 +58,7 @@ def measure(bench: Bench) -> list[Row]:
     auc = roc_auc(audit.anomaly_T, fit.s_T), roc_auc(audit.anomaly_T, np.array(peer["scores"]))
     what = (
         f"{len(job['train'])} train, {len(job['test'])} test images, lite0, {job['ratio']:.0%}; start of Ray and "
-        f"extraction counted; {lab.cohort.folds} banks of ours against one of {peer['rows']:,} patches"
+        f"extraction counted; {experiment.cohort.folds} banks of ours against one of {peer['rows']:,} patches"
     )
     spent = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
     return [

@@ -28,7 +28,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pyarrow as pa
 
-from swag_ray.cluster.workers import Workers
+from swag_ray.cluster.workers import RayWorkers, Workers
 from swag_ray.config import Config
 from swag_ray.experiment.loop import incremental_loop
 from swag_ray.features.cohort import build_cohort
@@ -38,7 +38,7 @@ from swag_ray.features.shards import shard_table, write_shard
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.images.folders import list_folder
 from swag_ray.images.split import make_split
-from swag_ray.methods.fit import Lab
+from swag_ray.methods.fit import Experiment
 from swag_ray.progress import Progress
 from swag_ray.store.store import Store
 from swag_ray.system.allocator import give_back_freed_memory
@@ -166,12 +166,12 @@ def _watch(peaks: Peaks, child: subprocess.Popen[str]) -> None:
 
 def _source(bench: Bench) -> tuple[Patches, int]:
     """Features of real images, to mix, and how many of them, the first, are trusted ones."""
-    lab, _ = in_process(bench, "contrast")
-    rows = lab.cohort.rows_N
+    experiment, _ = in_process(bench, "contrast")
+    rows = experiment.cohort.rows_N
     some = np.linspace(0, len(rows) - 1, min(SOURCE, len(rows))).astype(int)
-    chosen = np.concatenate([lab.cohort.seeds, some])
-    found: Patches = lab.workers.reader.patches(rows.take(chosen), lab.config.backbone.strides)  # type: ignore[attr-defined]
-    return found, len(lab.cohort.seeds)
+    chosen = np.concatenate([experiment.cohort.seeds, some])
+    found: Patches = experiment.workers.reader.patches(rows.take(chosen), experiment.config.backbone.strides)  # type: ignore[attr-defined]
+    return found, len(experiment.cohort.seeds)
 
 
 def sizes_of(size: int) -> tuple[int, int]:
@@ -246,13 +246,13 @@ def run_loop(settings: Config, root: Path, size: int) -> dict[str, Any]:
     )
     give_back_freed_memory()
     store, prepare = Store(root), time.perf_counter() - began
-    with Workers() as workers:
+    with RayWorkers() as workers:
         began = time.perf_counter()
         # All there: found, indexed, and looked up.
         features = feature_set(store, SPEC, table.column("path"), table.column("sha256"), _nobody, Progress())
         give_back_freed_memory()
         cohort = build_cohort(table, cut, features.rows, settings.split.folds, features.fingerprint)
-        workers.attach(store.root, features.fingerprint, features.shards, cohort.seeds)
+        workers.use_features(store.root, features.fingerprint, features.shards, cohort.seeds)
         del table, cut, features
         give_back_freed_memory()
         prepare += time.perf_counter() - began
@@ -260,7 +260,7 @@ def run_loop(settings: Config, root: Path, size: int) -> dict[str, Any]:
         start, processor = time.perf_counter(), time.process_time()
         busy = [_busy(workers)]
         done = incremental_loop(
-            Lab(settings, store, cohort, workers, Progress()), on_row=lambda row: busy.append(_busy(workers))
+            Experiment(settings, store, cohort, workers, Progress()), on_round=lambda row: busy.append(_busy(workers))
         )
         seconds, driver = time.perf_counter() - start, time.process_time() - processor
         busy.append(_busy(workers))
@@ -277,7 +277,7 @@ def run_loop(settings: Config, root: Path, size: int) -> dict[str, Any]:
 def _busy(workers: Workers) -> Counter[str]:
     """Seconds that all sample actors together have spent so far, by work."""
     spent: Counter[str] = Counter()
-    for entry in workers.busy():
+    for entry in workers.time_spent():
         spent[entry["work"]] += entry["seconds"]
     return spent
 

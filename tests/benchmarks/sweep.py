@@ -18,10 +18,10 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from swag_ray import config as cfg
-from swag_ray.cluster.workers import Workers
+from swag_ray.cluster.workers import RayWorkers
 from swag_ray.config.sweep import Trial, load_sweep, source_key
 from swag_ray.experiment.prepare import prepare
-from swag_ray.experiment.source import look
+from swag_ray.experiment.source import check_source
 from swag_ray.progress import Progress
 from swag_ray.record.trials_table import FIRST, flat_metrics, table
 from tests.benchmarks.measure import REPOSITORY, Bench, Goal, Row, Skip
@@ -67,8 +67,8 @@ def measure(bench: Bench) -> list[Row]:
     overrides = [f"datasets.{name}.root={root}" for name, root in roots.items()]
     trials = load_sweep(CONFIG, [*overrides, f"base.store={bench.store}"]).trials()
     for trial in {source_key(trial.config): trial for trial in trials}.values():
-        with Workers(cpus=bench.cores) as workers:  # features of both datasets, in the shared store
-            prepare(look(trial.config, Progress()), workers, Progress())
+        with RayWorkers(cpus=bench.cores) as workers:  # features of both datasets, in the shared store
+            prepare(check_source(trial.config, Progress()), workers, Progress())
     first = _sweep(bench, overrides)
     alone = [_alone(bench, trial) for trial in trials]
     second = _sweep(bench, overrides)

@@ -56,43 +56,43 @@ def end(actor: Any) -> None:
 
 
 def test_seeds_need_no_decision_and_strangers_are_refused(bank: Any, tmp_path: Path) -> None:
-    published = get(bank.publish.remote(VERSION, None, fold(0, 2), fold(4)))
+    published = get(bank.save_version.remote(VERSION, None, fold(0, 2), fold(4)))
     assert published.keys() == {"fold0.image", "fold0.raw.8", "fold1.image", "fold1.raw.8"}
-    get(bank.admit.remote("d" * 24, decision(1, 5)))
-    get(bank.publish.remote("b" * 24, "d" * 24, fold(0, 1), fold(2, 5)))
+    get(bank.record_decision.remote("d" * 24, decision(1, 5)))
+    get(bank.save_version.remote("b" * 24, "d" * 24, fold(0, 1), fold(2, 5)))
     with pytest.raises(ray.exceptions.RayTaskError, match="fold 1: 1 images in the bank were never admitted"):
-        get(bank.publish.remote("c" * 24, "d" * 24, fold(0, 1), fold(2, 3)))
+        get(bank.save_version.remote("c" * 24, "d" * 24, fold(0, 1), fold(2, 3)))
     with pytest.raises(ray.exceptions.RayTaskError, match="never recorded"):
-        get(bank.publish.remote("c" * 24, "e" * 24, fold(0)))
+        get(bank.save_version.remote("c" * 24, "e" * 24, fold(0)))
     assert not Store(tmp_path).has("bank", "c" * 24), "what is refused is not kept"
 
 
 def test_an_evicted_image_is_a_stranger_again(bank: Any) -> None:
-    get(bank.admit.remote("d" * 24, decision(1, 5)))
-    get(bank.admit.remote("e" * 24, decision(5)))
-    get(bank.publish.remote("b" * 24, "d" * 24, fold(1)))
+    get(bank.record_decision.remote("d" * 24, decision(1, 5)))
+    get(bank.record_decision.remote("e" * 24, decision(5)))
+    get(bank.save_version.remote("b" * 24, "d" * 24, fold(1)))
     with pytest.raises(ray.exceptions.RayTaskError, match="never admitted"):
-        get(bank.publish.remote("c" * 24, "e" * 24, fold(1)))
+        get(bank.save_version.remote("c" * 24, "e" * 24, fold(1)))
 
 
 def test_admitting_twice_changes_nothing(bank: Any, tmp_path: Path) -> None:
-    get(bank.admit.remote("d" * 24, decision(1)))
+    get(bank.record_decision.remote("d" * 24, decision(1)))
     files = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in (tmp_path / "stages").rglob("*") if p.is_file()}
-    get(bank.admit.remote("d" * 24, decision(1)))
+    get(bank.record_decision.remote("d" * 24, decision(1)))
     assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in files} == files
     assert not any((tmp_path / "tmp").iterdir())
 
 
 def test_a_killed_bank_forgets_nothing(bank: Any) -> None:
-    get(bank.admit.remote("d" * 24, decision(1)))
-    before = get(bank.publish.remote(VERSION, "d" * 24, fold(0, 1)))
+    get(bank.record_decision.remote("d" * 24, decision(1)))
+    before = get(bank.save_version.remote(VERSION, "d" * 24, fold(0, 1)))
     end(bank)
     assert np.array_equal(before["fold0.image"], [0, 1]), "a snapshot outlives the actor that made it"
     after = get(bank.snapshot.remote(VERSION))
     assert after.keys() == before.keys() and all(np.array_equal(after[name], before[name]) for name in before)
-    get(bank.publish.remote("b" * 24, "d" * 24, fold(1)))
+    get(bank.save_version.remote("b" * 24, "d" * 24, fold(1)))
     with pytest.raises(ray.exceptions.RayTaskError, match="never admitted"):
-        get(bank.publish.remote("c" * 24, "d" * 24, fold(3)))
+        get(bank.save_version.remote("c" * 24, "d" * 24, fold(3)))
     with pytest.raises(ray.exceptions.RayTaskError, match="KeyError"):
         get(bank.snapshot.remote("c" * 24))
 
@@ -103,9 +103,9 @@ def test_a_bank_with_many_seeds_comes_back_too(local_ray: None, tmp_path: Path) 
     assert isinstance(many, ray.ObjectRef) and not isinstance(constructor_argument(SEEDS, 3), ray.ObjectRef)
     actor = MemoryBank.remote(str(tmp_path), many)
     try:
-        get(actor.publish.remote(VERSION, None, fold(1)))
+        get(actor.save_version.remote(VERSION, None, fold(1)))
         end(actor)
-        get(actor.admit.remote("d" * 24, decision()))
-        get(actor.publish.remote("b" * 24, "d" * 24, fold(39_999)))
+        get(actor.record_decision.remote("d" * 24, decision()))
+        get(actor.save_version.remote("b" * 24, "d" * 24, fold(39_999)))
     finally:
         ray.kill(actor)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from swag_ray.cluster.visibility import few
+from swag_ray.cluster.visibility import sample_paths
 from swag_ray.config import to_yaml
 from tests.conftest import tiny_config
 from tests.support.processes import descendants, kill, wait_until_gone
@@ -141,5 +141,5 @@ def test_a_run_is_refused_before_anything_is_computed(address: str, covered: Pat
 
 
 def test_few_are_the_ends_and_the_middle() -> None:
-    assert few([]) == [] and few(["a"]) == ["a"] and few(["a", "b"]) == ["a", "b"]
-    assert few([str(n) for n in range(9)]) == ["0", "4", "8"]
+    assert sample_paths([]) == [] and sample_paths(["a"]) == ["a"] and sample_paths(["a", "b"]) == ["a", "b"]
+    assert sample_paths([str(n) for n in range(9)]) == ["0", "4", "8"]

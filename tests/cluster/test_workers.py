@@ -13,9 +13,9 @@ import pytest
 import ray
 import torch
 
-from swag_ray.cluster.workers import Workers
-from swag_ray.experiment.loop import Row, Trajectory, incremental_loop
-from tests.support.made_up_experiment import config, made_up, reset
+from swag_ray.cluster.workers import RayWorkers, Workers
+from swag_ray.experiment.loop import Round, Trajectory, incremental_loop
+from tests.support.made_up_experiment import config, made_up_experiment, with_settings
 
 pytestmark = pytest.mark.ray
 LOOPS = (config("rounds=2"), config("rounds=2", method="published"))
@@ -39,9 +39,9 @@ def figures(loops: list[Trajectory]) -> Iterator[tuple[str, bytes]]:
             yield from ((f"method {m} decide {row.n} {name}", a.tobytes()) for name, a in row.decision.arrays.items())
 
 
-def loops(root: Path, workers: Workers | None, on_row: Any = lambda row: None) -> list[Trajectory]:
-    lab, _ = made_up(root, LOOPS[0], workers=workers)
-    return [incremental_loop(reset(lab, settings), on_row=on_row) for settings in LOOPS]
+def loops(root: Path, workers: Workers | None, on_round: Any = lambda row: None) -> list[Trajectory]:
+    experiment, _ = made_up_experiment(root, LOOPS[0], workers=workers)
+    return [incremental_loop(with_settings(experiment, settings), on_round=on_round) for settings in LOOPS]
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def different(found: list[Trajectory], here: dict[str, bytes]) -> list[str]:
 
 
 def test_one_actor_gives_the_bits_of_this_process(local_ray: None, here: dict[str, bytes], tmp_path: Path) -> None:
-    with Workers(actors=1) as workers:
+    with RayWorkers(actors=1) as workers:
         assert not different(loops(tmp_path, workers), here)
 
 
@@ -66,9 +66,9 @@ def test_two_actors_that_are_killed_and_a_killed_bank_give_the_same_bits(
 ) -> None:
     killed: list[int] = []
 
-    rows: list[Row] = []
+    rows: list[Round] = []
 
-    def kill(row: Row) -> None:
+    def kill(row: Round) -> None:
         """kill -9: in the first loop of a sample actor, then of the bank; in the second of both at once."""
         rows.append(row)
         sampler, other = workers._pool.actors
@@ -77,7 +77,7 @@ def test_two_actors_that_are_killed_and_a_killed_bank_give_the_same_bits(
             killed.append(ray.get(actor.__ray_call__.remote(lambda self: os.getpid()), timeout=60))
             os.kill(killed[-1], signal.SIGKILL)
 
-    with Workers(actors=2) as workers:
+    with RayWorkers(actors=2) as workers:
         assert not different(loops(tmp_path, workers, kill), here)
         assert len(set(killed)) == 4 and len(rows) == 6
         alive = workers.map(pid, range(8))
@@ -92,5 +92,5 @@ def test_nothing_is_started_before_it_is_needed(tmp_path: Path, monkeypatch: pyt
         raise AssertionError("no Ray is needed")
 
     monkeypatch.setattr("swag_ray.cluster.workers.ray_session", refuse)
-    with Workers() as workers:
+    with RayWorkers() as workers:
         loops(tmp_path, workers)

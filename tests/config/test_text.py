@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swag_ray import config as c
 from swag_ray.config import load_config
+from swag_ray.config.sections import GateConfig
 from swag_ray.config.text import dump_yaml, read_yaml
 from swag_ray.errors import InputError
 
@@ -50,7 +50,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_a_section_whose_lines_are_commented_out_is_empty(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("name: a\ndataset: {root: /x, anomaly: B}\ngate:\n  # budget: 1\nadapter:\n", encoding="utf-8")
-    assert load_config(path).gate == c.GateConfig()
+    assert load_config(path).gate == GateConfig()
 
 
 @given(

@@ -144,7 +144,7 @@ def test_object_stores_that_do_not_fit() -> None:
 
 
 def test_more_cores_than_ray_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A job's limit below the top of the cgroup tree, which Ray does not look at."""
+    """A job's limit below the top of the cgroup tree, which Ray does not check_source at."""
     half = Machine(cores=64, core_limit=0.5, memory=10**12, memory_limit=None, memory_free=None)
     monkeypatch.setattr(ray_side, "local_defaults", lambda: (64, 10**8))
     assert any("set cluster.cpus to 1" in f.advice for f in local_ray(ClusterConfig(), half))

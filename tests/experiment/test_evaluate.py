@@ -10,51 +10,51 @@ import pyarrow as pa
 import pytest
 
 from swag_ray.experiment.controls import run_controls
-from swag_ray.experiment.evaluate import evaluate, figures, round_figures
+from swag_ray.experiment.evaluate import detector_metrics, evaluate, round_metrics
 from swag_ray.experiment.loop import incremental_loop
 from swag_ray.experiment.tables import rounds_table
-from tests.support.made_up_experiment import OFF, config, here, made_up
+from tests.support.made_up_experiment import OFF, config, here, made_up_experiment
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 METHODS = ("contrast", "published")
 
 
 def test_controls_are_the_same_protocol_with_one_thing_changed(tmp_path: Path) -> None:
-    lab, audit = made_up(tmp_path, config("rounds=2"))
-    loop = incremental_loop(lab)
-    done = run_controls(lab, audit, loop)
-    cohort, normal_N = lab.cohort, audit.label_N == 0
+    experiment, audit = made_up_experiment(tmp_path, config("rounds=2"))
+    loop = incremental_loop(experiment)
+    done = run_controls(experiment, audit, loop)
+    cohort, normal_N = experiment.cohort, audit.label_N == 0
     assert list(done) == ["seed_only", "full_train", "random_admission", "oracle_gate", "supervised"]
     assert done["seed_only"] is loop.seed_bank
     everyone = np.concatenate([fold["image"] for fold in done["full_train"].folds])
     assert normal_N[everyone].all() and (~cohort.seed_N[everyone]).any()
-    supervised = [task for _, task in here(lab).fits if "supervised" in task.names]
+    supervised = [task for _, task in here(experiment).fits if "supervised" in task.names]
     assert len(supervised) == cohort.folds
     for task in supervised:
         assert np.array_equal(task.rejected, audit.anomaly_N[task.image])
         assert np.array_equal(np.sort(task.image), np.flatnonzero(cohort.fold_N != task.fold))
-    auc = {name: figures(lab, audit, fit)["roc_auc"] for name, fit in done.items()}
+    auc = {name: detector_metrics(experiment, audit, fit)["roc_auc"] for name, fit in done.items()}
     assert auc["supervised"] > 0.9 and all(value > 0.7 for value in auc.values())
     for fit in done.values():
         assert fit.s_TK.shape == (len(cohort.id_T), cohort.folds)
 
 
 def test_supervised_is_absent_where_a_fold_would_learn_from_no_anomaly(tmp_path: Path) -> None:
-    lab, audit = made_up(tmp_path, config("rounds=1", "controls=[supervised]", *OFF), anomalies=1)
-    assert run_controls(lab, audit, incremental_loop(lab)) == {}
+    experiment, audit = made_up_experiment(tmp_path, config("rounds=1", "controls=[supervised]", *OFF), anomalies=1)
+    assert run_controls(experiment, audit, incremental_loop(experiment)) == {}
 
 
 def test_what_needs_labels_is_absent_without_them(tmp_path: Path) -> None:
-    lab, audit = made_up(tmp_path, config("rounds=1"))
-    label_N = np.where(lab.cohort.seed_N, audit.label_N, np.nan)
+    experiment, audit = made_up_experiment(tmp_path, config("rounds=1"))
+    label_N = np.where(experiment.cohort.seed_N, audit.label_N, np.nan)
     blind = dataclasses.replace(audit, label_N=label_N)
-    loop = incremental_loop(lab)
-    assert list(run_controls(lab, blind, loop)) == ["seed_only", "random_admission"]
-    metrics = evaluate(lab, blind, loop, {}, loop.seed_bank, here(lab).reader)
+    loop = incremental_loop(experiment)
+    assert list(run_controls(experiment, blind, loop)) == ["seed_only", "random_admission"]
+    metrics = evaluate(experiment, blind, loop, {}, loop.seed_bank, here(experiment).reader)
     absent = {
         "admitted_anomalies", "rejects_purity", "purity_without_second_gate", "ks_seed_vs_pool_normals", "pool_roc_auc",
     }  # fmt: skip
-    known = evaluate(lab, audit, loop, {}, loop.seed_bank, here(lab).reader)
+    known = evaluate(experiment, audit, loop, {}, loop.seed_bank, here(experiment).reader)
     for blind_row, row in zip(metrics["rounds"], known["rounds"], strict=True):
         assert row.keys() - blind_row.keys() == absent & row.keys() and not absent & blind_row.keys()
         assert all(row[key] == value for key, value in blind_row.items())
@@ -65,26 +65,26 @@ def test_what_needs_labels_is_absent_without_them(tmp_path: Path) -> None:
     }
     assert "contamination" in known and "contamination" not in metrics
     assert "rate_pool_normals" not in metrics["incremental"]["conformal"]
-    assert rounds_table(lab, blind, loop).to_pandas().label.isna().all()
+    assert rounds_table(experiment, blind, loop).to_pandas().label.isna().all()
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_rounds_table_is_the_record(store: Path, method: str) -> None:
-    lab, audit = made_up(store, config(method=method))
-    loop = incremental_loop(lab)
-    table = rounds_table(lab, audit, loop)
-    cohort = lab.cohort
+    experiment, audit = made_up_experiment(store, config(method=method))
+    loop = incremental_loop(experiment)
+    table = rounds_table(experiment, audit, loop)
+    cohort = experiment.cohort
     assert table.column_names == [
         "round", "id", "fold", "s", "u", "z_s", "z_u", "p", "rejected", "candidate", "admitted", "label",
     ]  # fmt: skip
     frame = table.to_pandas()
     assert len(frame) == len(cohort.pool) * len(loop.rows)
     for row in loop.rows:
-        part, found = frame[frame["round"] == row.n], round_figures(lab, audit, row)
+        part, found = frame[frame["round"] == row.n], round_metrics(experiment, audit, row)
         assert part.id.tolist() == cohort.id_N.take(pa.array(cohort.pool)).to_pylist()
         assert part.admitted.sum() == found["admitted"] and part.candidate.sum() == found["candidates"]
         assert (part.admitted & part.label).sum() == found["admitted_anomalies"]
-        np.testing.assert_allclose(part.p, row.fit.p_N(cohort)[cohort.pool])
+        np.testing.assert_allclose(part.p, row.fit.p_N[cohort.pool])
         if method == "contrast":
             assert part.rejected.sum() == found["rejects"]
             assert part.u.notna().all() == row.fit.head_on

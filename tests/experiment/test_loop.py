@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from swag_ray.errors import InputError
-from swag_ray.experiment.decide import Rule
-from swag_ray.experiment.evaluate import delta, evaluate, figures, totals
-from swag_ray.experiment.loop import Row, incremental_loop
+from swag_ray.experiment.decide import AdmissionRule
+from swag_ray.experiment.evaluate import delta, detector_metrics, evaluate, totals
+from swag_ray.experiment.loop import Round, incremental_loop
 from swag_ray.experiment.tables import rounds_table
 from swag_ray.features.reader import Rows
-from swag_ray.methods.bank_fit import patch_bank_fit
-from tests.support.made_up_experiment import OFF, config, here, made_up, reset
+from swag_ray.methods.bank_fit import bank_fit
+from tests.support.made_up_experiment import OFF, config, here, made_up_experiment, with_settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 METHODS = ("contrast", "published")
@@ -39,10 +39,10 @@ CASES = [(name, rule) for name in SETTINGS for rule in RULES if rule == RULES[0]
 @pytest.mark.parametrize(("name", "rule"), CASES)
 def test_invariants_of_every_round(store: Path, name: str, rule: str) -> None:
     method, overrides, images = SETTINGS[name]
-    lab, audit = made_up(store, config(*overrides, method=method), **images)
-    cohort, gate = lab.cohort, lab.config.gate
+    experiment, audit = made_up_experiment(store, config(*overrides, method=method), **images)
+    cohort, gate = experiment.cohort, experiment.config.gate
     allowed = {"swag_gate": None, "random_admission": ~cohort.seed_N, "oracle_gate": ~cohort.seed_N & ~audit.anomaly_N}
-    loop = incremental_loop(lab, Rule(rule, allowed[rule]))
+    loop = incremental_loop(experiment, AdmissionRule(rule, allowed[rule]))
 
     assert [row.n for row in loop.rows] == list(range(len(loop.rows))) and len(loop.rows) <= ROUNDS + 1
     assert len(loop.rows) == ROUNDS + 1 or loop.exhausted
@@ -66,7 +66,7 @@ def test_invariants_of_every_round(store: Path, name: str, rule: str) -> None:
         if row.decision.exhausted:
             assert not a["admitted"].any() and row is loop.rows[-1]
         if rule == "swag_gate" and not row.decision.relaxed:
-            assert (row.fit.z_N(cohort)[a["passed_distance"]] <= gate.tau_distance).all()
+            assert (row.fit.z_N[a["passed_distance"]] <= gate.tau_distance).all()
         if rule == "oracle_gate":
             assert not (a["admitted"] & audit.anomaly_N).any()
     assert totals(audit, loop)["admitted"] == loop.decision.arrays["held"].sum()
@@ -77,10 +77,10 @@ def test_invariants_of_every_round(store: Path, name: str, rule: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_no_model_sees_its_own_fold_nor_a_stranger(tmp_path: Path, method: str) -> None:
     """From what was really given to the tasks: fold, members, rejects, standardisation, where training went on from."""
-    lab, audit = made_up(tmp_path, config("gate.budget=20", method=method))
-    cohort = lab.cohort
+    experiment, audit = made_up_experiment(tmp_path, config("gate.budget=20", method=method))
+    cohort = experiment.cohort
     # A random draw, for its evictions: it must matter who is held when.
-    loop = incremental_loop(lab, Rule("random_admission", ~cohort.seed_N))
+    loop = incremental_loop(experiment, AdmissionRule("random_admission", ~cohort.seed_N))
     if method == "contrast":
         assert totals(audit, loop)["evicted"] > 0, "this test needs evictions"
     number = {
@@ -90,7 +90,7 @@ def test_no_model_sees_its_own_fold_nor_a_stranger(tmp_path: Path, method: str) 
     def images(rows: Rows) -> np.ndarray[Any, Any]:
         return np.array([number[int(s), int(r)] for s, r in zip(rows.shard_N, rows.row_N, strict=True)])
 
-    fits = [fit for fit in here(lab).fits if fit[0] != "fit_bank"]
+    fits = [fit for fit in here(experiment).fits if fit[0] != "fit_bank"]
     assert len(fits) == cohort.folds * (ROUNDS + 1)
     for i, (_, task) in enumerate(fits):
         n, k = i // cohort.folds + 1, i % cohort.folds
@@ -116,8 +116,8 @@ def test_no_model_sees_its_own_fold_nor_a_stranger(tmp_path: Path, method: str) 
 
 def test_relaxing_asks_for_those_it_adds(tmp_path: Path) -> None:
     settings = config("rounds=2", "gate.tau_distance=-9", "gate.tau_relaxed=1", method="published")
-    lab, _ = made_up(tmp_path, settings)
-    loop = incremental_loop(lab)
+    experiment, _ = made_up_experiment(tmp_path, settings)
+    loop = incremental_loop(experiment)
     one, two = loop.rows[1].decision, loop.rows[2].decision
     assert one.relaxed and one.arrays["admitted"].any() and not one.exhausted
     assert np.array_equal(~np.isnan(one.arrays["u"]), one.arrays["passed_distance"])
@@ -129,9 +129,9 @@ def test_relaxing_asks_for_those_it_adds(tmp_path: Path) -> None:
 def test_fault_4_thresholds_are_refreshed_every_round(store: Path, method: str) -> None:
     """The published script keeps the thresholds of its first calibration whatever the adapter does."""
     overrides = ["adapter.learning_rate=0.01"] if method == "published" else []
-    lab, audit = made_up(store, config(*overrides, method=method))
-    loop, cohort = incremental_loop(lab), lab.cohort
-    table = rounds_table(lab, audit, loop).to_pandas()
+    experiment, audit = made_up_experiment(store, config(*overrides, method=method))
+    loop, cohort = incremental_loop(experiment), experiment.cohort
+    table = rounds_table(experiment, audit, loop).to_pandas()
     reference = set()
     stale = 0
     for row in loop.rows[1:]:
@@ -140,57 +140,63 @@ def test_fault_4_thresholds_are_refreshed_every_round(store: Path, method: str) 
         z = (row.fit.s_N - seeds.mean()) / seeds.std(ddof=1)
         np.testing.assert_allclose(table[table["round"] == row.n].z_s, z[cohort.pool])
         a, ever = row.decision.arrays, loop.rows[row.n - 1].decision.arrays["ever"]
-        expected = (z <= lab.config.gate.tau_distance) & ~ever & ~cohort.seed_N
+        expected = (z <= experiment.config.gate.tau_distance) & ~ever & ~cohort.seed_N
         assert np.array_equal(a["passed_distance"], expected)
         first = loop.rows[0].fit.s_N[cohort.seeds]
-        old = (row.fit.s_N - first.mean()) / first.std(ddof=1) <= lab.config.gate.tau_distance
+        old = (row.fit.s_N - first.mean()) / first.std(ddof=1) <= experiment.config.gate.tau_distance
         stale += int((old & ~ever & ~cohort.seed_N != expected).sum())
     assert len(reference) == ROUNDS and stale > 0, "this test needs scores whose scale changes"
 
 
 def test_head_off_gives_exactly_the_seed_only_figures(tmp_path: Path) -> None:
-    lab, audit = made_up(tmp_path, config("outliers.minimum=90", "outliers.maximum=90"))
-    loop = incremental_loop(lab)
-    for row in [*loop.rows, Row(ROUNDS + 1, loop.last, loop.decision)]:
+    experiment, audit = made_up_experiment(tmp_path, config("outliers.minimum=90", "outliers.maximum=90"))
+    loop = incremental_loop(experiment)
+    for row in [*loop.rows, Round(ROUNDS + 1, loop.last, loop.decision)]:
         assert row.fit.score_used == "seed_bank" and not row.fit.head_on
         assert np.array_equal(row.fit.s_N, loop.seed_bank.s_N) and np.array_equal(row.fit.s_TK, loop.seed_bank.s_TK)
         assert np.isnan(row.fit.u_N).all()
         assert "fewer than the 90 needed" in row.fit.reason or row.n == 0
         if 0 < row.n <= ROUNDS:
-            assert row.decision.arrays["admitted"].sum() == lab.config.gate.budget, "admission by distance goes on"
+            assert row.decision.arrays["admitted"].sum() == experiment.config.gate.budget, (
+                "admission by distance goes on"
+            )
             assert np.isnan(row.decision.arrays["z_u"]).all()
-    assert figures(lab, audit, loop.last) == figures(lab, audit, loop.seed_bank)
-    assert delta(lab, audit, loop.last, loop.seed_bank) == {"roc_auc": 0.0, "low": 0.0, "high": 0.0}
-    table = rounds_table(lab, audit, loop).to_pandas()
+    assert detector_metrics(experiment, audit, loop.last) == detector_metrics(experiment, audit, loop.seed_bank)
+    assert delta(experiment, audit, loop.last, loop.seed_bank) == {"roc_auc": 0.0, "low": 0.0, "high": 0.0}
+    table = rounds_table(experiment, audit, loop).to_pandas()
     assert table.u.isna().all() and table.z_u.isna().all() and table.p.notna().all()
-    grown = patch_bank_fit(lab, np.union1d(lab.cohort.seeds, loop.decision.held), loop.decision.key, score_pool=False)
-    assert here(lab).published[-1] == (grown.key, loop.decision.key), "the actor checks who is admitted"
-    metrics = evaluate(lab, audit, loop, {}, grown, here(lab).reader)
+    grown = bank_fit(
+        experiment, np.union1d(experiment.cohort.seeds, loop.decision.held), loop.decision.key, score_pool=False
+    )
+    assert here(experiment).published[-1] == (grown.key, loop.decision.key), "the actor checks who is admitted"
+    metrics = evaluate(experiment, audit, loop, {}, grown, here(experiment).reader)
     assert metrics["incremental"]["score_used"] == "seed_bank" and list(metrics["arms"]) == ["bank"]
 
 
 def test_nothing_left_to_admit_ends_the_loop(tmp_path: Path) -> None:
-    lab, audit = made_up(tmp_path, config("gate.budget=100", "rounds=6", "outliers.minimum=90", "outliers.maximum=90"))
-    loop = incremental_loop(lab)
+    experiment, audit = made_up_experiment(
+        tmp_path, config("gate.budget=100", "rounds=6", "outliers.minimum=90", "outliers.maximum=90")
+    )
+    loop = incremental_loop(experiment)
     assert loop.exhausted and totals(audit, loop)["exhausted"] is True
     *rows, last = loop.rows
     assert len(rows) == 2 and last.n == 2 and not last.decision.arrays["admitted"].any()
-    assert len(rounds_table(lab, audit, loop)) == 3 * len(lab.cohort.pool), "its row stands"
-    work = len(here(lab).scored) + len(here(lab).fits)
-    longer = incremental_loop(reset(lab, config(*OFF, "gate.budget=100", "rounds=9")))
-    assert longer.last.key == loop.last.key and len(here(lab).scored) + len(here(lab).fits) == work
+    assert len(rounds_table(experiment, audit, loop)) == 3 * len(experiment.cohort.pool), "its row stands"
+    work = len(here(experiment).scored) + len(here(experiment).fits)
+    longer = incremental_loop(with_settings(experiment, config(*OFF, "gate.budget=100", "rounds=9")))
+    assert longer.last.key == loop.last.key and len(here(experiment).scored) + len(here(experiment).fits) == work
 
 
 def test_images_waiting_for_patience_are_not_exhaustion(tmp_path: Path) -> None:
-    lab, _ = made_up(tmp_path, config(*OFF, "gate.patience=3", "rounds=4"))
-    loop = incremental_loop(lab)
+    experiment, _ = made_up_experiment(tmp_path, config(*OFF, "gate.patience=3", "rounds=4"))
+    loop = incremental_loop(experiment)
     assert [int(row.decision.arrays["admitted"].sum()) for row in loop.rows] == [0, 0, 0, 8, 8]
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("every", [40, 10_000])
 def test_a_fit_without_posterior_is_refused_before_anything_is_fitted(tmp_path: Path, method: str, every: int) -> None:
-    lab, _ = made_up(tmp_path, config(f"swag.collect_every={every}", method=method))
+    experiment, _ = made_up_experiment(tmp_path, config(f"swag.collect_every={every}", method=method))
     with pytest.raises(InputError, match=r"swag\.collect_every"):
-        incremental_loop(lab)
-    assert not here(lab).fits and not here(lab).scored
+        incremental_loop(experiment)
+    assert not here(experiment).fits and not here(experiment).scored

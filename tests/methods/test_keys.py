@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from swag_ray.experiment.evaluate import round_figures
+from swag_ray.experiment.evaluate import round_metrics
 from swag_ray.experiment.loop import Trajectory, incremental_loop
 from swag_ray.features.cohort import build_cohort
 from swag_ray.features.reader import Rows
 from swag_ray.images.folders import list_folder
 from swag_ray.images.split import make_split
 from tests.support.images import small_set
-from tests.support.made_up_experiment import config, here, made_up, reset
+from tests.support.made_up_experiment import config, here, made_up_experiment, with_settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 METHODS = ("contrast", "published")
@@ -25,16 +25,16 @@ METHODS = ("contrast", "published")
 @pytest.mark.parametrize("method", METHODS)
 def test_more_rounds_compute_the_new_ones_alone(tmp_path: Path, method: str) -> None:
     short = config("rounds=2", method=method)
-    lab, _ = made_up(tmp_path, short)
-    two, work = incremental_loop(lab), here(lab)
+    experiment, _ = made_up_experiment(tmp_path, short)
+    two, work = incremental_loop(experiment), here(experiment)
     fits, admitted = len(work.fits), list(work.admitted)
-    again = incremental_loop(lab)
+    again = incremental_loop(experiment)
     assert len(work.fits) == fits and work.admitted == admitted and again.last.key == two.last.key
-    three = incremental_loop(reset(lab, config("rounds=3", method=method)))
+    three = incremental_loop(with_settings(experiment, config("rounds=3", method=method)))
     assert three.rows[3].fit.key == two.last.key, "the last fit of two rounds is the third round's"
-    assert len(work.fits) == fits + lab.cohort.folds and len(work.admitted) == len(admitted) + 1
-    fewer = incremental_loop(reset(lab, config("rounds=1", method=method)))
-    assert fewer.last.key == two.rows[2].fit.key and len(work.fits) == fits + lab.cohort.folds
+    assert len(work.fits) == fits + experiment.cohort.folds and len(work.admitted) == len(admitted) + 1
+    fewer = incremental_loop(with_settings(experiment, config("rounds=1", method=method)))
+    assert fewer.last.key == two.rows[2].fit.key and len(work.fits) == fits + experiment.cohort.folds
 
 
 def keys(loop: Trajectory) -> list[str]:
@@ -66,9 +66,9 @@ FIELDS = [(method, field) for method, fields in FIRST_CHANGED.items() for field 
 @pytest.mark.parametrize(("method", "field"), FIELDS)
 def test_a_key_holds_the_fields_that_its_stage_reads_and_no_other(store: Path, method: str, field: str) -> None:
     base = config("rounds=2", method=method)
-    lab, _ = made_up(store, base)
-    plain = keys(incremental_loop(lab))
-    stubbed = dataclasses.replace(lab, config=config("rounds=2", field, method=method))
+    experiment, _ = made_up_experiment(store, base)
+    plain = keys(incremental_loop(experiment))
+    stubbed = dataclasses.replace(experiment, config=config("rounds=2", field, method=method))
     other = keys(incremental_loop(stubbed))
     names = ["bank", "decide 0", "fit 1", "decide 1"]
     changed = next((name for name, a, b in zip(names, plain, other, strict=False) if a != b), None)
@@ -78,29 +78,33 @@ def test_a_key_holds_the_fields_that_its_stage_reads_and_no_other(store: Path, m
 
 
 def test_published_fit_1_is_shared_over_gates(tmp_path: Path) -> None:
-    lab, _ = made_up(tmp_path, config("rounds=1", method="published"))
-    incremental_loop(lab)
-    fits = len(here(lab).fits)
-    incremental_loop(reset(lab, config("rounds=1", "gate.tau_distance=0", "gate.budget=3", method="published")))
-    assert len(here(lab).fits) == fits + lab.cohort.folds, "only the last fit, on whom the other gate admitted"
+    experiment, _ = made_up_experiment(tmp_path, config("rounds=1", method="published"))
+    incremental_loop(experiment)
+    fits = len(here(experiment).fits)
+    incremental_loop(
+        with_settings(experiment, config("rounds=1", "gate.tau_distance=0", "gate.budget=3", method="published"))
+    )
+    assert len(here(experiment).fits) == fits + experiment.cohort.folds, (
+        "only the last fit, on whom the other gate admitted"
+    )
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_no_key_holds_a_label(tmp_path: Path, method: str) -> None:
     """Labels of pool and test dealt anew: everything but the audit stays, to the last key."""
     settings = config("rounds=1", method=method)
-    lab, audit = made_up(tmp_path, settings)
-    plain = incremental_loop(lab)
-    work, generator = len(here(lab).fits), np.random.default_rng(1)
-    pool = lab.cohort.pool
+    experiment, audit = made_up_experiment(tmp_path, settings)
+    plain = incremental_loop(experiment)
+    work, generator = len(here(experiment).fits), np.random.default_rng(1)
+    pool = experiment.cohort.pool
     label_N = audit.label_N.copy()
     label_N[pool] = generator.permutation(label_N[pool])
     assert not np.array_equal(label_N, audit.label_N)
     other = dataclasses.replace(audit, label_N=label_N, label_T=generator.permutation(audit.label_T))
-    again = incremental_loop(lab)
-    assert keys(again) == keys(plain) and len(here(lab).fits) == work
-    assert round_figures(lab, other, again.rows[1]) != round_figures(lab, audit, again.rows[1])
-    assert {f.name for f in dataclasses.fields(lab.cohort)} == {
+    again = incremental_loop(experiment)
+    assert keys(again) == keys(plain) and len(here(experiment).fits) == work
+    assert round_metrics(experiment, other, again.rows[1]) != round_metrics(experiment, audit, again.rows[1])
+    assert {f.name for f in dataclasses.fields(experiment.cohort)} == {
         "key", "id_N", "seed_N", "fold_N", "rows_N", "id_T", "rows_T", "folds",
     }, "a field of the cohort that holds labels would reach the method"  # fmt: skip
 

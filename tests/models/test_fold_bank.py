@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from swag_ray.core.coreset import k_center
 from swag_ray.core.metrics import roc_auc
 from swag_ray.features.reader import Patches
-from swag_ray.methods.bank_fit import patch_bank_fit
+from swag_ray.methods.bank_fit import bank_fit
 from swag_ray.methods.folds import fold_tasks
 from swag_ray.models import fold_bank as patch_bank
 from swag_ray.models.fold_bank import BankSettings, blocks, embed, fit_bank, pick_rows, raw_rows
-from tests.support.made_up_experiment import PLACES, config, here, made_up
+from tests.support.made_up_experiment import PLACES, config, here, made_up_experiment
 
 Parts = list[tuple[NDArray[np.float32], Patches, NDArray[np.int64]]]
 
@@ -77,26 +77,26 @@ def test_blocks_only_where_the_bound_binds(
 @pytest.mark.parametrize("method", ["contrast", "published"])
 def test_a_bound_that_does_not_bind_changes_no_figure_and_one_that_does_holds(tmp_path: Path, method: str) -> None:
     plain = config(method=method)
-    lab, audit = made_up(tmp_path, plain)
-    fit = patch_bank_fit(lab, lab.cohort.seeds)
+    experiment, audit = made_up_experiment(tmp_path, plain)
+    fit = bank_fit(experiment, experiment.cohort.seeds)
     rows = len(fit.folds[0]["image"])
-    loose, _ = made_up(tmp_path, config(f"memory.max_rows={rows + 9}", method=method))
-    assert np.array_equal(patch_bank_fit(loose, loose.cohort.seeds).s_N, fit.s_N)
-    tight, _ = made_up(tmp_path, config("memory.max_rows=20", method=method))
-    bounded = patch_bank_fit(tight, tight.cohort.seeds)
+    loose, _ = made_up_experiment(tmp_path, config(f"memory.max_rows={rows + 9}", method=method))
+    assert np.array_equal(bank_fit(loose, loose.cohort.seeds).s_N, fit.s_N)
+    tight, _ = made_up_experiment(tmp_path, config("memory.max_rows=20", method=method))
+    bounded = bank_fit(tight, tight.cohort.seeds)
     assert [len(fold["image"]) for fold in bounded.folds] == [20] * 3
-    assert set(bounded.folds[0]["image"]) <= set(lab.cohort.seeds)
+    assert set(bounded.folds[0]["image"]) <= set(experiment.cohort.seeds)
     assert roc_auc(audit.anomaly_T, bounded.s_T) > roc_auc(audit.anomaly_T, fit.s_T) - 0.05
 
 
 def test_a_bounded_bank_reads_its_images_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patch_bank, "BLOCK", 10)
-    lab, _ = made_up(tmp_path, config())
-    here(lab)  # attached: its reader is the actors'
-    reader, seen = here(lab).reader, []
+    experiment, _ = made_up_experiment(tmp_path, config())
+    here(experiment)  # attached: its reader is the actors'
+    reader, seen = here(experiment).reader, []
     plain = reader.patches
     monkeypatch.setattr(reader, "patches", lambda rows, strides: seen.append(len(rows)) or plain(rows, strides))
-    (task, *_) = fold_tasks(lab, lab.cohort.seeds, ("bank",))
+    (task, *_) = fold_tasks(experiment.cohort, experiment.cohort.seeds, ("bank",))
     bank = BankSettings((8, 16), 0.5, None, 3, 0.1, 50)
     fold = fit_bank(reader, task, bank)
     assert seen[0] == len(task.seeds) and max(seen[1:]) == 10 and sum(seen[1:]) == len(task.train)

@@ -11,7 +11,7 @@ import pytest
 
 from swag_ray.config import Config, load_config, to_yaml
 from swag_ray.errors import InputError
-from swag_ray.record.remote import fetched, run_folder
+from swag_ray.record.remote import local_copy, run_folder
 from swag_ray.run.run import run_experiment
 from tests.support.command_line import Command, figures
 from tests.support.s3 import Bucket
@@ -30,7 +30,7 @@ def work(address: str, config: Config, files: dict[str, str]) -> None:
     """What a run does to its directory."""
     with run_folder(address) as folder:
         (folder.path / "config.yaml").write_text(to_yaml(config))
-        with folder.published():
+        with folder.uploaded():
             for name, text in files.items():
                 (folder.path / name).parent.mkdir(exist_ok=True)
                 (folder.path / name).write_text(text)
@@ -47,7 +47,7 @@ def test_a_run_is_sent_with_its_figures_last(bucket: Bucket, server: Server, con
     assert set(written) == {"config.yaml", *WHOLE}
     work(address, config, {"metrics.json": "{}", "plots/pr.svg": "<svg/>"})
     assert "runs/one/plots/roc.svg" not in bucket.objects() and "runs/one/report.html" in bucket.objects()
-    with fetched(address, "report", "metrics.json", "plots/") as folder:
+    with local_copy(address, "report", "metrics.json", "plots/") as folder:
         assert sorted(p.name for p in folder.rglob("*") if p.is_file()) == ["metrics.json", "pr.svg"]
 
 
@@ -56,12 +56,12 @@ def test_a_run_that_breaks_off_keeps_its_claim_and_is_not_complete(bucket: Bucke
     work(address, config, WHOLE)
     with pytest.raises(KeyboardInterrupt), run_folder(address) as folder:
         (folder.path / "config.yaml").write_text(to_yaml(config))
-        with folder.published():
+        with folder.uploaded():
             raise KeyboardInterrupt
     assert "runs/one/config.yaml" in bucket.objects()
     with pytest.raises(InputError, match="two"), run_folder(bucket.address("runs/two")) as folder:
         (folder.path / "config.yaml").write_text(to_yaml(config))
-        with folder.published():
+        with folder.uploaded():
             assert bucket.objects("runs/two/") == ["runs/two/config.yaml"]
             raise InputError(f"gate: no, says '{folder.path}'")
     assert bucket.objects("runs/two/") == [], "a bad input leaves no claim behind"

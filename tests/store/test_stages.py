@@ -14,7 +14,7 @@ from swag_ray.errors import InputError
 from swag_ray.store import stages
 from swag_ray.store.pruning import prune
 from swag_ray.store.stages import Result, digest, fold_arrays, stage_key
-from swag_ray.store.store import Store
+from swag_ray.store.store import MARKER, Store
 
 KEY = "0" * 24
 
@@ -102,7 +102,7 @@ def test_nothing_pickled_is_read_or_written(tmp_path: Path) -> None:
 def test_no_marker_does_not_exist(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.save("fit", KEY, result(1))
-    (folder(tmp_path) / stages.MARKER).unlink()
+    (folder(tmp_path) / MARKER).unlink()
     assert not store.has("fit", KEY) and store.load("fit", KEY) is None
     assert same(store.stage("fit", KEY, lambda: result(2)), result(2)), "its remains must not block the stage for good"
     assert same(store.load("fit", KEY), result(2))
@@ -161,7 +161,7 @@ def test_a_damaged_result_is_dropped_and_computed_again(
 def test_a_marker_that_says_nothing_is_damage_too(tmp_path: Path, content: str) -> None:
     store = Store(tmp_path)
     store.save("fit", KEY, result(1))
-    (folder(tmp_path) / stages.MARKER).write_text(content)
+    (folder(tmp_path) / MARKER).write_text(content)
     assert same(store.stage("fit", KEY, lambda: result(2)), result(2))
 
 
@@ -213,7 +213,7 @@ def test_pruned_halfway_is_no_obstacle(tmp_path: Path) -> None:
     assert prune(store, days=0, features=False, remove=True)["entries"] == 1
     assert store.load("fit", KEY) is None
     store.save("fit", KEY, result())
-    record = json.loads((folder(tmp_path) / stages.MARKER).read_text())
+    record = json.loads((folder(tmp_path) / MARKER).read_text())
     assert record["stage"] == "fit"
 
 

@@ -1,12 +1,12 @@
 """A whole experiment on made-up features, for what would take too long on images: the loop's real stages and tasks.
 
-The features are drawn, everything else is real. `Here` runs the tasks in this process; a `Workers` runs them on Ray.
+The features are drawn, everything else is real. `InProcessWorkers` runs the tasks here, `RayWorkers` on Ray.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ from swag_ray.config import Config, parse_config
 from swag_ray.features.cohort import build_cohort
 from swag_ray.features.reader import FeatureReader, Rows
 from swag_ray.features.shards import shard_table, write_shard
+from swag_ray.features.spec import FeatureSpec
 from swag_ray.images.audit import Audit, build_audit
 from swag_ray.images.split import make_split
-from swag_ray.methods.fit import Lab
+from swag_ray.methods.fit import Experiment
 from swag_ray.progress import Progress
 from swag_ray.store.stages import Arrays, Result, fold_arrays
 from swag_ray.store.store import Store
@@ -63,7 +64,7 @@ def config(*overrides: str, **top: Any) -> Config:
 
 
 @dataclass
-class Here(Workers):
+class InProcessWorkers(Workers):
     """The work of the actors, done in this process; notes what it was asked for.
 
     Attributes:
@@ -79,7 +80,12 @@ class Here(Workers):
     reader: Any = None
     bank: Any = None
 
-    def attach(self, root: str, fingerprint: str, shards: list[str], seeds: NDArray[Any]) -> None:
+    def extract(
+        self, store: Store, spec: FeatureSpec, images: Any, missing: dict[str, str], size: int
+    ) -> Iterator[tuple[int, int, float]]:
+        raise AssertionError("made-up features are all there")
+
+    def use_features(self, root: str, fingerprint: str, shards: list[str], seeds: NDArray[Any]) -> None:
         self.reader, self.bank = FeatureReader(root, fingerprint, shards), Bank(root, seeds)
 
     def map(
@@ -89,24 +95,27 @@ class Here(Workers):
         kept.extend((work.__name__, task) for task in tasks)
         return [work(self.reader, task, *shared) for task in tasks]
 
-    def once(self, work: Work, task: Any, *shared: Any) -> Any:
+    def run_one(self, work: Work, task: Any, *shared: Any) -> Any:
         return work(self.reader, task, *shared)
 
-    def publish(
+    def fit_banks(
         self, work: Work, tasks: Sequence[Any], *shared: Any, version: str, decision: str | None
     ) -> tuple[Arrays, ...]:
         self.published.append((version, decision))
-        return fold_arrays(self.bank.publish(version, decision, *self.map(work, tasks, *shared)), len(tasks))
+        return fold_arrays(self.bank.save_version(version, decision, *self.map(work, tasks, *shared)), len(tasks))
 
-    def admit(self, decision: str, result: Result) -> None:
+    def record_decision(self, decision: str, result: Result) -> None:
         self.admitted.append(decision)
-        self.bank.admit(decision, result)
+        self.bank.record_decision(decision, result)
 
-    def share(self, value: Any) -> Any:
+    def put(self, value: Any) -> Any:
         return value
 
+    def time_spent(self) -> list[dict[str, Any]]:
+        return []
 
-def made_up(
+
+def made_up_experiment(
     root: Path,
     settings: Config,
     *,
@@ -116,7 +125,7 @@ def made_up(
     shift: float = 1.5,
     seed: int = 0,
     workers: Workers | None = None,
-) -> tuple[Lab, Audit]:
+) -> tuple[Experiment, Audit]:
     """An experiment on `normals` + `anomalies` train and 2 x `tests` test images.
 
     Args:
@@ -145,9 +154,9 @@ def made_up(
     )  # fmt: skip
     cohort = build_cohort(table, cut, rows, settings.split.folds, f"{FINGERPRINT}-{seed}-{shift}")
     audit = build_audit(table, cut)
-    workers = workers or Here()
-    workers.attach(store.root, FINGERPRINT, shards, cohort.seeds)
-    return Lab(settings, store, cohort, workers, Progress()), audit
+    workers = workers or InProcessWorkers()
+    workers.use_features(store.root, FINGERPRINT, shards, cohort.seeds)
+    return Experiment(settings, store, cohort, workers, Progress()), audit
 
 
 def write_features(
@@ -176,12 +185,12 @@ def write_features(
     return shards, Rows(number // SHARD, number % SHARD)
 
 
-def reset(lab: Lab, settings: Config, root: Path | None = None) -> Lab:
+def with_settings(experiment: Experiment, settings: Config, root: Path | None = None) -> Experiment:
     """The same images under other settings, or on another store."""
-    return replace(lab, config=settings, store=Store(root) if root else lab.store)
+    return replace(experiment, config=settings, store=Store(root) if root else experiment.store)
 
 
-def here(lab: Lab) -> Here:
+def here(experiment: Experiment) -> InProcessWorkers:
     """The lab's workers, which note what they were asked for."""
-    assert isinstance(lab.workers, Here)
-    return lab.workers
+    assert isinstance(experiment.workers, InProcessWorkers)
+    return experiment.workers

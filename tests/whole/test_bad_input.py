@@ -1,6 +1,6 @@
 """Everything that can be wrong with what a user gives: one line that names it, exit code 2, and nothing left behind.
 
-Here is what is refused before Ray starts. What only shows on the way is in tests/whole/test_failures.py.
+InProcessWorkers is what is refused before Ray starts. What only shows on the way is in tests/whole/test_failures.py.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 
 from swag_ray.config import Config, load_config, to_yaml
 from swag_ray.errors import InputError, StorageError
-from swag_ray.experiment.source import look
+from swag_ray.experiment.source import check_source
 from swag_ray.features.backbone import build_backbone
 from swag_ray.features.weights import weights_file
 from swag_ray.progress import Progress
@@ -94,7 +94,9 @@ def test_a_config_that_cannot_run(refused: Refused, overrides: list[str], said: 
 def test_the_largest_number_of_neighbours_is_accepted(tiny: Tiny, images: Path, tmp_path: Path) -> None:
     """The limit that the line names is the limit."""
     data = {"kind": "folder", "root": str(images), "anomaly": "PNEUMONIA"}
-    assert look(tiny("score.neighbours=51", dataset=data, store=tmp_path), Progress()).listing.table.num_rows == 60
+    assert (
+        check_source(tiny("score.neighbours=51", dataset=data, store=tmp_path), Progress()).listing.table.num_rows == 60
+    )
 
 
 @pytest.mark.parametrize(

@@ -19,19 +19,19 @@ import torch
 
 from swag_ray.core.outliers import fewest_rejects, tells_apart
 from swag_ray.experiment.controls import supervised_fit
-from swag_ray.experiment.decide import Rule, decide
-from swag_ray.experiment.loop import fit_round
+from swag_ray.experiment.decide import AdmissionRule, decide
 from swag_ray.features.extract import extract
 from swag_ray.features.index import feature_set
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.features.weights import weights_digest
-from swag_ray.methods.bank_fit import patch_bank_fit
+from swag_ray.methods.bank_fit import bank_fit
+from swag_ray.methods.contrast_fit import contrast_fit
 from swag_ray.methods.published_fit import published_fit
 from swag_ray.progress import Progress
 from swag_ray.store.stages import VERSIONS
 from swag_ray.store.store import Store
 from tests.support.images import blocks, encoded
-from tests.support.made_up_experiment import FINGERPRINT, config, made_up, reset
+from tests.support.made_up_experiment import FINGERPRINT, config, made_up_experiment, with_settings
 
 GOLDEN = Path(__file__).with_name("golden.json")
 # Other CPUs round otherwise, and float16 features amplify it; whoever changes a formula changes more than this.
@@ -67,30 +67,30 @@ def figures() -> dict[str, dict[str, Any]]:
         "features": {f"stride {s}": numbers([*f[0, :4], *f[63, :2]]) for s, f in found.items()},
     }
     with tempfile.TemporaryDirectory() as folder:
-        lab, audit = made_up(Path(folder), config())
-        cohort = lab.cohort
+        experiment, audit = made_up_experiment(Path(folder), config())
+        cohort = experiment.cohort
         names = [f"image{i:04d}-0" for i in range(190, 0, -20)]
-        where = feature_set(lab.store, Made(*dataclasses.astuple(spec)), names, names, nobody, Progress()).rows
+        where = feature_set(experiment.store, Made(*dataclasses.astuple(spec)), names, names, nobody, Progress()).rows
         out["index"] = {"shards": numbers(where.shard_N), "rows": numbers(where.row_N)}
         out["cohort"] = {"fold of each": "".join(map(str, cohort.fold_N)), "seeds": rows(cohort.seed_N)}
-        bank = patch_bank_fit(lab, cohort.seeds)
+        bank = bank_fit(experiment, cohort.seeds)
         out["bank"] = scores(bank) | {"rows": [len(fold["image"]) for fold in bank.folds]}
-        whitened = patch_bank_fit(reset(lab, config("memory.whitening=0.1")), cohort.seeds)
+        whitened = bank_fit(with_settings(experiment, config("memory.whitening=0.1")), cohort.seeds)
         out["bank"] |= {f"{name}, whitened": value for name, value in scores(whitened).items()}
-        zero = decide(lab, 0, bank, None, Rule())
-        one = decide(lab, 1, bank, zero, Rule())
-        clear = decide(reset(lab, config("outliers.ceiling=0.03")), 0, bank, None, Rule())
+        zero = decide(experiment, 0, bank, None, AdmissionRule())
+        one = decide(experiment, 1, bank, zero, AdmissionRule())
+        clear = decide(with_settings(experiment, config("outliers.ceiling=0.03")), 0, bank, None, AdmissionRule())
         out["decide"] = {"rejects of row 0": rows(zero.arrays["rejected"]), "admitted": rows(one.arrays["admitted"])}
         out["decide"] |= {"rejects under a low ceiling": rows(clear.arrays["rejected"])}
-        head = fit_round(lab, 1, zero, bank, bank)
+        head = contrast_fit(experiment, 1, zero.training, bank)
         assert head.head_on, "the golden experiment must train a head"
         out["fit contrast"] = scores(head) | {"u": numbers(head.u_N[:5])}
         out["fit contrast"]["head allowed from"] = [fewest_rejects(1000, 400, 0.2), least_chance()]
-        two = decide(lab, 2, head, one, Rule())
+        two = decide(experiment, 2, head, one, AdmissionRule())
         out["decide"] |= {"admitted by the head": rows(two.arrays["admitted"])}
-        out["supervised"] = scores(supervised_fit(lab, audit))
-        published = reset(lab, config(method="published"))
-        first = published_fit(published, 1, zero.key, zero.held, None)
+        out["supervised"] = scores(supervised_fit(experiment, audit))
+        published = with_settings(experiment, config(method="published"))
+        first = published_fit(published, 1, zero.training, None)
         out["fit published"] = scores(first) | {"u": numbers(first.u_N[cohort.seeds[:5]])}
     return out
 

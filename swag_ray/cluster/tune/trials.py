@@ -11,7 +11,7 @@ import json
 import os
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,20 +28,17 @@ from swag_ray.cluster.tune.callbacks import TRIES, Tell, loggers
 from swag_ray.cluster.tune.early_stopping import scheduler
 from swag_ray.cluster.tune.leases import LeasedStore, Leases
 from swag_ray.cluster.tune.suggest import Listed, Suggested
-from swag_ray.cluster.workers import Workers
+from swag_ray.cluster.workers import RayWorkers, Workers
 from swag_ray.config.sweep import SweepConfig, Trial, source_key
 from swag_ray.errors import InputError
 from swag_ray.features.spec import FeatureSpec
-from swag_ray.images.folders import Listing
 from swag_ray.record.trials_table import flat_metrics
 from swag_ray.store.store import Store
 
 FOLDER = "tune"  # Ray Tune's own files, and TensorBoard's, in the sweep's directory
 Report = dict[str, Any]
-# (trial, store, images, features, workers, told of every round's figures) -> metrics
-Work = Callable[
-    [Trial, Store, Listing, FeatureSpec, Callable[[], Workers], Callable[[dict[str, Any]], None]], dict[str, Any]
-]
+# (images of the trial's dataset, trial, store, workers, called with the metrics of every round) -> metrics
+Work = Callable[[Any, Trial, Store, Workers, Callable[[dict[str, Any]], None]], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -51,14 +48,14 @@ class Shared:
     Attributes:
         sweep: the trials' configs follow from it.
         work: what a trial is.
-        images: by `source_key`, a reference to the listing, and what the features depend on; no trial lists again.
+        sources: by `source_key`, a reference to the listed images, so that no trial lists again.
         leases: the actor.
         actors, gpus_per_actor: sample actors of a trial.
     """
 
     sweep: SweepConfig
     work: Work
-    images: dict[str, tuple[Any, FeatureSpec]]
+    sources: dict[str, Any]
     leases: Any
     actors: int
     gpus_per_actor: float
@@ -72,7 +69,7 @@ def bundles(actors: int, gpus_per_actor: float) -> list[dict[str, float]]:
 def run_trials(
     sweep: SweepConfig,
     jobs: list[Trial] | None,
-    images: dict[str, tuple[Listing, FeatureSpec]],
+    sources: Mapping[str, Any],
     work: Work,
     directory: Path,
     session: Session,
@@ -84,7 +81,7 @@ def run_trials(
 
     Args:
         jobs: the trials still to run, in order; None lets the algorithm suggest.
-        images: by `source_key`, the images and what their features, which are in the store, depend on.
+        sources: by `source_key`, the images of each dataset, whose features are in the store.
         work: what a trial is, importable on the workers.
         history: final reports of trials that ran before, for the algorithm to learn from.
         on_report: told every round's figures and every end, as soon as it is there.
@@ -93,7 +90,7 @@ def run_trials(
     gpus = session.gpus_per_actor
     actors = sweep_actors(sweep)
     shared = Shared(
-        sweep, work, {key: (ray.put(listing), spec) for key, (listing, spec) in images.items()}, leases, actors, gpus,
+        sweep, work, {key: ray.put(source) for key, source in sources.items()}, leases, actors, gpus,
     )  # fmt: skip
     group = tune.PlacementGroupFactory([{}, *bundles(actors, gpus)], strategy="STRICT_PACK")
     searcher = Listed(jobs) if jobs is not None else Suggested(sweep, history)
@@ -203,12 +200,12 @@ def _trial(config: dict[str, Any], shared: Shared) -> None:
     try:
         trial = shared.sweep.trial(number, point, config["dataset"], config["random_seed"])
         with LeasedStore(trial.config.store, shared.leases, trial.name) as store:
-            listing, spec = shared.images[source_key(trial.config)]
+            source = ray.get(shared.sources[source_key(trial.config)])
 
             def told(figures: dict[str, Any]) -> None:
                 tune.report(head | {"status": "running"} | flat_metrics({"last_round": figures}))
 
-            metrics = shared.work(trial, store, ray.get(listing), spec, lambda: _workers(shared), told)
+            metrics = shared.work(source, trial, store, _workers(shared), told)
             computed = [list(entry) for entry in store.computed]
     except InputError as error:
         end = {"status": "failed", "error": " ".join(str(error).split())}
@@ -232,10 +229,10 @@ def _workers(shared: Shared) -> Workers:
     return _TrialWorkers(_pool)
 
 
-class _TrialWorkers(Workers):
+class _TrialWorkers(RayWorkers):
     """A trial extracts nothing: its cores are its sample actors'. What every node sees, the driver has asked."""
 
-    def session_seeing(self, root: str, images: Any = ()) -> Session:
+    def checked_session(self, root: str, images: Any = ()) -> Session:
         return self.session()
 
     def extract(self, store: Store, spec: FeatureSpec, images: Any, missing: dict[str, str], size: int) -> NoReturn:

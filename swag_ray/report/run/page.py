@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from swag_ray.record.files import CONFIG_FILE, MANIFEST_FILE, METRICS_FILE, PROFILE_FILE
-from swag_ray.record.remote import RunFolder, fetched, is_remote, plain_address, remote_store
+from swag_ray.record.remote import RunFolder, is_remote, local_copy, plain_address, remote_store
 from swag_ray.report.page.document import DISCLAIMER, document, write_files
 from swag_ray.report.page.figure import Plot, show
 from swag_ray.report.page.markup import Html, element, join, number, paragraph, percent, section
@@ -30,7 +30,7 @@ def report_again(place: str | Path) -> str:
     Raises:
         InputError: see `write_report`.
     """
-    with fetched(place, "report", *REPORTED) as folder:
+    with local_copy(place, "report", *REPORTED) as folder:
         page = write_report(folder)
         if not is_remote(place):
             return str(page)
