@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from swag_ray.core.head import HeadSettings
-from swag_ray.errors import InputError
+from swag_ray.errors import InputError, reason_of
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.models.fold_bank import BankSettings
 from swag_ray.models.fold_head import ContrastSettings
@@ -103,8 +103,8 @@ def load_backbone(folder: Path, spec: FeatureSpec) -> Backbone:
     try:
         return spec.build(load(data))
     except (RuntimeError, LookupError) as error:
-        reason = f"does not fit this timm's {spec.backbone} ({str(error).splitlines()[0]})"
-        raise InputError(f"detector: '{folder / BACKBONE}' {reason}; install the timm of the run") from error
+        reason = f"does not fit this timm's {spec.backbone} ({reason_of(error)})"
+        raise InputError(f"detector: '{folder / BACKBONE}' {reason}", "install the timm of the run") from error
 
 
 def _record(folder: Path) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def _record(folder: Path) -> dict[str, Any]:
         record = json.loads((folder / RECORD).read_text())
     except OSError as error:
         raise InputError(
-            f"detector: '{folder}' holds no {RECORD} ({error.strerror}); give a run directory or its detector/"
+            f"detector: '{folder}' holds no {RECORD} ({reason_of(error)})", "give a run directory or its detector/"
         ) from error
     except ValueError as error:
         raise _damaged(folder, RECORD) from error
@@ -135,7 +135,7 @@ def _whole(folder: Path, record: dict[str, Any], name: str) -> bytes:
 
 
 def _damaged(folder: Path, name: str) -> InputError:
-    return InputError(f"detector: '{folder / name}' is damaged or missing; copy the bundle again, or run again")
+    return InputError(f"detector: '{folder / name}' is damaged or missing", "copy the bundle again, or run again")
 
 
 def _part(fold: Arrays, prefix: str) -> Arrays:

@@ -150,7 +150,7 @@ def _scans(generator: np.random.Generator, needed: int) -> Stock:
         rows = generator.permutation(np.flatnonzero(digits.target == digit))
         if len(rows) < needed:
             have = f"{needed} scans of each digit are needed, {digit} has {len(rows)}"
-            raise InputError(f"dataset.kind: digit_anatomy of these sizes cannot be drawn ({have}); lower them")
+            raise InputError(f"dataset.kind: digit_anatomy of these sizes cannot be drawn ({have})", "lower them")
         scans[digit] = [images[row] for row in rows[:needed]]
     return scans
 
@@ -191,6 +191,6 @@ def _check_stamp(target: Path, stamp: dict[str, int]) -> None:
     try:
         found = json.loads((target / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise InputError(f"dataset.root: {target} is no DigitAnatomy set; give a new folder") from None
+        raise InputError(f"dataset.root: {target} is no DigitAnatomy set", "give a new folder") from None
     if found != stamp:
-        raise InputError(f"dataset.root: {target} holds a DigitAnatomy set of other settings; give another folder")
+        raise InputError(f"dataset.root: {target} holds a DigitAnatomy set of other settings", "give another folder")

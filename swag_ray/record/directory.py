@@ -34,9 +34,11 @@ def check_directory(directory: Path, config: Config) -> None:
         held, wanted = cfg.identity(cfg.load_config(directory / CONFIG_FILE)), cfg.identity(config)
         if held != wanted:
             field = _first_difference(held, wanted)
-            raise InputError(f"--out: '{directory}' holds a run of another config ({field}); choose another folder")
+            raise InputError(f"--out: '{directory}' holds a run of another config ({field})", "choose another folder")
     elif existing:
-        raise InputError(f"--out: '{directory}' holds something else ('{existing[0]}'); choose an empty or new folder")
+        raise InputError(
+            f"--out: '{directory}' holds something else ('{existing[0]}')", "choose an empty or new folder"
+        )
 
 
 @contextmanager
@@ -93,7 +95,7 @@ def _lock(fcntl: Any, handle: int, directory: Path) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise InputError(f"--out: a run is at work in '{directory}'; wait for it or choose another folder") from None
+        raise InputError(f"--out: a run is at work in '{directory}'", "wait for it or choose another folder") from None
 
 
 def _first_difference(held: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> str:

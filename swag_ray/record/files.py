@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from swag_ray.errors import StorageError
+from swag_ray.errors import StorageError, reason_of
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
@@ -27,9 +27,9 @@ def writing(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else error.strerror or str(error).splitlines()[0]
         raise StorageError(
-            f"--out: cannot write to '{directory}' ({reason}); make room or gain access there, or choose another folder"
+            f"--out: cannot write to '{directory}' ({reason_of(error)})",
+            "make room or gain access there, or choose another folder",
         ) from error
 
 

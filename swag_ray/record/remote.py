@@ -171,7 +171,7 @@ def _refuse_strangers(remote: Store) -> None:
     if held:
         name = min(info.base_name for info in held)
         raise InputError(
-            f"--out: '{plain_address(remote)}' holds something else ('{name}'); choose an empty or new one"
+            f"--out: '{plain_address(remote)}' holds something else ('{name}')", "choose an empty or new one"
         )
 
 
@@ -183,7 +183,7 @@ def _named(remote: Store, *folders: Path) -> Iterator[None]:
     except StorageError:
         raise
     except InputError as error:
-        message = str(error)
+        problem, advice = error.problem, error.advice
         for folder in folders:
-            message = message.replace(str(folder), plain_address(remote))
-        raise InputError(message) from error
+            problem, advice = (text.replace(str(folder), plain_address(remote)) for text in (problem, advice))
+        raise InputError(problem, advice) from error

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from swag_ray.detector.bundle import save_detector
 from swag_ray.detector.detector import Detector, score_maps
-from swag_ray.errors import InputError
+from swag_ray.errors import InputError, reason_of
 from swag_ray.experiment.pipeline import ExperimentResult
 from swag_ray.images.decode import ImageError, picture
 from swag_ray.methods.settings import bank_settings, contrast_settings
@@ -74,8 +74,7 @@ def _pixels(path: Path, size: int) -> NDArray[np.uint8]:
     try:
         return picture(path.read_bytes(), size)
     except (OSError, ImageError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"dataset: '{path}' changed after it was listed ({reason}); run again") from error
+        raise InputError(f"dataset: '{path}' changed after it was listed ({reason_of(error)})", "run again") from error
 
 
 def _write_table(path: Path, table: pa.Table) -> None:

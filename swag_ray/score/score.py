@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from swag_ray.errors import InputError
+from swag_ray.errors import InputError, reason_of
 from swag_ray.features.extract import extract
 from swag_ray.record.remote import local_copy
 
@@ -48,9 +48,9 @@ def score_to_file(run_dir: str | Path, images: Sequence[Path], out: Path) -> Cou
     if out.suffix.lower() not in FORMATS:
         raise InputError(f"--out: '{out}' must end in {', '.join(FORMATS)}")
     if not out.parent.is_dir():
-        raise InputError(f"--out: no folder '{out.parent}'; make it first")
+        raise InputError(f"--out: no folder '{out.parent}'", "make it first")
     if out.is_dir() or not os.access(out.parent, os.W_OK):
-        raise InputError(f"--out: cannot write '{out}'; choose another place")
+        raise InputError(f"--out: cannot write '{out}'", "choose another place")
     paths = find_images(images)
     from swag_ray.detector.bundle import load_detector
 
@@ -105,8 +105,7 @@ def _write(rows: list[dict[str, Any]], out: Path) -> None:
         os.replace(temporary, out)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        reason = error.strerror or str(error).splitlines()[0]
-        raise InputError(f"--out: cannot write '{out}' ({reason}); choose another place") from error
+        raise InputError(f"--out: cannot write '{out}' ({reason_of(error)})", "choose another place") from error
 
 
 CHUNK = 64
@@ -158,4 +157,4 @@ def _read(path: Path) -> tuple[bytes, str | None]:
     try:
         return path.read_bytes(), None
     except OSError as error:
-        return b"", error.strerror or str(error)
+        return b"", reason_of(error)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import posixpath
 import time
 import uuid
@@ -18,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
 
-from swag_ray.errors import InputError, StorageError
+from swag_ray.errors import InputError, StorageError, reason_of
 from swag_ray.store import s3
 from swag_ray.store.stages import Result
 
@@ -215,9 +214,9 @@ class Store:
         if not self.local and not error.errno:
             reason, advice = s3.complaint(error)
         else:  # Arrow's own wording wraps the reason in more words
-            reason = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
+            reason = reason_of(error)
             advice = f"{'free space' if doing == 'write to' else 'gain access'} there or set another `{self.called}`"
-        return StorageError(f"{self.called}: cannot {doing} '{self.root}' ({reason}); {advice}")
+        return StorageError(f"{self.called}: cannot {doing} '{self.root}' ({reason})", advice)
 
     def _discard(self, folder: str, files: Iterable[str]) -> None:
         """Take a damaged result out of the way: its marker first, then what that named, which on s3:// is all: another

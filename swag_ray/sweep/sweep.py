@@ -78,7 +78,7 @@ def run_sweep(
         InputError: anything about config, data, store, cluster or folder that stops the sweep as a whole.
     """
     if out is not None and is_remote(out):
-        raise InputError(f"--out: '{out}': a sweep's directory is a folder; its store may be on s3:// (base.store)")
+        raise InputError(f"--out: '{out}': a sweep's directory is a folder", "its store may be on s3:// (base.store)")
     directory = Path(out) if out is not None else Path("sweeps") / sweep.name
     check_sweep_directory(directory, sweep)
     if address is not None:

@@ -99,9 +99,11 @@ def check_sweep_directory(directory: Path, sweep: SweepConfig) -> None:
         existing = [name for name in existing if name != f"{SWEEP_FILE}.tmp"]  # of a claim that was killed
     if SWEEP_FILE in existing:
         if _identity(read_yaml(directory / SWEEP_FILE)) != _identity(sweep.model_dump(mode="json")):
-            raise InputError(f"--out: '{directory}' holds another sweep; choose another folder")
+            raise InputError(f"--out: '{directory}' holds another sweep", "choose another folder")
     elif existing:
-        raise InputError(f"--out: '{directory}' holds something else ('{existing[0]}'); choose an empty or new folder")
+        raise InputError(
+            f"--out: '{directory}' holds something else ('{existing[0]}')", "choose an empty or new folder"
+        )
 
 
 def _identity(plain: dict[str, Any]) -> dict[str, Any]:

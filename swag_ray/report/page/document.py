@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from swag_ray.errors import InputError
+from swag_ray.errors import InputError, reason_of
 from swag_ray.report.page.markup import Html, element
 from swag_ray.report.page.style import style_sheet
 
@@ -37,8 +37,9 @@ def write_files(files: Mapping[Path, str]) -> None:
             path.parent.mkdir(exist_ok=True)
             _replace(path, text)
         except OSError as error:
-            reason = error.strerror or error
-            raise InputError(f"{path}: cannot be written ({reason}); make the folder writable or free space") from None
+            raise InputError(
+                f"{path}: cannot be written ({reason_of(error)})", "make the folder writable or free space"
+            ) from None
 
 
 def _replace(path: Path, text: str) -> None:

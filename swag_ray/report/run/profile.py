@@ -26,7 +26,7 @@ def profile_section(run: Run) -> Html:
         found: Mapping[str, Sequence[Mapping[str, Any]]] = json.loads(path.read_text(encoding="utf-8"))
         return section("Where the time went", *(_table(kind, found[kind]) for kind in CAPTIONS))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); delete it or run again with --profile") from error
+        raise InputError(f"{path}: cannot be read ({error})", "delete it or run again with --profile") from error
 
 
 def _table(kind: str, rows: Sequence[Mapping[str, Any]]) -> Html:

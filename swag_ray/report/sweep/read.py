@@ -203,7 +203,7 @@ def read_sweep(folder: Path) -> Sweep:
     """
     for path in (folder / SWEEP_FILE, folder / TRIALS_FILE):
         if not path.exists():
-            raise InputError(f"{path}: missing; give the directory of a sweep with a trial that has ended")
+            raise InputError(f"{path}: missing", "give the directory of a sweep with a trial that has ended")
     settings = read_mapping(folder, SWEEP_FILE)
     table = read_table(folder / TRIALS_FILE, ["trial", "status", "dataset", "random_seed"])
     try:
