@@ -69,9 +69,10 @@ def _config_file(
         return
     if out is not None and out.rstrip("/") != resume.rstrip("/"):
         raise InputError(f"{command}: --resume DIR already says where", "leave --out away")
+    from swag_ray.record.files import CONFIG_FILE, SWEEP_FILE
     from swag_ray.record.remote import local_copy
 
-    name = {"run": "config.yaml", "sweep": "sweep.yaml"}[command]
+    name = {"run": CONFIG_FILE, "sweep": SWEEP_FILE}[command]
     with local_copy(resume, "--resume", name) as folder:
         if not (folder / name).is_file():
             raise InputError(f"--resume: '{resume}' holds no {command} (no {name})")

@@ -20,13 +20,13 @@ from pyarrow.fs import FileSelector
 
 from swag_ray.errors import InputError, StorageError
 from swag_ray.record.directory import alone
-from swag_ray.record.files import CONFIG_FILE, METRICS_FILE, PROFILE_FILE, writing
+from swag_ray.record.files import CONFIG_FILE, DETECTOR_FOLDER, METRICS_FILE, PLOTS_FOLDER, PROFILE_FILE, writing
 from swag_ray.store.stages import digest
 from swag_ray.store.store import Store
 
 HERE = "~/.cache/swag-ray/runs"
 
-OWN_FOLDERS = ("detector", "plots")  # what is there and not in the run as it ended is of an earlier one
+OWN_FOLDERS = (DETECTOR_FOLDER, PLOTS_FOLDER)  # what is there and not in the run as it ended is of an earlier one
 
 
 def is_remote(place: str | Path) -> bool:

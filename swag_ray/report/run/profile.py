@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from swag_ray.errors import InputError
+from swag_ray.record.files import PROFILE_FILE
 from swag_ray.report.page.markup import Column, Html, seconds, section, table, whole
 from swag_ray.report.run.read import Run
 
@@ -19,7 +20,7 @@ CAPTIONS = {
 
 def profile_section(run: Run) -> Html:
     """Three tables, or nothing where the run was not profiled."""
-    path = run.folder / "profile.json"
+    path = run.folder / PROFILE_FILE
     if not path.exists():
         return Html()
     try:
