@@ -68,10 +68,11 @@ def _config_file(
         yield str(config), out
         return
     if out is not None and out.rstrip("/") != resume.rstrip("/"):
-        raise InputError(f"{command}: --resume DIR already says where; leave --out away")
+        raise InputError(f"{command}: --resume DIR already says where", "leave --out away")
+    from swag_ray.record.files import CONFIG_FILE, SWEEP_FILE
     from swag_ray.record.remote import local_copy
 
-    name = {"run": "config.yaml", "sweep": "sweep.yaml"}[command]
+    name = {"run": CONFIG_FILE, "sweep": SWEEP_FILE}[command]
     with local_copy(resume, "--resume", name) as folder:
         if not (folder / name).is_file():
             raise InputError(f"--resume: '{resume}' holds no {command} (no {name})")
@@ -213,7 +214,7 @@ def doctor(
     from swag_ray.cli.tables import show_finding
 
     if set_ and config is None:
-        raise InputError("doctor: --set changes a CONFIG; give one")
+        raise InputError("doctor: --set changes a CONFIG", "give one")
     loaded = _run_configs(config, set_ or []) if config is not None else []
     with shown(quiet=as_json) as screen:
         from swag_ray.doctor import examine
@@ -228,10 +229,10 @@ def doctor(
     if not wrong:
         return
     more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-    line = f"doctor: {wrong[0].text}{more}; " + (wrong[0].advice or "see above")
+    first = InputError(f"doctor: {wrong[0].text}{more}", wrong[0].advice or "see above")
     if loaded or address is not None:
-        raise InputError(line)  # what was asked for does not go with what is here
-    print(f"swag-ray: {line}", file=sys.stderr)
+        raise first  # what was asked for does not go with what is here
+    print(f"swag-ray: {first}", file=sys.stderr)
     raise typer.Exit(1)
 
 

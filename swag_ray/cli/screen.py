@@ -19,6 +19,7 @@ from swag_ray.cli.bars import TerminalProgress
 from swag_ray.config import Config
 from swag_ray.errors import InputError
 from swag_ray.progress import Progress
+from swag_ray.record.files import REPORT_FILE
 
 if TYPE_CHECKING:
     from swag_ray.run.run import Run
@@ -74,7 +75,7 @@ class Screen:
             + (" · pool exhausted" if t["exhausted"] else ""),
             highlight=False,
         )
-        place = escape(f"{run.address}/report.html")
+        place = escape(f"{run.address}/{REPORT_FILE}")
         self.console.print(f"{m['timing']['total']:.0f} s · report: {place}", highlight=False)
 
 

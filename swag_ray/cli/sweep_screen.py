@@ -18,6 +18,7 @@ from rich.table import Table
 from swag_ray.cli.bars import TerminalProgress
 from swag_ray.config.sweep import SweepConfig
 from swag_ray.progress import Progress
+from swag_ray.record.files import SWEEP_REPORT_FILE
 from swag_ray.report.sweep.read import short_names
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class SweepScreen:
         for row in done.table.to_pylist():
             if row["status"] == "failed":
                 self.console.print(f"[red]failed:[/] trial {row['name']}: {escape(str(row['error']))}", highlight=False)
-        place = escape(str(done.directory / "sweep.html"))
+        place = escape(str(done.directory / SWEEP_REPORT_FILE))
         self.console.print(f"{', '.join(counts)} of {done.planned} trials · report: {place}", highlight=False)
 
     def _line(self, report: dict[str, Any]) -> str:

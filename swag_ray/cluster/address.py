@@ -8,7 +8,7 @@ import re
 import socket
 from contextlib import suppress
 
-from swag_ray.errors import InputError
+from swag_ray.errors import InputError, reason_of
 from swag_ray.system.deadline import within
 
 SECONDS = 5.0
@@ -29,7 +29,7 @@ def check_address(address: str) -> None:
     target = _found_by_ray() if address == "auto" else address
     match = re.fullmatch(r"\[?([^\s/]+?)\]?:(\d{1,5})", target)
     if match is None or not 0 < int(match[2]) < 65536:
-        raise InputError(f"--address: '{target}' is no address of a Ray cluster; give `auto` or HOST:PORT")
+        raise InputError(f"--address: '{target}' is no address of a Ray cluster", "give `auto` or HOST:PORT")
     try:
         within(2 * SECONDS, lambda: _greet(match[1], int(match[2])))
     except OSError as error:
@@ -51,11 +51,10 @@ def use_token() -> None:
 
 def no_cluster(address: str, error: Exception) -> InputError:
     """The one line for an address at which no cluster could be joined."""
-    lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
-    reason = lines[0] if lines else type(error).__name__
     return InputError(
-        f"--address: no Ray cluster could be joined at '{address}' ({reason}); start one with `ray start --head`, "
-        "and if it uses token authentication set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or ~/.ray/auth_token) here"
+        f"--address: no Ray cluster could be joined at '{address}' ({reason_of(error)})",
+        "start one with `ray start --head`, "
+        "and if it uses token authentication set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or ~/.ray/auth_token) here",
     )
 
 
@@ -75,8 +74,8 @@ def _show_token(target: str) -> None:
     except exceptions.AuthenticationError as error:
         reason = error.message.partition(". ")[0].removeprefix("RPC error: ")
         raise InputError(
-            f"--address: the Ray cluster at '{target}' cannot be joined ({reason}); set RAY_AUTH_MODE=token and put "
-            "the token of that cluster into RAY_AUTH_TOKEN or ~/.ray/auth_token"
+            f"--address: the Ray cluster at '{target}' cannot be joined ({reason})",
+            "set RAY_AUTH_MODE=token and put the token of that cluster into RAY_AUTH_TOKEN or ~/.ray/auth_token",
         ) from error
     except exceptions.RayError as error:
         raise no_cluster(target, error) from error

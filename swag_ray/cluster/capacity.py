@@ -115,7 +115,7 @@ def check_room(nodes: Sequence[Node], bundle: Bundle, actors: int, *, local: boo
     has = _listed(_total(nodes, kind) for kind in kinds)
     count = f" on {len(nodes)} node{'s' * (len(nodes) != 1)}" if not local else ""
     advice = f"set cluster.actors to {most} at most or {more}" if most else f"{more}: not even one actor has room"
-    raise InputError(f"cluster.actors: {asked} not fit: {on} has {has}{count}; {advice}")
+    raise InputError(f"cluster.actors: {asked} not fit: {on} has {has}{count}", advice)
 
 
 def cluster_nodes() -> tuple[Node, ...]:

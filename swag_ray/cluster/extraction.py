@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from swag_ray.cluster.session import Session
-from swag_ray.errors import InputError, StorageError
+from swag_ray.errors import InputError, StorageError, reason_of
 from swag_ray.features.extract import extract
 from swag_ray.features.shards import shard_table, write_shard
 from swag_ray.features.spec import FeatureSpec
@@ -36,32 +36,39 @@ class ShardExtractor:
         self.readers = ThreadPoolExecutor(2)
         torch.set_num_threads(1)
         keep_freed_memory()
-        self.refused = ""
+        self.refused: InputError | None = None
         try:
             self.backbone = spec.build(spec.weights_in(self.store)).to(device())
         except InputError as error:  # a constructor that raises is only started again
-            self.refused = str(error)
+            self.refused = error
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        counts, errors, seconds = [], [], []
+        counts, seconds = [], []
+        errors: list[InputError | None] = []
         for name, paths, sha256 in zip(batch["name"], batch["paths"], batch["sha256"], strict=True):
             start = time.perf_counter()
             try:
-                if self.refused:
-                    raise InputError(self.refused)
+                if self.refused is not None:
+                    raise self.refused
                 images = self.readers.map(_read_image, paths, sha256)
                 rows = list(extract(self.backbone, images, self.spec.image_size))
                 table = shard_table(list(sha256), rows, self.spec.strides)
                 write_shard(self.store, self.store.path("features", self.spec.fingerprint, str(name)), table)
-                errors.append("")
+                errors.append(None)
             except InputError as error:
-                errors.append(str(error))
+                errors.append(error)
             except OSError as error:  # a full disk is the user's to mend: one line, not Ray's stack
-                errors.append(str(self.store.unusable(error)))
+                errors.append(self.store.unusable(error))
             counts.append(len(paths))
             seconds.append(time.perf_counter() - start)
         who = np.full(len(counts), os.getpid())
-        return {"count": np.array(counts), "error": np.array(errors), "seconds": np.array(seconds), "actor": who}
+        # Text is what travels between actors as a column, whatever else an exception holds on to.
+        text = {
+            "problem": np.array([error.problem if error else "" for error in errors]),
+            "advice": np.array([error.advice if error else "" for error in errors]),
+            "storage": np.array([isinstance(error, StorageError) for error in errors]),
+        }
+        return {"count": np.array(counts), "seconds": np.array(seconds), "actor": who, **text}
 
 
 def _read_image(path: str, sha256: str) -> bytes:
@@ -69,12 +76,12 @@ def _read_image(path: str, sha256: str) -> bytes:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        reason = error.strerror or type(error).__name__
         raise InputError(
-            f"dataset: '{path}' was listed but cannot be read here ({reason}); mend or remove it and run again"
+            f"dataset: '{path}' was listed but cannot be read here ({reason_of(error)})",
+            "mend or remove it and run again",
         ) from error
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise InputError(f"dataset: '{path}' changed after it was listed; run again")
+        raise InputError(f"dataset: '{path}' changed after it was listed", "run again")
     return data
 
 
@@ -98,7 +105,6 @@ def extract_shards(
         num_gpus=session.gpus_per_actor,
     )
     for row in shards.iter_rows():
-        if row["error"]:
-            # Only text travels: what the store said is told by how it begins.
-            raise (StorageError if row["error"].startswith("store:") else InputError)(str(row["error"]))
+        if row["problem"]:
+            raise (StorageError if row["storage"] else InputError)(str(row["problem"]), str(row["advice"]))
         yield int(row["actor"]), int(row["count"]), float(row["seconds"])

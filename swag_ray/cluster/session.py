@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from swag_ray.cluster.address import check_address, no_cluster, use_token
-from swag_ray.errors import InputError
+from swag_ray.errors import InputError, reason_of
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,10 @@ def ray_session(
         n_cpus, n_gpus = int(total.get("CPU", 0)), int(total.get("GPU", 0))
         if n_cpus < 1:
             raise InputError(
-                "cluster: no node of this Ray cluster has a CPU yet; start a worker node first (an autoscaler starts "
-                "one for `ray.autoscaler.sdk.request_resources(num_cpus=1)`; a sweep asks for one with --wait MINUTES)"
+                "cluster: no node of this Ray cluster has a CPU yet",
+                "start a worker node first (an autoscaler starts "
+                "one for `ray.autoscaler.sdk.request_resources(num_cpus=1)`; "
+                "a sweep asks for one with --wait MINUTES)",
             )
         yield Session(n_cpus, n_gpus, _actors(actors, local=ours and address is None))
     finally:
@@ -133,9 +135,8 @@ def _start(address: str | None, cpus: int | None, gpus: int | None, object_store
                 log_to_driver=False, logging_level=logging.ERROR, configure_logging=True,
             )  # fmt: skip
         except ValueError as error:
-            reason = str(error).strip().splitlines()[0]
             raise InputError(
-                f"cluster: Ray cannot start with cluster.cpus, gpus, object_store_mb as set: {reason}"
+                f"cluster: Ray cannot start with cluster.cpus, gpus, object_store_mb as set: {reason_of(error)}"
             ) from error
     else:
         check_address(address)

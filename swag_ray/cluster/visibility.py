@@ -6,7 +6,6 @@ features of a folder that only looks the same.
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 import uuid
@@ -18,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 
-from swag_ray.errors import InputError
+from swag_ray.errors import InputError, reason_of
 from swag_ray.store.store import Store
 
 SECONDS = 120.0  # a node that starts a worker process takes some, under load many
@@ -26,12 +25,22 @@ SECONDS = 120.0  # a node that starts a worker process takes some, under load ma
 
 @dataclass(frozen=True)
 class Unseen:
-    """What a node found wrong: `what` is `store` or `dataset`, `reason` in a few words."""
+    """What a node found wrong.
+
+    Attributes:
+        node: its name.
+        what: `store`: it does not see what the driver wrote; `unusable`: it sees the store, but cannot use it;
+            `dataset`; or `cluster`: the node itself.
+        path: which store or image.
+        reason: in a few words.
+        advice: what to do about it, where the store itself says so.
+    """
 
     node: str
     what: str
     path: str
     reason: str
+    advice: str = ""
 
 
 def check_visible(root: str, images: Sequence[str] = ()) -> None:
@@ -91,8 +100,10 @@ def _ask(nodes: Sequence[dict[str, Any]], root: str, path: str, content: bytes, 
     return unseen
 
 
-def probe_node(root: str, path: str, content: bytes, images: Sequence[str]) -> tuple[str, str, str] | None:
-    """What this node does not see: (what, path, reason), None when it sees all. Runs as a task there."""
+def probe_node(root: str, path: str, content: bytes, images: Sequence[str]) -> tuple[str, ...] | None:
+    """Returns what this node does not see, as the fields of `Unseen` after its name; None when it sees all. Runs as a
+    task there.
+    """
     store = Store(root)
     try:
         if store.read_bytes(path) != content:
@@ -101,13 +112,13 @@ def probe_node(root: str, path: str, content: bytes, images: Sequence[str]) -> t
     except (FileNotFoundError, NotADirectoryError):
         return "store", root, "what the driver wrote there is missing"
     except InputError as error:
-        return "store", root, str(error)
+        return "unusable", root, error.problem.removeprefix("store: "), error.advice
     for image in images:
         try:
             with open(image, "rb") as file:
                 file.read(1)
         except OSError as error:
-            return "dataset", image, os.strerror(error.errno) if error.errno else str(error)
+            return "dataset", image, reason_of(error)
     return None
 
 
@@ -120,11 +131,11 @@ def _refusal(unseen: Sequence[Unseen]) -> InputError:
     first = unseen[0]
     nodes = f"node {first.node}" + (f" and {len(unseen) - 1} more" if len(unseen) > 1 else "")
     if first.what == "cluster":
-        return InputError(f"cluster: {nodes} gave {first.reason}; look at its log, or take it out of the cluster")
+        return InputError(f"cluster: {nodes} gave {first.reason}", "look at its log, or take it out of the cluster")
     if first.what == "dataset":
         advice = "have the dataset under the same path on every node, or on a disk that they share"
-        return InputError(f"dataset: {nodes} cannot read '{first.path}' ({first.reason}); {advice}")
-    if first.reason.startswith("store: "):  # it sees something, but cannot use it
-        return InputError(f"store: {nodes} {first.reason.removeprefix('store: ')}")
+        return InputError(f"dataset: {nodes} cannot read '{first.path}' ({first.reason})", advice)
+    if first.what == "unusable":
+        return InputError(f"store: {nodes} {first.reason}", first.advice)
     advice = "put the store on a disk that all nodes share, or on s3://"
-    return InputError(f"store: {nodes} does not see '{first.path}' ({first.reason}); {advice}")
+    return InputError(f"store: {nodes} does not see '{first.path}' ({first.reason})", advice)

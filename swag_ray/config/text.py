@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from swag_ray.errors import InputError
+from swag_ray.errors import InputError, reason_of
 
 
 class _Loader(yaml.SafeLoader):
@@ -50,7 +50,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     try:
         raw = yaml.load(Path(path).read_text(encoding="utf-8-sig"), Loader=_Loader)
     except OSError as error:
-        raise InputError(f"{path}: cannot read the config: {error.strerror or error}") from None
+        raise InputError(f"{path}: cannot read the config: {reason_of(error)}") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: is not a text file in UTF-8") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -67,7 +67,7 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
     if not equals or not all(keys):
         raise InputError(f"--set {override}: must look like section.key=value")
     if not text.strip():
-        raise InputError(f"--set {override}: has no value; write null for none")
+        raise InputError(f"--set {override}: has no value", "write null for none")
     try:
         value = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:

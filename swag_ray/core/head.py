@@ -94,7 +94,8 @@ def snapshots(images: int, settings: HeadSettings) -> int:
     if count < 2:
         raise InputError(
             f"swag.collect_every: {settings.collect_every} leaves {count} snapshots in the {steps} steps of"
-            f" {settings.swag_epochs} SWAG epochs; lower it or raise head.swag_epochs so that there are at least 2"
+            f" {settings.swag_epochs} SWAG epochs",
+            "lower it or raise head.swag_epochs so that there are at least 2",
         )
     return count
 

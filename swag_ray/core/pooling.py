@@ -35,7 +35,7 @@ def pool_features(features: Mapping[int, NDArray[np.floating]], grid: int = 4) -
         if side * side != places:
             raise ValueError(f"{places} patches are no square grid")
         if grid < 1 or side % grid:
-            raise InputError(f"head.grid: {grid} does not divide backbone.grid {side}; choose a divisor of {side}")
+            raise InputError(f"head.grid: {grid} does not divide backbone.grid {side}", f"choose a divisor of {side}")
         step = side // grid
         # One row of cells at a time: a float32 copy of the whole table would be the largest array of the run.
         blocks_NgsgsC = patches_NPC.reshape(count, grid, step, grid, step, channels)

@@ -55,10 +55,13 @@ def schedule(patches: int, settings: AdapterSettings) -> Schedule:
     steps = per_epoch * settings.round_epochs
     every = asked or max(1, steps // ROUND_STEPS)
     if steps // every < MIN_SNAPSHOTS:
+        if steps < MIN_SNAPSHOTS:
+            raise InputError(
+                f"swag.collect_every: a fit of {steps} step gives no 2 snapshots", "raise adapter.round_epochs"
+            )
         raise InputError(
             f"swag.collect_every: every {every} steps gives {steps // every} snapshots in a fit of {steps} steps, "
-            f"at least {MIN_SNAPSHOTS} are needed; set it to {steps // MIN_SNAPSHOTS} or less, or to null"
-            if steps >= MIN_SNAPSHOTS
-            else f"swag.collect_every: a fit of {steps} step gives no 2 snapshots; raise adapter.round_epochs"
+            f"at least {MIN_SNAPSHOTS} are needed",
+            f"set it to {steps // MIN_SNAPSHOTS} or less, or to null",
         )
     return Schedule(steps_per_epoch=per_epoch, collect_every=every, snapshots=steps // every)

@@ -19,19 +19,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from swag_ray.core.head import HeadSettings
-from swag_ray.errors import InputError
+from swag_ray.errors import InputError, reason_of
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.models.fold_bank import BankSettings
 from swag_ray.models.fold_head import ContrastSettings
+from swag_ray.record.files import ARRAYS_FILE, BACKBONE_FILE, DETECTOR_FILE
 from swag_ray.store.stages import Arrays, fold_arrays
+from swag_ray.system.files import whole_folder
 
 if TYPE_CHECKING:
     from swag_ray.features.backbone import Backbone
 from swag_ray.detector.detector import Detector
 
 FORMAT = 1
-
-RECORD, ARRAYS, BACKBONE = "detector.json", "arrays.npz", "backbone.safetensors"
 
 
 def save_detector(detector: Detector, weights: Arrays, folder: Path) -> None:
@@ -44,25 +44,19 @@ def save_detector(detector: Detector, weights: Arrays, folder: Path) -> None:
         arrays |= {f"fold{k}.bank.{n}": a for k, fold in enumerate(detector.banks) for n, a in fold.items()}
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    files = {ARRAYS: buffer.getvalue(), BACKBONE: save(weights)}
+    files = {ARRAYS_FILE: buffer.getvalue(), BACKBONE_FILE: save(weights)}
     record = {
         "format": FORMAT, "name": detector.name, "score_used": detector.score_used, "rate": detector.rate,
         "spec": asdict(detector.spec), "bank": asdict(detector.bank),
         "head": asdict(detector.head) if detector.head else None,
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     }  # fmt: skip
-    temporary = folder.with_name(folder.name + ".tmp")
-    try:
-        temporary.mkdir(parents=True, exist_ok=True)
+    with whole_folder(folder) as draft:
         for name, data in files.items():
-            (temporary / name).write_bytes(data)
-        (temporary / RECORD).write_text(json.dumps(record, indent=2))
+            (draft / name).write_bytes(data)
+        (draft / DETECTOR_FILE).write_text(json.dumps(record, indent=2), encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder)
-        temporary.rename(folder)
-    except OSError:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 def load_detector(folder: Path) -> Detector:
@@ -72,7 +66,7 @@ def load_detector(folder: Path) -> Detector:
         InputError: not a bundle, damaged, or of another format.
     """
     record = _record(folder)
-    data = _whole(folder, record, ARRAYS)
+    data = _whole(folder, record, ARRAYS_FILE)
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as loaded:
             arrays = {name: loaded[name] for name in loaded.files}
@@ -92,32 +86,33 @@ def load_detector(folder: Path) -> Detector:
             models=models, banks=banks if banks[0] else models,
         )  # fmt: skip
     except (ValueError, TypeError, LookupError, zipfile.BadZipFile) as error:
-        raise _damaged(folder, RECORD) from error
+        raise _damaged(folder, DETECTOR_FILE) from error
 
 
 def load_backbone(folder: Path, spec: FeatureSpec) -> Backbone:
     """The bundle's frozen backbone: no network, no package of weights. Raises InputError when it is damaged."""
     from safetensors.numpy import load
 
-    data = _whole(folder, _record(folder), BACKBONE)
+    data = _whole(folder, _record(folder), BACKBONE_FILE)
     try:
         return spec.build(load(data))
     except (RuntimeError, LookupError) as error:
-        reason = f"does not fit this timm's {spec.backbone} ({str(error).splitlines()[0]})"
-        raise InputError(f"detector: '{folder / BACKBONE}' {reason}; install the timm of the run") from error
+        reason = f"does not fit this timm's {spec.backbone} ({reason_of(error)})"
+        raise InputError(f"detector: '{folder / BACKBONE_FILE}' {reason}", "install the timm of the run") from error
 
 
 def _record(folder: Path) -> dict[str, Any]:
     try:
-        record = json.loads((folder / RECORD).read_text())
+        record = json.loads((folder / DETECTOR_FILE).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(
-            f"detector: '{folder}' holds no {RECORD} ({error.strerror}); give a run directory or its detector/"
+            f"detector: '{folder}' holds no {DETECTOR_FILE} ({reason_of(error)})",
+            "give a run directory or its detector/",
         ) from error
     except ValueError as error:
-        raise _damaged(folder, RECORD) from error
+        raise _damaged(folder, DETECTOR_FILE) from error
     if not isinstance(record, dict) or "format" not in record:
-        raise _damaged(folder, RECORD)
+        raise _damaged(folder, DETECTOR_FILE)
     if record["format"] != FORMAT:
         raise InputError(f"detector: '{folder}' has format {record['format']}, this version reads {FORMAT}")
     return record
@@ -135,7 +130,7 @@ def _whole(folder: Path, record: dict[str, Any], name: str) -> bytes:
 
 
 def _damaged(folder: Path, name: str) -> InputError:
-    return InputError(f"detector: '{folder / name}' is damaged or missing; copy the bundle again, or run again")
+    return InputError(f"detector: '{folder / name}' is damaged or missing", "copy the bundle again, or run again")
 
 
 def _part(fold: Arrays, prefix: str) -> Arrays:

@@ -13,6 +13,7 @@ from swag_ray.config.sections import ClusterConfig
 from swag_ray.doctor.finding import Finding, size
 from swag_ray.doctor.machine import Machine, disk, read_machine, temporary_folder
 from swag_ray.doctor.software import faiss_build, packages, torch_gpus, weights
+from swag_ray.errors import reason_of
 
 LITTLE_DISK = 5e9  # bytes; Ray's sessions, and objects that memory has no room for
 FULL = 0.95  # of the temporary disk: from here on Ray refuses to make objects
@@ -85,7 +86,7 @@ def temporary_space(folder: str | None = None) -> Finding:
     try:
         found = disk(folder)
     except OSError as error:
-        return Finding("temporary files", "problem", f"'{folder}' cannot be looked at ({error.strerror})")
+        return Finding("temporary files", "problem", f"'{folder}' cannot be looked at ({reason_of(error)})")
     text = f"{size(found.free)} of {size(found.total)} free at '{folder}', where Ray keeps its sessions"
     advice = "free space there, or set RAY_TMPDIR to a folder on another disk"
     if found.free < (1 - FULL) * found.total:

@@ -43,9 +43,8 @@ class Finding:
 
 
 def refused(topic: str, error: InputError, state: State = "problem") -> Finding:
-    """A bad input as a finding: our messages put what to do after the last semicolon."""
-    text, _, advice = " ".join(str(error).split()).rpartition("; ")
-    return Finding(topic, state, text or advice, advice if text else "")
+    """Returns a bad input as a finding, on one line whatever a library put into its reason."""
+    return Finding(topic, state, " ".join(error.problem.split()), " ".join(error.advice.split()))
 
 
 def size(amount: float) -> str:

@@ -12,7 +12,7 @@ from swag_ray.cluster.visibility import sample_paths
 from swag_ray.config import Config
 from swag_ray.doctor.finding import Finding, refused, size
 from swag_ray.doctor.machine import Machine, disk
-from swag_ray.errors import InputError
+from swag_ray.errors import InputError, reason_of
 from swag_ray.experiment.source import feature_spec, list_images, split_table
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.images.folders import Listing
@@ -113,8 +113,8 @@ def feature_findings(store: Store, spec: FeatureSpec, listing: Listing) -> Itera
         yield refused("features", error)
         return
     except OSError as error:
-        reason = error.strerror or str(error).splitlines()[0]
-        yield Finding("features", "problem", f"store: '{store.root}' cannot be read ({reason})", "mend that")
+        text = f"store: '{store.root}' cannot be read ({reason_of(error)})"
+        yield Finding("features", "problem", text, "mend that")
         return
     missing = len(wanted - present)
     text = f"{len(wanted) - missing} of {len(wanted)} images have theirs in the store"

@@ -9,6 +9,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 from swag_ray.doctor.finding import Finding, size
+from swag_ray.errors import reason_of
 from swag_ray.features.weights import BUNDLED, hub_answers
 
 PACKAGES = ("ray", "torch", "torchvision", "timm", "scikit-learn", "numpy", "scipy", "pyarrow")
@@ -109,8 +110,7 @@ def describe_faiss(on_gpu: bool, sees: int, torch_sees: int) -> Finding:
 
 
 def _broken(name: str, error: Exception) -> Finding:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return Finding(name, "problem", f"{name} cannot be imported ({reason})", "install it again")
+    return Finding(name, "problem", f"{name} cannot be imported ({reason_of(error)})", "install it again")
 
 
 def _gpus(count: int) -> str:

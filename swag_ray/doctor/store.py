@@ -8,7 +8,7 @@ from pathlib import Path
 
 from swag_ray.doctor.finding import Finding, State, refused, size
 from swag_ray.doctor.machine import disk
-from swag_ray.errors import InputError
+from swag_ray.errors import InputError, reason_of
 from swag_ray.store.pruning import contents
 from swag_ray.store.store import Store
 from swag_ray.system.deadline import within
@@ -30,8 +30,8 @@ def store(root: str, *, needed: bool) -> Iterator[Finding]:
     except InputError as error:
         yield refused("store", error, bad)
     except OSError as error:
-        reason = error.strerror or str(error).splitlines()[0]
-        yield Finding("store", bad, f"store: '{root}' cannot be read ({reason})", "mend that or set another `store`")
+        text = f"store: '{root}' cannot be read ({reason_of(error)})"
+        yield Finding("store", bad, text, "mend that or set another `store`")
 
 
 def _store(store: Store) -> Iterator[Finding]:

@@ -75,8 +75,8 @@ def run_pipeline(
             final_bank = method_of(experiment).final_bank(experiment, training, trajectory.last)
             metrics = evaluate(experiment, audit, trajectory, controls, final_bank, feature_reader(prepared))
     except DegenerateScores as error:
-        reason = f"dataset: the trusted seeds cannot calibrate anything ({error}); are they all one image?"
-        raise InputError(reason) from error
+        reason = f"dataset: the trusted seeds cannot calibrate anything ({error})"
+        raise InputError(reason, "are they all one image?") from error
     for row, spent in zip(metrics["rounds"], seconds, strict=True):
         row["seconds"] = spent
     metrics["warnings"] = [*prepared.warnings, *_fit_warnings(trajectory)]

@@ -99,7 +99,7 @@ def _unreadable(config: Config, listing: Listing, features: FeatureSet) -> list[
     ]
     if config.dataset.on_corrupt == "refuse":
         more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
-        raise InputError(f"dataset: cannot read {lines[0]}{more}; mend or remove it, or set dataset.on_corrupt: skip")
+        raise InputError(f"dataset: cannot read {lines[0]}{more}", "mend or remove it, or set dataset.on_corrupt: skip")
     return lines
 
 

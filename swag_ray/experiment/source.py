@@ -69,8 +69,8 @@ def split_table(config: Config, table: pa.Table) -> Split:
     rows = bank_rows(seeds * config.backbone.grid**2, memory.coreset_ratio, memory.max_rows)
     if rows < wanted:
         raise InputError(
-            f"score.neighbours: {wanted} is more than the smallest memory bank's rows, {rows} (of {seeds} seeds); "
-            f"set it to {rows} at most, or raise memory.coreset_ratio, memory.max_rows or split.seed_fraction"
+            f"score.neighbours: {wanted} is more than the smallest memory bank's rows, {rows} (of {seeds} seeds)",
+            f"set it to {rows} at most, or raise memory.coreset_ratio, memory.max_rows or split.seed_fraction",
         )
     return split
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from swag_ray.errors import InputError
+from swag_ray.errors import InputError, reason_of
 from swag_ray.features.fuse import fuse
 from swag_ray.features.weights import WAYS_OUT, check_weights, weights_file
 
@@ -99,7 +99,8 @@ def build_backbone(name: str, weights: str, strides: Sequence[int], grid: int, *
         if drawn:
             raise InputError(
                 f"backbone.weights: '{weights}' does not fit {name}: {len(drawn)} of its {len(twin)} tensors, such as"
-                f" '{drawn[0]}', are not in it; give a state dict under timm's names"
+                f" '{drawn[0]}', are not in it",
+                "give a state dict under timm's names",
             )
     known = timm.get_pretrained_cfg(name)
     data = timm.data.resolve_data_config({}, pretrained_cfg=known.to_dict() if known else {})
@@ -122,9 +123,9 @@ def _create(
                 name, pretrained=True, features_only=True, out_indices=indices, pretrained_cfg_overlay=overlay
             )
     except (RuntimeError, KeyError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = reason_of(error)
         if weights == "hub":
-            raise InputError(f"backbone.weights: '{name}' cannot be had from the hub: {reason}; {WAYS_OUT}") from error
+            raise InputError(f"backbone.weights: '{name}' cannot be had from the hub: {reason}", WAYS_OUT) from error
         raise InputError(f"backbone.weights: '{weights}' does not fit {name}: {reason}") from error
     return model
 
@@ -175,14 +176,14 @@ def _stored_state(name: str, weights: str) -> dict[str, Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and safetensors each have their own, some of many lines
         raise InputError(
-            f"backbone.weights: '{path}' is no readable file of weights; "
-            "give a whole .safetensors file or a state dict saved by torch"
+            f"backbone.weights: '{path}' is no readable file of weights",
+            "give a whole .safetensors file or a state dict saved by torch",
         ) from error
     for key in ("state_dict", "model"):
         state = state.get(key, state) if isinstance(state, dict) else state
     tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)} if isinstance(state, dict) else {}
     if not tensors:
-        raise InputError(f"backbone.weights: '{path}' holds no state dict; save the model's state_dict()")
+        raise InputError(f"backbone.weights: '{path}' holds no state dict", "save the model's state_dict()")
     expected = timm.create_model(name, pretrained=False).state_dict()
     same = [v.shape for v in expected.values()] == [v.shape for v in tensors.values()]
     if same and not expected.keys() & tensors.keys():

@@ -91,7 +91,7 @@ def feature_set(
             extracted = len(missing)
             found = _index(store, spec, images)
             if (found.arrays["row"] < 0).any():
-                raise InputError(f"store: feature shards in '{store.root}' went missing as they were made; run again")
+                raise InputError(f"store: feature shards in '{store.root}' went missing as they were made", "run again")
         store.save("index", index_key, found)
     rows = Rows(found.arrays["shard"][position], found.arrays["row"][position])
     busy = tuple(

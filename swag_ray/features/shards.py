@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swag_ray.errors import InputError
+from swag_ray.errors import InputError, reason_of
 from swag_ray.store.store import Store
 
 
@@ -50,11 +50,9 @@ class DamagedShard(InputError):
     """
 
     def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path, reason)  # both: an exception comes out of an actor by its arguments
+        super().__init__(f"store: feature shard '{path}' is damaged ({reason})", "delete that file and run again")
         self.path, self.reason = path, reason
-
-    def __str__(self) -> str:
-        return f"store: feature shard '{self.path}' is damaged ({self.reason}); delete that file and run again"
+        self.args = (path, reason)  # what an exception comes out of an actor by
 
     def remove(self, store: Store) -> None:
         """Delete the file, if it still is there."""
@@ -62,7 +60,7 @@ class DamagedShard(InputError):
 
 
 def damaged(path: str, error: Exception) -> DamagedShard:
-    return DamagedShard(path, str(error).splitlines()[0] if str(error) else type(error).__name__)
+    return DamagedShard(path, reason_of(error))
 
 
 def write_shard(store: Store, path: str, table: pa.Table) -> None:

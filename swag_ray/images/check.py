@@ -12,7 +12,7 @@ from statistics import median
 
 import pyarrow as pa
 
-from swag_ray.errors import InputError
+from swag_ray.errors import InputError, reason_of
 from swag_ray.images.decode import ImageError, read_grey
 from swag_ray.images.folders import Listing
 from swag_ray.images.layout import class_folders, find_layout
@@ -121,7 +121,7 @@ def image_sizes(listing: Listing, *, threads: int = 2) -> list[tuple[int, int] |
         except ImageError as error:
             return str(error)
         except OSError as error:
-            return error.strerror or str(error)
+            return reason_of(error)
         return decoded.width, decoded.height
 
     # read_grey silences warnings too, but two threads that enter and leave such blocks undo each other's.
@@ -141,7 +141,7 @@ def guess_classes(root: Path) -> tuple[str, list[str]]:
     normal = next((name for name in names if name.casefold() == "normal"), None)
     if normal is None:
         found = ", ".join(names) or "none"
-        raise InputError(f"dataset.normal: no class folder called NORMAL in {layout.train} ({found}); name it")
+        raise InputError(f"dataset.normal: no class folder called NORMAL in {layout.train} ({found})", "name it")
     anomalies: dict[str, str] = {}
     for name in names:
         if name.casefold() != "normal":

@@ -14,9 +14,6 @@ any pool image can, and p-values would be wrong.) Sets of anomalies hold no norm
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,6 +25,7 @@ from PIL import Image
 
 from swag_ray.errors import InputError
 from swag_ray.images.folders import SCHEMA, Listing, list_folder
+from swag_ray.system.files import whole_folder
 
 NORMAL, ANOMALY = "NORMAL", "ANOMALY"
 KINDS = ("missing", "misplaced", "flipped", "foreign")
@@ -82,21 +80,15 @@ def generate(target: Path, *, random_seed: int, sizes: Sizes | None = None) -> N
     if target.exists():
         _check_stamp(target, stamp)
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Dot first: a listing of the parent must not take a half-drawn set for an image set.
-    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
-        for path, pixels_HW in draw(random_seed=random_seed, sizes=sizes):
-            (draft / path).parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels_HW).save(draft / path, "PNG")
-        (draft / MARKER).write_text(json.dumps(stamp, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        draft.chmod(0o755)  # mkdtemp's 0700 would hide the set from other accounts of a cluster
-        try:
-            os.rename(draft, target)
-        except OSError:
-            _check_stamp(target, stamp)  # another process was first
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        # Hidden until it is whole: a listing of the parent must not take a half-drawn set for an image set.
+        with whole_folder(target) as draft:
+            for path, pixels_HW in draw(random_seed=random_seed, sizes=sizes):
+                (draft / path).parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels_HW).save(draft / path, "PNG")
+            (draft / MARKER).write_text(json.dumps(stamp, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    except FileExistsError:
+        _check_stamp(target, stamp)  # another process was first
 
 
 def list_digit_anatomy(root: Path) -> Listing:
@@ -150,7 +142,7 @@ def _scans(generator: np.random.Generator, needed: int) -> Stock:
         rows = generator.permutation(np.flatnonzero(digits.target == digit))
         if len(rows) < needed:
             have = f"{needed} scans of each digit are needed, {digit} has {len(rows)}"
-            raise InputError(f"dataset.kind: digit_anatomy of these sizes cannot be drawn ({have}); lower them")
+            raise InputError(f"dataset.kind: digit_anatomy of these sizes cannot be drawn ({have})", "lower them")
         scans[digit] = [images[row] for row in rows[:needed]]
     return scans
 
@@ -191,6 +183,6 @@ def _check_stamp(target: Path, stamp: dict[str, int]) -> None:
     try:
         found = json.loads((target / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise InputError(f"dataset.root: {target} is no DigitAnatomy set; give a new folder") from None
+        raise InputError(f"dataset.root: {target} is no DigitAnatomy set", "give a new folder") from None
     if found != stamp:
-        raise InputError(f"dataset.root: {target} holds a DigitAnatomy set of other settings; give another folder")
+        raise InputError(f"dataset.root: {target} holds a DigitAnatomy set of other settings", "give another folder")

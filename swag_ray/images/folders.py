@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from swag_ray.errors import InputError
+from swag_ray.errors import InputError, reason_of
 from swag_ray.images.groups import assign_groups, compile_pattern, suggest_patients
 from swag_ray.images.layout import NESTED, OTHER_TYPE, class_folders, class_images, find_class, find_layout
 
@@ -121,11 +121,15 @@ def list_folder(root: Path, *, normal: str, anomaly: Sequence[str], group: str |
 def _classes(normal: str, anomaly: Sequence[str]) -> dict[str, bool]:
     """Class name -> label."""
     if isinstance(anomaly, str) or not anomaly:
-        raise InputError(f"dataset.anomaly: {anomaly!r} is no list of class folders; give at least one name in a list")
+        raise InputError(
+            f"dataset.anomaly: {anomaly!r} is no list of class folders", "give at least one name in a list"
+        )
     folded = Counter(name.casefold() for name in (normal, *anomaly))
     twice = [name for name in anomaly if folded[name.casefold()] > 1]
     if twice:
-        raise InputError(f"dataset.anomaly: {twice[0]} is named twice, or is dataset.normal too; name each class once")
+        raise InputError(
+            f"dataset.anomaly: {twice[0]} is named twice, or is dataset.normal too", "name each class once"
+        )
     return {normal: False} | dict.fromkeys(anomaly, True)
 
 
@@ -141,7 +145,7 @@ def _split_images(folder: Path, split: str, classes: dict[str, bool], ignored: C
         if not names:
             held = tally[NESTED] + tally[OTHER_TYPE]
             seen = f"only {held} other files or files in sub-folders" if held else "no image"
-            raise InputError(f"dataset.root: {found} holds {seen}; put .jpeg, .jpg or .png files directly into it")
+            raise InputError(f"dataset.root: {found} holds {seen}", "put .jpeg, .jpg or .png files directly into it")
         for file in names:
             _require_text(found, file)
         ignored.update({reason: count for reason, count in tally.items() if count})
@@ -156,7 +160,9 @@ def _require_text(folder: Path, name: str) -> None:
     try:
         name.encode()
     except UnicodeEncodeError:  # bytes of another encoding, as old archives leave them
-        raise InputError(f"dataset.root: the file name {str(folder / name)!a} is not UTF-8; rename the file") from None
+        raise InputError(
+            f"dataset.root: the file name {str(folder / name)!a} is not UTF-8", "rename the file"
+        ) from None
 
 
 def _check_classes(
@@ -167,17 +173,19 @@ def _check_classes(
     anomalies = [name for name, label in classes.items() if label]
     if ("train", normal) not in held:
         found = ", ".join(class_folders(train)) or "none"
-        raise InputError(f"dataset.root: {train} has no class folder {normal} (dataset.normal); it has: {found}")
+        raise InputError(f"dataset.root: {train} has no class folder {normal} (dataset.normal)", f"it has: {found}")
     for name in anomalies:
         missing = [split for split in ("train", "test") if (split, name) not in held]
         if len(missing) == 2:
             found = ", ".join(class_folders(train)) or "none"
-            raise InputError(f"dataset.anomaly: no class folder {name} in {train} or {test}; train has: {found}")
+            raise InputError(f"dataset.anomaly: no class folder {name} in {train} or {test}", f"train has: {found}")
     if ("test", normal) not in held:
-        raise InputError(f"dataset.root: {test} has one class only, no folder {normal}; an AUROC needs test normals")
+        raise InputError(f"dataset.root: {test} has one class only, no folder {normal}", "an AUROC needs test normals")
     if not any(("test", name) in held for name in anomalies):
         wanted = " or ".join(anomalies)
-        raise InputError(f"dataset.root: {test} has one class only, no folder {wanted}; an AUROC needs test anomalies")
+        raise InputError(
+            f"dataset.root: {test} has one class only, no folder {wanted}", "an AUROC needs test anomalies"
+        )
     for name in anomalies:
         for split in ("train", "test"):
             if (split, name) not in held:
@@ -199,7 +207,7 @@ def _digest(path: Path) -> tuple[str, int]:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
     except OSError as error:
-        raise InputError(f"dataset.root: cannot read {path} ({error.strerror}); remove it or its fault") from None
+        raise InputError(f"dataset.root: cannot read {path} ({reason_of(error)})", "remove it or its fault") from None
 
 
 def _without_doubles(images: Sequence[_Image], warnings: list[str]) -> tuple[list[_Image], dict[str, int]]:

@@ -22,7 +22,7 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     except re.error as error:
         raise InputError(f"split.group: {pattern!r} is not a regular expression ({error})") from None
     if compiled.groups == 0:
-        raise InputError(f"split.group: {pattern!r} has no group; put what names the patient in round brackets")
+        raise InputError(f"split.group: {pattern!r} has no group", "put what names the patient in round brackets")
     return compiled
 
 

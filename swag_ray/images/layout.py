@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from swag_ray.errors import InputError
+from swag_ray.errors import InputError, reason_of
 
 IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png")
 SYSTEM_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
@@ -38,18 +38,18 @@ def find_layout(root: Path) -> Layout:
         InputError: no such folder, two at the same depth, or a folder that cannot be read.
     """
     if not root.exists():
-        raise InputError(f"dataset.root: {root} does not exist; give the folder that holds train/ and test/")
+        raise InputError(f"dataset.root: {root} does not exist", "give the folder that holds train/ and test/")
     if not root.is_dir():
-        raise InputError(f"dataset.root: {root} is a file; give the folder that holds train/ and test/")
+        raise InputError(f"dataset.root: {root} is a file", "give the folder that holds train/ and test/")
     levels, lonely_train = _pairs_by_depth(root)
     winners = next((level for level in levels if level), [])
     if not winners and lonely_train is not None:
-        raise InputError(f"dataset.root: {lonely_train} has train/ but no test/; evaluation needs test/CLASS folders")
+        raise InputError(f"dataset.root: {lonely_train} has train/ but no test/", "evaluation needs test/CLASS folders")
     if not winners:
-        raise InputError(f"dataset.root: {root} holds no train/ folder; expected train/CLASS and test/CLASS below it")
+        raise InputError(f"dataset.root: {root} holds no train/ folder", "expected train/CLASS and test/CLASS below it")
     if len(winners) > 1:
         names = ", ".join(str(folder.relative_to(root)) for folder in winners)
-        raise InputError(f"dataset.root: {root} holds several image sets ({names}); give the folder of one of them")
+        raise InputError(f"dataset.root: {root} holds several image sets ({names})", "give the folder of one of them")
     winner = winners[0]
     folders = _folders(winner)
     train, test = (folders[_match(folders, name, winner) or name] for name in ("train", "test"))
@@ -124,7 +124,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        raise InputError(f"dataset.root: cannot read the folder {folder} ({error.strerror})") from None
+        raise InputError(f"dataset.root: cannot read the folder {folder} ({reason_of(error)})") from None
 
 
 def _match(folders: dict[str, Path], name: str, parent: Path) -> str | None:
@@ -132,7 +132,9 @@ def _match(folders: dict[str, Path], name: str, parent: Path) -> str | None:
         return name
     close = [found for found in folders if found.casefold() == name.casefold()]
     if len(close) > 1:
-        raise InputError(f"dataset.root: {parent} has {' and '.join(close)}, neither spelt {name}; rename one of them")
+        raise InputError(
+            f"dataset.root: {parent} has {' and '.join(close)}, neither spelt {name}", "rename one of them"
+        )
     return close[0] if close else None
 
 

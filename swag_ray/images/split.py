@@ -67,7 +67,7 @@ def make_split(
     if not 0 < seed_fraction < 1:
         raise InputError(f"split.seed_fraction: {seed_fraction} is not between 0 and 1")
     if folds < 2:
-        raise InputError(f"split.folds: {folds} is too few; at least 2")
+        raise InputError(f"split.folds: {folds} is too few", "at least 2")
     in_train_N = pc.equal(table.column("split"), "train").to_numpy()
     label = table.column("label").cast(pa.bool_())
     if (in_train_N & label.is_null().to_numpy()).any():
@@ -81,7 +81,8 @@ def make_split(
     seeds, pool_normals = normals[of_seed], normals[~of_seed]
     if not len(pool_normals):
         raise InputError(
-            f"split.seed_fraction: {seed_fraction} of {len(normals)} train normals leaves the pool no normal; lower it"
+            f"split.seed_fraction: {seed_fraction} of {len(normals)} train normals leaves the pool no normal",
+            "lower it",
         )
     kept = _draw_anomalies(anomalies, table.column("id"), len(pool_normals), contamination, random_seed)
 
@@ -144,13 +145,14 @@ def _draw_anomalies(
     if contamination is None:
         return anomalies
     if not 0 <= contamination < 1:
-        raise InputError(f"dataset.contamination: {contamination} is not in [0, 1); null takes all anomalies")
+        raise InputError(f"dataset.contamination: {contamination} is not in [0, 1)", "null takes all anomalies")
     wanted = round(contamination / (1 - contamination) * normals)
     if wanted > len(anomalies):
         highest = int(1000 * _share(len(anomalies), normals)) / 1000  # rounded down: the number named must be accepted
         raise InputError(
             f"dataset.contamination: {contamination} is above the highest possible share, {highest} "
-            f"({len(anomalies)} anomalies beside {normals} pool normals); lower it or set null"
+            f"({len(anomalies)} anomalies beside {normals} pool normals)",
+            "lower it or set null",
         )
     names, id_n = numbered(ids.take(pa.array(anomalies)))
     row_of = np.zeros(len(names), dtype=np.int64)
@@ -175,7 +177,9 @@ def _check_folds(fold_seeds: Sequence[int], seeds: int, seed_groups: int) -> lis
     fewest = min(fold_seeds)
     held = f"{seeds} seeds in {seed_groups} groups over {len(fold_seeds)} folds leave {fewest} to the smallest fold"
     if fewest < MIN_FOLD_SEEDS:
-        raise InputError(f"split.folds: {held}, under {MIN_FOLD_SEEDS}; raise split.seed_fraction or lower split.folds")
+        raise InputError(
+            f"split.folds: {held}, under {MIN_FOLD_SEEDS}", "raise split.seed_fraction or lower split.folds"
+        )
     if fewest < FEW_FOLD_SEEDS:
         return [f"split.folds: {held}; under {FEW_FOLD_SEEDS} its calibration is rough"]
     return []

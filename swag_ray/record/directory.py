@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -12,31 +12,45 @@ from swag_ray import config as cfg
 from swag_ray.config import Config
 from swag_ray.errors import InputError, StorageError
 from swag_ray.record.files import CONFIG_FILE, write_text, writing
+from swag_ray.system.files import is_aside, remove_asides
 
-TEMPORARY = f"{CONFIG_FILE}.tmp"
 
+def check_directory(directory: Path, file: str, other: Callable[[Path], str]) -> None:
+    """Refuses a folder that cannot become or stay this run's or sweep's. Touches nothing.
 
-def check_directory(directory: Path, config: Config) -> None:
-    """Refuse, touching nothing, a folder that cannot become or go on being this run's.
+    Args:
+        file: name of the file that claims the folder.
+        other: reads the claim found there; says what holds the folder, and nothing where that is this run or sweep.
 
     Raises:
-        InputError: it holds a run of another config or foreign files, or cannot be written.
+        InputError: the folder is another's, holds foreign files, or cannot be written.
     """
     with writing(directory):
         existing = sorted(p.name for p in directory.iterdir()) if directory.exists() else []
-        existing = [name for name in existing if name != TEMPORARY]  # of a claim that was killed
+        existing = [name for name in existing if not is_aside(name, file)]  # of a claim that was killed
         place = next(p for p in (directory.absolute(), *directory.absolute().parents) if p.exists())
         if not place.is_dir():
             raise NotADirectoryError(0, f"'{place}' is a file")
         if not os.access(place, os.W_OK | os.X_OK):
             raise PermissionError(0, f"'{place}' is read-only")
-    if CONFIG_FILE in existing:
-        held, wanted = cfg.identity(cfg.load_config(directory / CONFIG_FILE)), cfg.identity(config)
-        if held != wanted:
-            field = _first_difference(held, wanted)
-            raise InputError(f"--out: '{directory}' holds a run of another config ({field}); choose another folder")
+    if file in existing:
+        holder = other(directory / file)
+        if holder:
+            raise InputError(f"--out: '{directory}' holds {holder}", "choose another folder")
     elif existing:
-        raise InputError(f"--out: '{directory}' holds something else ('{existing[0]}'); choose an empty or new folder")
+        raise InputError(
+            f"--out: '{directory}' holds something else ('{existing[0]}')", "choose an empty or new folder"
+        )
+
+
+def check_run_directory(directory: Path, config: Config) -> None:
+    """Refuses a folder that cannot become or stay the run of this config; see `check_directory`."""
+
+    def other(path: Path) -> str:
+        held, wanted = cfg.identity(cfg.load_config(path)), cfg.identity(config)
+        return "" if held == wanted else f"a run of another config ({_first_difference(held, wanted)})"
+
+    check_directory(directory, CONFIG_FILE, other)
 
 
 @contextmanager
@@ -58,6 +72,7 @@ def claimed(directory: Path, file: str, text: str) -> Iterator[None]:
     with alone(directory):
         fresh = not (directory / file).exists()
         with writing(directory):
+            remove_asides(directory)
             write_text(directory / file, text)
         try:
             yield
@@ -93,7 +108,7 @@ def _lock(fcntl: Any, handle: int, directory: Path) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise InputError(f"--out: a run is at work in '{directory}'; wait for it or choose another folder") from None
+        raise InputError(f"--out: a run is at work in '{directory}'", "wait for it or choose another folder") from None
 
 
 def _first_difference(held: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> str:

@@ -1,45 +1,76 @@
-"""Names of the files of a run directory, and writes that are whole or not there."""
+"""Names of the files of a run's and a sweep's directory, and writes that are whole or not there."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from swag_ray.errors import StorageError
+from swag_ray.errors import StorageError, reason_of
+from swag_ray.system.files import whole_file
 
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-def write_json(path: Path, record: dict[str, Any]) -> None:
-    write_text(path, json.dumps(record, indent=2, allow_nan=False) + "\n")
-
-
-CONFIG_FILE, METRICS_FILE, MANIFEST_FILE = "config.yaml", "metrics.json", "manifest.json"
-
-PROFILE_FILE = "profile.json"
+# Of a run. A sweep keeps the first two of each trial as well.
+CONFIG_FILE, METRICS_FILE = "config.yaml", "metrics.json"
+MANIFEST_FILE, PROFILE_FILE = "manifest.json", "profile.json"
+ROUNDS_FILE, SCORES_FILE = "rounds.parquet", "scores.parquet"
+REPORT_FILE = "report.html"
+PLOTS_FOLDER = "plots"
+OVERLAYS_FILE = f"{PLOTS_FOLDER}/overlays.npz"
+# The detector's bundle: a folder of a run, or a copy of it anywhere.
+DETECTOR_FOLDER = "detector"
+DETECTOR_FILE, ARRAYS_FILE, BACKBONE_FILE = "detector.json", "arrays.npz", "backbone.safetensors"
+# Of a sweep.
+SWEEP_FILE, TRIALS_FILE = "sweep.yaml", "trials.parquet"
+SWEEP_REPORT_FILE, TRIALS_TEXT_FILE = "sweep.html", "trials.csv"
+TRIALS_FOLDER = "trials"  # a folder per trial, named by its number
+TRIAL_FILE, ERROR_FILE = "trial.json", "error.txt"
 
 
 @contextmanager
 def writing(directory: Path) -> Iterator[None]:
-    """A write that fails is the one line it is."""
+    """Tells a write into the directory that fails as one line.
+
+    Raises:
+        StorageError: for any OSError of the block.
+    """
     try:
         yield
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else error.strerror or str(error).splitlines()[0]
         raise StorageError(
-            f"--out: cannot write to '{directory}' ({reason}); make room or gain access there, or choose another folder"
+            f"--out: cannot write to '{directory}' ({reason_of(error)})",
+            "make room or gain access there, or choose another folder",
         ) from error
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file, whole or not at all."""
+    with whole_file(path) as draft:
+        draft.write_bytes(data)
+
+
 def write_text(path: Path, text: str) -> None:
-    """The file, whole or not at all."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    try:
-        temporary.write_text(text)
-        os.replace(temporary, path)
-    except OSError:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
+    """Writes a text file in UTF-8, whole or not at all."""
+    # File names outside UTF-8 reach us as lone surrogates.
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_json(path: Path, record: dict[str, Any]) -> None:
+    """Writes a JSON file, whole or not at all.
+
+    Raises:
+        ValueError: the record holds a NaN or an infinity, which JSON has no word for.
+    """
+    write_text(path, json.dumps(record, indent=2, allow_nan=False) + "\n")
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Writes a Parquet file, whole or not at all."""
+    import pyarrow.parquet as pq
+
+    with whole_file(path) as draft:
+        pq.write_table(table, draft)

@@ -20,13 +20,13 @@ from pyarrow.fs import FileSelector
 
 from swag_ray.errors import InputError, StorageError
 from swag_ray.record.directory import alone
-from swag_ray.record.files import CONFIG_FILE, METRICS_FILE, PROFILE_FILE, writing
+from swag_ray.record.files import CONFIG_FILE, DETECTOR_FOLDER, METRICS_FILE, PLOTS_FOLDER, PROFILE_FILE, writing
 from swag_ray.store.stages import digest
 from swag_ray.store.store import Store
 
 HERE = "~/.cache/swag-ray/runs"
 
-OWN_FOLDERS = ("detector", "plots")  # what is there and not in the run as it ended is of an earlier one
+OWN_FOLDERS = (DETECTOR_FOLDER, PLOTS_FOLDER)  # what is there and not in the run as it ended is of an earlier one
 
 
 def is_remote(place: str | Path) -> bool:
@@ -171,7 +171,7 @@ def _refuse_strangers(remote: Store) -> None:
     if held:
         name = min(info.base_name for info in held)
         raise InputError(
-            f"--out: '{plain_address(remote)}' holds something else ('{name}'); choose an empty or new one"
+            f"--out: '{plain_address(remote)}' holds something else ('{name}')", "choose an empty or new one"
         )
 
 
@@ -183,7 +183,7 @@ def _named(remote: Store, *folders: Path) -> Iterator[None]:
     except StorageError:
         raise
     except InputError as error:
-        message = str(error)
+        problem, advice = error.problem, error.advice
         for folder in folders:
-            message = message.replace(str(folder), plain_address(remote))
-        raise InputError(message) from error
+            problem, advice = (text.replace(str(folder), plain_address(remote)) for text in (problem, advice))
+        raise InputError(problem, advice) from error

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from swag_ray.detector.bundle import save_detector
 from swag_ray.detector.detector import Detector, score_maps
-from swag_ray.errors import InputError
+from swag_ray.errors import InputError, reason_of
 from swag_ray.experiment.pipeline import ExperimentResult
 from swag_ray.images.decode import ImageError, picture
 from swag_ray.methods.settings import bank_settings, contrast_settings
-from swag_ray.record.files import METRICS_FILE, writing
+from swag_ray.record.files import (
+    DETECTOR_FOLDER,
+    METRICS_FILE,
+    OVERLAYS_FILE,
+    PLOTS_FOLDER,
+    ROUNDS_FILE,
+    SCORES_FILE,
+    write_table,
+    writing,
+)
 from swag_ray.store.stages import Arrays
+from swag_ray.system.files import whole_file
 
 SHOWN = 6  # overlays of that many highest- and lowest-scored test images
 
@@ -32,14 +40,13 @@ def write_results(directory: Path, result: ExperimentResult) -> None:
     overlays = _overlays(result, detector) if experiment.config.report.images else None
     with writing(directory):
         (directory / METRICS_FILE).unlink(missing_ok=True)  # without it, nothing here looks complete
-        save_detector(detector, weights, directory / "detector")
-        _write_table(directory / "rounds.parquet", rounds_table(experiment, audit, result.trajectory))
-        _write_table(directory / "scores.parquet", scores_table(experiment, audit, last, result.controls))
+        save_detector(detector, weights, directory / DETECTOR_FOLDER)
+        write_table(directory / ROUNDS_FILE, rounds_table(experiment, audit, result.trajectory))
+        write_table(directory / SCORES_FILE, scores_table(experiment, audit, last, result.controls))
         if overlays is not None:
-            (directory / "plots").mkdir(exist_ok=True)
-            temporary = directory / "plots" / "overlays.tmp.npz"
-            np.savez_compressed(temporary, **overlays)  # type: ignore[arg-type]
-            os.replace(temporary, temporary.with_name("overlays.npz"))
+            (directory / PLOTS_FOLDER).mkdir(exist_ok=True)
+            with whole_file(directory / OVERLAYS_FILE) as draft, draft.open("wb") as file:
+                np.savez_compressed(file, **overlays)  # type: ignore[arg-type]
 
 
 def detector_of(result: ExperimentResult) -> Detector:
@@ -74,11 +81,4 @@ def _pixels(path: Path, size: int) -> NDArray[np.uint8]:
     try:
         return picture(path.read_bytes(), size)
     except (OSError, ImageError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"dataset: '{path}' changed after it was listed ({reason}); run again") from error
-
-
-def _write_table(path: Path, table: pa.Table) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    pq.write_table(table, temporary)
-    os.replace(temporary, path)
+        raise InputError(f"dataset: '{path}' changed after it was listed ({reason_of(error)})", "run again") from error

@@ -20,7 +20,7 @@ from swag_ray.config import Config, to_yaml
 from swag_ray.experiment.pipeline import OnRound, run_pipeline, with_shards_repaired
 from swag_ray.experiment.source import check_source
 from swag_ray.progress import Progress
-from swag_ray.record.directory import check_directory, claimed
+from swag_ray.record.directory import check_run_directory, claimed
 from swag_ray.record.files import (
     CONFIG_FILE,
 )
@@ -71,7 +71,7 @@ def run_experiment(
     progress = progress or Progress()
     with run_folder(out if out is not None else Path("runs") / config.name) as folder:
         directory = folder.path
-        check_directory(directory, config)
+        check_run_directory(directory, config)
         if address is not None:
             check_address(address)
         source = check_source(config, progress)

@@ -11,9 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from swag_ray.errors import InputError
+from swag_ray.errors import InputError, reason_of
 from swag_ray.features.extract import extract
+from swag_ray.record.files import (
+    ARRAYS_FILE,
+    BACKBONE_FILE,
+    DETECTOR_FILE,
+    DETECTOR_FOLDER,
+    write_table,
+    write_text,
+)
 from swag_ray.record.remote import local_copy
+from swag_ray.system.files import whole_file
 
 if TYPE_CHECKING:
     from swag_ray.features.backbone import Backbone
@@ -24,7 +33,7 @@ FORMATS = (".csv", ".json", ".parquet")
 
 SUFFIXES = (".jpeg", ".jpg", ".png")
 
-BUNDLE = ("detector.json", "arrays.npz", "backbone.safetensors")  # what `detector/` holds, or a copy of it
+BUNDLE = (DETECTOR_FILE, ARRAYS_FILE, BACKBONE_FILE)  # what `detector/` holds, or a copy of it
 
 COLUMNS = ("path", "score", "p", "above_threshold", "seconds")
 
@@ -48,14 +57,14 @@ def score_to_file(run_dir: str | Path, images: Sequence[Path], out: Path) -> Cou
     if out.suffix.lower() not in FORMATS:
         raise InputError(f"--out: '{out}' must end in {', '.join(FORMATS)}")
     if not out.parent.is_dir():
-        raise InputError(f"--out: no folder '{out.parent}'; make it first")
+        raise InputError(f"--out: no folder '{out.parent}'", "make it first")
     if out.is_dir() or not os.access(out.parent, os.W_OK):
-        raise InputError(f"--out: cannot write '{out}'; choose another place")
+        raise InputError(f"--out: cannot write '{out}'", "choose another place")
     paths = find_images(images)
     from swag_ray.detector.bundle import load_detector
 
-    with local_copy(run_dir, "score", "detector/", *BUNDLE) as run:
-        folder = run / "detector" if (run / "detector").is_dir() else run
+    with local_copy(run_dir, "score", f"{DETECTOR_FOLDER}/", *BUNDLE) as run:
+        folder = run / DETECTOR_FOLDER if (run / DETECTOR_FOLDER).is_dir() else run
         detector = load_detector(folder)
         rows = list(score_files(folder, paths))
     good = [{name: row[name] for name in COLUMNS} for row in rows if row["error"] is None]
@@ -88,25 +97,22 @@ def find_images(images: Sequence[Path]) -> list[Path]:
 
 def _write(rows: list[dict[str, Any]], out: Path) -> None:
     import pyarrow as pa
-    from pyarrow import csv, parquet
+    from pyarrow import csv
 
     table = pa.Table.from_pylist(rows)
-    temporary = out.with_name(out.name + ".tmp")
     try:
         match out.suffix.lower():
             case ".csv":
-                csv.write_csv(table, temporary)
+                with whole_file(out) as draft:
+                    csv.write_csv(table, draft)
             case ".parquet":
-                parquet.write_table(table, temporary)
+                write_table(out, table)
             case _:
                 import json
 
-                temporary.write_text(json.dumps(rows, indent=2))
-        os.replace(temporary, out)
+                write_text(out, json.dumps(rows, indent=2))
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        reason = error.strerror or str(error).splitlines()[0]
-        raise InputError(f"--out: cannot write '{out}' ({reason}); choose another place") from error
+        raise InputError(f"--out: cannot write '{out}' ({reason_of(error)})", "choose another place") from error
 
 
 CHUNK = 64
@@ -158,4 +164,4 @@ def _read(path: Path) -> tuple[bytes, str | None]:
     try:
         return path.read_bytes(), None
     except OSError as error:
-        return b"", error.strerror or str(error)
+        return b"", reason_of(error)

@@ -59,13 +59,15 @@ def parse(address: str, called: str) -> Address:
     place, _, query = address.removeprefix("s3://").partition("?")
     bucket, *rest = place.split("/")
     if "@" in bucket:  # not repeated: it is a secret
-        raise InputError(f"{called}: an s3:// address holds no credentials; set AWS_ACCESS_KEY_ID or AWS_PROFILE")
+        raise InputError(f"{called}: an s3:// address holds no credentials", "set AWS_ACCESS_KEY_ID or AWS_PROFILE")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{2,62}", bucket):
-        raise InputError(f"{called}: '{address}' names no bucket; write s3://BUCKET/PREFIX")
+        raise InputError(f"{called}: '{address}' names no bucket", "write s3://BUCKET/PREFIX")
     options = dict(parse_qsl(query, keep_blank_values=True))
     unknown = sorted(options.keys() - set(OPTIONS))
     if unknown:
-        raise InputError(f"{called}: '{address}' has an unknown option '{unknown[0]}'; there are {', '.join(OPTIONS)}")
+        raise InputError(
+            f"{called}: '{address}' has an unknown option '{unknown[0]}'", f"there are {', '.join(OPTIONS)}"
+        )
     return Address(bucket, "/".join([bucket, *filter(None, rest)]), _server() | options)
 
 
@@ -88,10 +90,10 @@ def connect(address: Address, shown: str, called: str) -> fs.FileSystem:
             found = _open(options, 2, FIRST).get_file_info(address.bucket)
     except OSError as error:
         reason, advice = complaint(error)
-        raise StorageError(f"{called}: cannot reach '{shown}' ({reason}); {advice}") from error
+        raise StorageError(f"{called}: cannot reach '{shown}' ({reason})", advice) from error
     if found.type == fs.FileType.NotFound:
         reason, advice = _KNOWN["NO_SUCH_BUCKET"]
-        raise InputError(f"{called}: cannot reach '{shown}' ({reason}); {advice}")
+        raise InputError(f"{called}: cannot reach '{shown}' ({reason})", advice)
     return _open(options, ATTEMPTS, LATER)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import posixpath
 import time
 import uuid
@@ -18,9 +17,10 @@ from pathlib import Path
 import numpy as np
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
 
-from swag_ray.errors import InputError, StorageError
+from swag_ray.errors import InputError, StorageError, reason_of
 from swag_ray.store import s3
 from swag_ray.store.stages import Result
+from swag_ray.system.files import whole_file, whole_folder
 
 MARKER, ARRAYS, INFO = "complete.json", "arrays.npz", "info.json"
 
@@ -123,34 +123,42 @@ class Store:
         sha = {part: hashlib.sha256(data).hexdigest() for part, data in parts.items()}
         names = {part: part if self.local else f"{sha[part][:16]}-{part}" for part in parts}
         marker = {"stage": name, "files": {names[part]: sha[part] for part in parts}}
-        final = self.path("stages", name, key)
-        folder = self.path("tmp", f"{name}-{key}-{uuid.uuid4().hex[:8]}") if self.local else final
         if not self.local and self.has(name, key):
             return  # another run finished the same stage first: the results are the same
+        content = {names[part]: data for part, data in parts.items()} | {MARKER: json.dumps(marker).encode()}
         try:
-            for part, data in parts.items():
-                self.write_bytes(posixpath.join(folder, names[part]), data)
-            self.write_bytes(posixpath.join(folder, MARKER), json.dumps(marker).encode())
             if self.local:
-                self._publish(folder, final)
+                self._save_folder(name, key, content)
+            else:
+                for file, data in content.items():
+                    self.write_bytes(self.path("stages", name, key, file), data)
         except OSError as error:
-            if self.local:
-                self._remove(folder)
             raise self.unusable(error) from error
+
+    def _save_folder(self, name: str, key: str, content: dict[str, bytes]) -> None:
+        final = self.path("stages", name, key)
+        draft = self.path("tmp", f"{name}-{key}-{uuid.uuid4().hex[:8]}")
+        try:
+            with whole_folder(Path(final), Path(draft)) as folder:
+                for file, data in content.items():
+                    (folder / file).write_bytes(data)
+                if not self.has(name, key):
+                    self._remove(final)  # what has no marker does not exist: left by a removal that was killed half-way
+        except FileExistsError:
+            if not self.has(name, key):
+                raise
+            # Else another run finished the same stage first: the results are the same.
 
     def write_atomically(self, path: str, data: bytes) -> None:
         """One file that is there whole or not at all (an object store's put already is)."""
         if not self.local:
             self.write_bytes(path, data)
             return
-        temporary = self.path("tmp", f"{posixpath.basename(path)}-{uuid.uuid4().hex[:8]}")
-        try:
-            self.write_bytes(temporary, data)
-            self.fs.create_dir(posixpath.dirname(path), recursive=True)
-            self.fs.move(temporary, path)
-        except OSError:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        draft = self.path("tmp", f"{posixpath.basename(path)}-{uuid.uuid4().hex[:8]}")
+        for folder in {posixpath.dirname(path), posixpath.dirname(draft)}:
+            self.fs.create_dir(folder, recursive=True)
+        with whole_file(Path(path), Path(draft)) as temporary:
+            temporary.write_bytes(data)
 
     def read_bytes(self, path: str) -> bytes:
         """A whole file.
@@ -215,9 +223,9 @@ class Store:
         if not self.local and not error.errno:
             reason, advice = s3.complaint(error)
         else:  # Arrow's own wording wraps the reason in more words
-            reason = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
+            reason = reason_of(error)
             advice = f"{'free space' if doing == 'write to' else 'gain access'} there or set another `{self.called}`"
-        return StorageError(f"{self.called}: cannot {doing} '{self.root}' ({reason}); {advice}")
+        return StorageError(f"{self.called}: cannot {doing} '{self.root}' ({reason})", advice)
 
     def _discard(self, folder: str, files: Iterable[str]) -> None:
         """Take a damaged result out of the way: its marker first, then what that named, which on s3:// is all: another
@@ -227,17 +235,6 @@ class Store:
             return
         for file in (MARKER, *files):
             self.delete(posixpath.join(folder, file))
-
-    def _publish(self, folder: str, final: str) -> None:
-        self.fs.create_dir(posixpath.dirname(final), recursive=True)
-        try:
-            Path(folder).rename(final)
-        except OSError:
-            if self.exists(posixpath.join(final, MARKER)):
-                self._remove(folder)  # another run finished the same stage first: the results are the same
-            else:
-                self._remove(final)  # what has no marker does not exist: left by a removal that was killed half-way
-                Path(folder).rename(final)
 
     def _remove(self, folder: str) -> None:
         try:

@@ -31,9 +31,10 @@ from swag_ray.experiment.prepare import prepare
 from swag_ray.experiment.source import ImageSource, check_source, split_table
 from swag_ray.progress import Progress
 from swag_ray.record.directory import claimed
+from swag_ray.record.files import SWEEP_FILE
 from swag_ray.record.remote import is_remote
 from swag_ray.store.store import Store
-from swag_ray.sweep.trial_log import SWEEP_FILE, TrialLog, check_sweep_directory
+from swag_ray.sweep.trial_log import TrialLog, check_sweep_directory
 
 __all__ = ["Sweep", "load_sweep", "run_sweep"]
 
@@ -78,7 +79,7 @@ def run_sweep(
         InputError: anything about config, data, store, cluster or folder that stops the sweep as a whole.
     """
     if out is not None and is_remote(out):
-        raise InputError(f"--out: '{out}': a sweep's directory is a folder; its store may be on s3:// (base.store)")
+        raise InputError(f"--out: '{out}': a sweep's directory is a folder", "its store may be on s3:// (base.store)")
     directory = Path(out) if out is not None else Path("sweeps") / sweep.name
     check_sweep_directory(directory, sweep)
     if address is not None:

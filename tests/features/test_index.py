@@ -226,7 +226,7 @@ def test_same_bits_whoever_extracts_and_only_what_is_missing(
     order = (late + early)[::-1]
     for name, cut in (("a.parquet", order[:29]), ("b.parquet", order[29:])):
         done = worker({"name": [name], "paths": [[other.paths[n] for n in cut]], "sha256": [cut]})
-        assert done["count"].tolist() == [len(cut)] and done["error"].tolist() == [""]
+        assert done["count"].tolist() == [len(cut)] and done["problem"].tolist() == [""]
     cut_otherwise = other.features(nobody, late[::-1] + early)
     assert other.read(cut_otherwise) == images.read(more), "the cut into shards does not matter"
     assert cut_otherwise.key == more.key
@@ -260,15 +260,16 @@ def test_bytes_that_are_not_the_listed_ones_are_refused(images: Images) -> None:
     gone, changed, *_ = names = list(images.paths)[:3]
     worker = ShardExtractor(images.store.root, images.spec)
 
-    def extracted(sha256: str) -> str:
+    def extracted(sha256: str) -> tuple[str, str]:
         done = worker({"name": ["a.parquet"], "paths": [[images.paths[sha256]]], "sha256": [[sha256]]})
-        return str(done["error"][0])
+        return str(done["problem"][0]), str(done["advice"][0])
 
     Path(images.paths[gone]).unlink()
-    assert extracted(gone).startswith(f"dataset: '{images.paths[gone]}' was listed but cannot be read here")
+    problem, _ = extracted(gone)
+    assert problem == f"dataset: '{images.paths[gone]}' was listed but cannot be read here (No such file or directory)"
     Path(images.paths[changed]).write_bytes(image(99))
-    assert extracted(changed) == f"dataset: '{images.paths[changed]}' changed after it was listed; run again"
-    assert not images.shards() and extracted(names[2]) == ""
+    assert extracted(changed) == (f"dataset: '{images.paths[changed]}' changed after it was listed", "run again")
+    assert not images.shards() and extracted(names[2]) == ("", "")
 
 
 def test_a_flipped_bit_in_a_shard_is_noticed_when_it_is_read(images: Images) -> None:

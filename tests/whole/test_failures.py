@@ -25,8 +25,9 @@ from swag_ray.config import Config, to_yaml
 from swag_ray.errors import InputError
 from swag_ray.features.shards import DamagedShard
 from swag_ray.progress import Progress
-from swag_ray.record.directory import TEMPORARY
+from swag_ray.record.files import CONFIG_FILE
 from swag_ray.run.run import Run, run_experiment
+from swag_ray.system.files import aside
 from tests.support.command_line import Command, borrowed, figures
 from tests.support.small_disk import SmallDisk
 
@@ -207,8 +208,10 @@ def test_a_disk_that_fills_up_while_results_are_written(
 
 def test_a_claim_that_was_killed_is_no_foreign_file(tiny: Tiny, whole: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / TEMPORARY).write_text("name: ti")
+    left = aside(tmp_path / "run" / CONFIG_FILE)
+    left.write_text("name: ti")
     assert run_experiment(tiny(), tmp_path / "run").metrics["totals"] == whole["totals"]
+    assert not left.exists()
 
 
 def test_damaged_shards_and_stages_are_made_again(

@@ -118,7 +118,7 @@ def _optuna(sweep: SweepConfig, seed: int) -> Any:
         import optuna
         from ray.tune.search.optuna import OptunaSearch
     except ImportError as error:
-        raise InputError("algorithm: optuna needs its package; `pip install optuna`") from error
+        raise InputError("algorithm: optuna needs its package", "`pip install optuna`") from error
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     space = {field: _optuna_distribution(optuna, values) for field, values in sweep.space().items()}
     return OptunaSearch(space=space, metric=sweep.metric, mode=sweep.mode, seed=seed)

@@ -172,9 +172,9 @@ def _no_room(nodes: Sequence[Node], actors: int, kinds: dict[str, float]) -> Inp
     fewer = int(min(most.values()))
     return InputError(
         f"cluster.actors: a trial of {actors} actor{'s' * (actors != 1)} needs one node with {asked}, and of "
-        f"{len(nodes)} node{'s' * (len(nodes) != 1)} none has more than {there}; "
-        + (f"set base.cluster.actors to {fewer} at most, or add a larger node" if fewer else "add such a node")
-        + " (--wait MINUTES asks for one and waits)"
+        f"{len(nodes)} node{'s' * (len(nodes) != 1)} none has more than {there}",
+        (f"set base.cluster.actors to {fewer} at most, or add a larger node" if fewer else "add such a node")
+        + " (--wait MINUTES asks for one and waits)",
     )
 
 
@@ -237,5 +237,5 @@ class _TrialWorkers(RayWorkers):
 
     def extract(self, store: Store, spec: FeatureSpec, images: Any, missing: dict[str, str], size: int) -> NoReturn:
         raise InputError(
-            "store: features that were there when the sweep began are gone; `--resume` extracts them again"
+            "store: features that were there when the sweep began are gone", "`--resume` extracts them again"
         )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from swag_ray.errors import InputError
+from swag_ray.errors import InputError, reason_of
+from swag_ray.record.files import write_text
 from swag_ray.report.page.markup import Html, element
 from swag_ray.report.page.style import style_sheet
 
@@ -35,17 +35,8 @@ def write_files(files: Mapping[Path, str]) -> None:
     for path, text in files.items():
         try:
             path.parent.mkdir(exist_ok=True)
-            _replace(path, text)
+            write_text(path, text)
         except OSError as error:
-            reason = error.strerror or error
-            raise InputError(f"{path}: cannot be written ({reason}); make the folder writable or free space") from None
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        # File names outside UTF-8 reach us as lone surrogates.
-        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+            raise InputError(
+                f"{path}: cannot be written ({reason_of(error)})", "make the folder writable or free space"
+            ) from None

@@ -7,7 +7,17 @@ from pathlib import Path
 
 import yaml
 
-from swag_ray.record.files import CONFIG_FILE, MANIFEST_FILE, METRICS_FILE, PROFILE_FILE
+from swag_ray.record.files import (
+    CONFIG_FILE,
+    MANIFEST_FILE,
+    METRICS_FILE,
+    OVERLAYS_FILE,
+    PLOTS_FOLDER,
+    PROFILE_FILE,
+    REPORT_FILE,
+    ROUNDS_FILE,
+    SCORES_FILE,
+)
 from swag_ray.record.remote import RunFolder, is_remote, local_copy, plain_address, remote_store
 from swag_ray.report.page.document import DISCLAIMER, document, write_files
 from swag_ray.report.page.figure import Plot, show
@@ -20,7 +30,7 @@ from swag_ray.report.run.summary import confusion_section, summary_section
 from swag_ray.report.run.verdict import verdict
 
 REPORTED = (
-    CONFIG_FILE, MANIFEST_FILE, METRICS_FILE, PROFILE_FILE, "rounds.parquet", "scores.parquet", "plots/overlays.npz",
+    CONFIG_FILE, MANIFEST_FILE, METRICS_FILE, PROFILE_FILE, ROUNDS_FILE, SCORES_FILE, OVERLAYS_FILE,
 )  # fmt: skip
 
 
@@ -35,7 +45,7 @@ def report_again(place: str | Path) -> str:
         if not is_remote(place):
             return str(page)
         remote = remote_store(place, "report")
-        for path in (*sorted((folder / "plots").glob("*.svg")), page):
+        for path in (*sorted((folder / PLOTS_FOLDER).glob("*.svg")), page):
             RunFolder(folder).send(remote, path.relative_to(folder).as_posix())
         return f"{plain_address(remote)}/{page.name}"
 
@@ -58,8 +68,8 @@ def write_report(run_dir: Path) -> Path:
     run = read_run(Path(run_dir))
     paper_figures.published_for(run.settings("report").get("published"))
     plots = draw_all(run)
-    target = run.folder / "report.html"
-    drawn = {run.folder / "plots" / f"{plot.name}.svg": plot.svg for plot in plots.values()}
+    target = run.folder / REPORT_FILE
+    drawn = {run.folder / PLOTS_FOLDER / f"{plot.name}.svg": plot.svg for plot in plots.values()}
     write_files({**drawn, target: _page(run, plots)})
     return target
 

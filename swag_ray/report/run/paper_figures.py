@@ -64,5 +64,7 @@ def published_for(name: object) -> tuple[Published, ...]:
     if name is None:
         return ()
     if not isinstance(name, str) or name not in FIGURES:
-        raise InputError(f"report.published: {name!r} is not one of {', '.join(FIGURES)} or null; correct config.yaml")
+        raise InputError(
+            f"report.published: {name!r} is not one of {', '.join(FIGURES)} or null", "correct config.yaml"
+        )
     return FIGURES[name]

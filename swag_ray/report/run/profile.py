@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from swag_ray.errors import InputError
+from swag_ray.record.files import PROFILE_FILE
 from swag_ray.report.page.markup import Column, Html, seconds, section, table, whole
 from swag_ray.report.run.read import Run
 
@@ -19,14 +20,14 @@ CAPTIONS = {
 
 def profile_section(run: Run) -> Html:
     """Three tables, or nothing where the run was not profiled."""
-    path = run.folder / "profile.json"
+    path = run.folder / PROFILE_FILE
     if not path.exists():
         return Html()
     try:
         found: Mapping[str, Sequence[Mapping[str, Any]]] = json.loads(path.read_text(encoding="utf-8"))
         return section("Where the time went", *(_table(kind, found[kind]) for kind in CAPTIONS))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); delete it or run again with --profile") from error
+        raise InputError(f"{path}: cannot be read ({error})", "delete it or run again with --profile") from error
 
 
 def _table(kind: str, rows: Sequence[Mapping[str, Any]]) -> Html:

@@ -6,13 +6,12 @@ import csv
 import io
 from pathlib import Path
 
+from swag_ray.record.files import SWEEP_REPORT_FILE, TRIALS_TEXT_FILE
 from swag_ray.report.page.document import DISCLAIMER, document, write_files
 from swag_ray.report.page.markup import Html, element, join, paragraph
 from swag_ray.report.sweep import sections, trials
 from swag_ray.report.sweep.read import Sweep, read_sweep
 from swag_ray.report.sweep.words import plural, progress, verdicts
-
-PAGE_FILE, CSV_FILE = "sweep.html", "trials.csv"
 
 # Sorts a table by the column whose title is clicked: figures by size, others as text, empty cells last.
 # Without it the page reads the same, the best rows first.
@@ -60,8 +59,8 @@ def write_sweep_report(directory: Path) -> Path:
         InputError: the directory is not a sweep's, a file is missing or damaged, or it cannot be written to.
     """
     sweep = read_sweep(Path(directory))
-    target = sweep.folder / PAGE_FILE
-    write_files({sweep.folder / CSV_FILE: _csv(sweep), target: _page(sweep)})
+    target = sweep.folder / SWEEP_REPORT_FILE
+    write_files({sweep.folder / TRIALS_TEXT_FILE: _csv(sweep), target: _page(sweep)})
     return target
 
 

@@ -18,11 +18,11 @@ import numpy as np
 import pyarrow as pa
 
 from swag_ray.errors import InputError
+from swag_ray.record.files import SWEEP_FILE, TRIALS_FILE
 from swag_ray.report.page.markup import MINUS, number
 from swag_ray.report.run.read import damaged, read_mapping, read_table
 from swag_ray.report.sweep.statistics import Coded, Codes, Floats, quantile_bins
 
-SWEEP_FILE, TRIALS_FILE = "sweep.yaml", "trials.parquet"
 TEST = "incremental.roc_auc"
 SEED_ONLY = "baselines.seed_only.roc_auc"
 LEVELS = 8  # a numeric field with more values is drawn as a scatter with binned means
@@ -203,7 +203,7 @@ def read_sweep(folder: Path) -> Sweep:
     """
     for path in (folder / SWEEP_FILE, folder / TRIALS_FILE):
         if not path.exists():
-            raise InputError(f"{path}: missing; give the directory of a sweep with a trial that has ended")
+            raise InputError(f"{path}: missing", "give the directory of a sweep with a trial that has ended")
     settings = read_mapping(folder, SWEEP_FILE)
     table = read_table(folder / TRIALS_FILE, ["trial", "status", "dataset", "random_seed"])
     try:

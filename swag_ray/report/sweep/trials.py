@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from swag_ray.record.files import TRIALS_TEXT_FILE
 from swag_ray.report.page.markup import (  # fmt: skip
     Column,
     Format,
@@ -60,7 +61,7 @@ def trials_section(sweep: Sweep) -> Html:
     stubs = [whole(row.get("trial")) or "" for row in rows]
     order = "by dataset, the best first" if len(datasets) > 1 else "the best first"
     caption = f"{plural(len(rows), 'trial')}, {order}. With scripts on, a click on a title sorts. "
-    caption += "Every column is in trials.csv."
+    caption += f"Every column is in {TRIALS_TEXT_FILE}."
     return section("Trials", table("Trial", stubs, columns, caption=caption, sortable=True))
 
 
@@ -83,5 +84,5 @@ def failed_section(sweep: Sweep) -> Html:
         more = element("details", element("summary", "All of it"), element("pre", error)) if rest else ""
         items.append(element("li", f"{which}: {head[:500]}", more))
     left = len(groups) - len(items)
-    note = paragraph(f"{left} more kinds of error; all are in trials.csv.", class_="note") if left > 0 else ""
+    note = paragraph(f"{left} more kinds of error; all are in {TRIALS_TEXT_FILE}.", class_="note") if left > 0 else ""
     return section("Failed trials", element("ul", *items, class_="errors") if items else "", note)
