@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,6 +20,7 @@ from swag_ray.config import Config
 from swag_ray.errors import InputError
 from swag_ray.progress import Progress
 from swag_ray.record.files import REPORT_FILE
+from swag_ray.record.run_metrics import RoundMetrics, RunMetrics
 
 if TYPE_CHECKING:
     from swag_ray.run.run import Run
@@ -38,45 +39,44 @@ class Screen:
             f"[bold]{config.name}[/] · {config.method} · {data} · seed {config.random_seed}", highlight=False
         )
 
-    def round(self, figures: dict[str, Any]) -> None:
-        """One line a row of the loop, as soon as it is there."""
-        f = figures
-        parts = [f"round {f['round']}" if f["round"] else "row 0  "]
-        if f["round"]:
-            wrong = f" ({f['admitted_anomalies']} anomalies)" if "admitted_anomalies" in f else ""
-            parts.append(f"admitted {f['admitted']}{wrong} of {f['candidates']} candidates")
-        if "rejects" in f:
-            purity = f", purity {f['rejects_purity']:.3f}" if "rejects_purity" in f else ""
-            parts.append(f"rejects {f['rejects']}{purity}")
-        parts.append(f"test ROC-AUC {f['roc_auc']:.4f}")
+    def round(self, row: RoundMetrics) -> None:
+        """Prints one line per row of the loop, as soon as it is there."""
+        parts = [f"round {row.round}" if row.round else "row 0  "]
+        if row.round:
+            wrong = f" ({row.admitted_anomalies} anomalies)" if row.admitted_anomalies is not None else ""
+            parts.append(f"admitted {row.admitted}{wrong} of {row.candidates} candidates")
+        if row.rejects is not None:
+            purity = f", purity {row.rejects_purity:.3f}" if row.rejects_purity is not None else ""
+            parts.append(f"rejects {row.rejects}{purity}")
+        parts.append(f"test ROC-AUC {row.roc_auc:.4f}")
         self.console.print("  " + " · ".join(parts), highlight=False)
 
     def summary(self, run: Run) -> None:
         """The final table and where everything is."""
-        m = run.metrics
-        for warning in m["warnings"]:
+        m = RunMetrics.read(run.metrics)
+        for warning in m.warnings:
             self.console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
         table = Table(title=None, header_style="bold")
         for column in ("", "ROC-AUC", "PR-AUC", "recall", "false positives", "FPR (nominal)"):
             table.add_column(column, justify="left" if not column else "right", no_wrap=not column)
-        for name, figures in [*m["baselines"].items(), ("incremental", m["incremental"])]:
-            c = figures["conformal"]
+        for name, figures in [*m.baselines.items(), ("incremental", m.incremental)]:
+            c = figures.conformal
             table.add_row(
-                name, f"{figures['roc_auc']:.4f}", f"{figures['pr_auc']:.4f}", f"{c['recall']:.3f}", str(c["fp"]),
-                f"{c['rate_test_normals']:.3f} ({c['rate_nominal']:.2f})",
+                name, f"{figures.roc_auc:.4f}", f"{figures.pr_auc:.4f}", f"{c.recall:.3f}", str(c.fp),
+                f"{c.rate_test_normals:.3f} ({c.rate_nominal:.2f})",
                 style="bold" if name == "incremental" else None,
             )  # fmt: skip
         self.console.print(table)
-        d, t = m["delta_vs_seed_only"], m["totals"]
-        wrong = f", {t['ever_admitted_anomalies']} of them anomalies" if "ever_admitted_anomalies" in t else ""
+        d, t = m.delta_vs_seed_only, m.totals
+        wrong = f", {t.ever_admitted_anomalies} of them anomalies" if t.ever_admitted_anomalies is not None else ""
         self.console.print(
-            f"against seed-only: {d['roc_auc']:+.4f} (95 % {d['low']:+.4f} to {d['high']:+.4f}) · "
-            f"score used: {m['incremental']['score_used']} · {t['ever_admitted']} images admitted{wrong}"
-            + (" · pool exhausted" if t["exhausted"] else ""),
+            f"against seed-only: {d.roc_auc:+.4f} (95 % {d.low:+.4f} to {d.high:+.4f}) · "
+            f"score used: {m.incremental.score_used} · {t.ever_admitted} images admitted{wrong}"
+            + (" · pool exhausted" if t.exhausted else ""),
             highlight=False,
         )
         place = escape(f"{run.address}/{REPORT_FILE}")
-        self.console.print(f"{m['timing']['total']:.0f} s · report: {place}", highlight=False)
+        self.console.print(f"{m.timing.total:.0f} s · report: {place}", highlight=False)
 
 
 @contextmanager

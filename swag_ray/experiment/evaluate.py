@@ -18,28 +18,41 @@ from swag_ray.features.reader import FeatureReader
 from swag_ray.images.audit import Audit
 from swag_ray.methods.fit import Experiment, Fit
 from swag_ray.methods.method import method_of
+from swag_ray.record.run_metrics import (
+    ArmMetrics,
+    ConformalDecisions,
+    Contamination,
+    Decisions,
+    DetectorMetrics,
+    Difference,
+    RoundMetrics,
+    RunMetrics,
+    Totals,
+)
 
 
-def detector_metrics(experiment: Experiment, audit: Audit, fit: Fit) -> dict[str, Any]:
+def detector_metrics(experiment: Experiment, audit: Audit, fit: Fit) -> DetectorMetrics:
     """Ranking and decisions of one detector on the test images, and how its p-values hold on normals."""
     rate = experiment.config.calibration.false_positive_rate
     cohort, anomaly_T = experiment.cohort, audit.anomaly_T
     p_T = fit.p_T
     normals = int((~anomaly_T).sum())
-    conformal: dict[str, Any] = metrics.at_rate(anomaly_T, p_T, rate) | {
-        "rate_nominal": rate,
-        "rate_test_normals": float((p_T[~anomaly_T] <= rate).mean()),
-        "rate_interval": list(calibrate.rate_interval(rate, len(cohort.seeds), normals)),
-    }
+    decided: dict[str, Any] = metrics.at_rate(anomaly_T, p_T, rate)
+    conformal = ConformalDecisions(
+        **decided,
+        rate_nominal=rate,
+        rate_test_normals=float((p_T[~anomaly_T] <= rate).mean()),
+        rate_interval=list(calibrate.rate_interval(rate, len(cohort.seeds), normals)),
+    )
     pool_normal = np.flatnonzero(~cohort.seed_N & (audit.label_N == 0))
     if len(pool_normal) and not np.isnan(fit.s_N[pool_normal]).any():
-        conformal["rate_pool_normals"] = float((fit.p_N[pool_normal] <= rate).mean())
-    return {
-        "roc_auc": metrics.roc_auc(anomaly_T, fit.s_T),
-        "pr_auc": metrics.pr_auc(anomaly_T, fit.s_T),
-        "youden": metrics.youden(anomaly_T, fit.s_T),
-        "conformal": conformal,
-    }
+        conformal.rate_pool_normals = float((fit.p_N[pool_normal] <= rate).mean())
+    return DetectorMetrics(
+        roc_auc=metrics.roc_auc(anomaly_T, fit.s_T),
+        pr_auc=metrics.pr_auc(anomaly_T, fit.s_T),
+        youden=Decisions.model_validate(metrics.youden(anomaly_T, fit.s_T)),
+        conformal=conformal,
+    )
 
 
 def evaluate(
@@ -49,30 +62,31 @@ def evaluate(
     controls: dict[str, Fit],
     final_bank: Fit,
     reader: FeatureReader,
-) -> dict[str, Any]:
-    """All of metrics.json but timing: deterministic, and absent where a label is missing.
+) -> RunMetrics:
+    """All of metrics.json but warnings, dataset and what a clock says: deterministic, absent where a label is missing.
 
     Args:
         final_bank: the bank over seed + admitted, for the arm `bank`.
         reader: for the thumbnails and statistics of the shortcut controls.
     """
     last = trajectory.last
-    out: dict[str, Any] = {
-        "baselines": {name: detector_metrics(experiment, audit, fit) for name, fit in controls.items()},
-        "incremental": detector_metrics(experiment, audit, last) | {"score_used": last.score_used},
-        "arms": _arms(experiment, audit, last, final_bank),
-        "delta_vs_seed_only": delta(experiment, audit, last, trajectory.seed_bank),
-        "rounds": [round_metrics(experiment, audit, row) for row in trajectory.rows],
-        "totals": totals(audit, trajectory),
-        "shortcuts": shortcuts(experiment, audit, reader),
-    }
+    out = RunMetrics(
+        baselines={name: detector_metrics(experiment, audit, fit) for name, fit in controls.items()},
+        incremental=detector_metrics(experiment, audit, last),
+        arms=_arms(experiment, audit, last, final_bank),
+        delta_vs_seed_only=delta(experiment, audit, last, trajectory.seed_bank),
+        rounds=[round_metrics(experiment, audit, row) for row in trajectory.rows],
+        totals=totals(audit, trajectory),
+        shortcuts=shortcuts(experiment, audit, reader),
+    )
+    out.incremental.score_used = last.score_used
     pool = experiment.cohort.pool
     if not np.isnan(audit.label_N[pool]).any():
-        out["contamination"] = {"true": float(audit.anomaly_N[pool].mean())}
+        out.contamination = Contamination(true=float(audit.anomaly_N[pool].mean()))
     kinds = sorted(set(audit.kind_T) - {""})
     if kinds:
         normal_T = ~audit.anomaly_T
-        out["roc_auc_by_kind"] = {
+        out.roc_auc_by_kind = {
             kind: metrics.roc_auc(audit.anomaly_T[on], last.s_T[on])
             for kind in kinds
             for on in [normal_T | (audit.kind_T == kind)]
@@ -80,63 +94,63 @@ def evaluate(
     return out
 
 
-def delta(experiment: Experiment, audit: Audit, fit: Fit, seed_only: Fit) -> dict[str, float]:
+def delta(experiment: Experiment, audit: Audit, fit: Fit, seed_only: Fit) -> Difference:
     """ROC-AUC less that of the seed-only bank, paired bootstrap over the test images."""
     generator = numpy_generator(experiment.config.random_seed, "bootstrap")
-    values = metrics.paired_difference(audit.anomaly_T, fit.s_T, seed_only.s_T, generator)
-    return dict(zip(("roc_auc", "low", "high"), values, strict=True))
+    difference, low, high = metrics.paired_difference(audit.anomaly_T, fit.s_T, seed_only.s_T, generator)
+    return Difference(roc_auc=difference, low=low, high=high)
 
 
-def round_metrics(experiment: Experiment, audit: Audit, row: Round) -> dict[str, Any]:
+def round_metrics(experiment: Experiment, audit: Audit, row: Round) -> RoundMetrics:
     """One row of `rounds`; audit figures are absent where the pool's labels are unknown."""
     cohort, fit, a = experiment.cohort, row.fit, row.decision.arrays
     pool, known = cohort.pool, not np.isnan(audit.label_N).any()
     anomaly_N = audit.anomaly_N
-    out: dict[str, Any] = {
-        "round": row.n,
-        "candidates": int(a["candidate"].sum()),
-        "passed_distance": int(a["passed_distance"].sum()),
-        "passed_both": int(a["passed_both"].sum()),
-        "admitted": int(a["admitted"].sum()),
-        "evicted": int(a["evicted"].sum()),
-        "relaxed": row.decision.relaxed,
-        "roc_auc": metrics.roc_auc(audit.anomaly_T, fit.s_T),
-    }
+    out = RoundMetrics(
+        round=row.n,
+        candidates=int(a["candidate"].sum()),
+        passed_distance=int(a["passed_distance"].sum()),
+        passed_both=int(a["passed_both"].sum()),
+        admitted=int(a["admitted"].sum()),
+        evicted=int(a["evicted"].sum()),
+        relaxed=row.decision.relaxed,
+        roc_auc=metrics.roc_auc(audit.anomaly_T, fit.s_T),
+    )
     picks_rejects = method_of(experiment).picks_rejects
     if picks_rejects:
-        out |= {"head_on": fit.head_on, "rejects": len(row.decision.rejects)}
+        out.head_on, out.rejects = fit.head_on, len(row.decision.rejects)
     if not known:
         return out
-    out["admitted_anomalies"] = int((a["admitted"] & anomaly_N).sum())
+    out.admitted_anomalies = int((a["admitted"] & anomaly_N).sum())
     if picks_rejects and len(row.decision.rejects):
-        out["rejects_purity"] = float(anomaly_N[row.decision.rejects].mean())
+        out.rejects_purity = float(anomaly_N[row.decision.rejects].mean())
     if a["passed_distance"].any():
         picked = without_second_gate(fit.z_N, a["passed_distance"], experiment.config.gate.budget)
-        out["purity_without_second_gate"] = float((~anomaly_N[picked]).mean())
+        out.purity_without_second_gate = float((~anomaly_N[picked]).mean())
     normals = pool[~anomaly_N[pool]]
     if len(normals):
-        out["ks_seed_vs_pool_normals"] = calibrate.two_sample(fit.s_N[cohort.seeds], fit.s_N[normals])
+        out.ks_seed_vs_pool_normals = calibrate.two_sample(fit.s_N[cohort.seeds], fit.s_N[normals])
     if metrics.has_both_classes(anomaly_N[pool]):
-        out["pool_roc_auc"] = metrics.roc_auc(anomaly_N[pool], fit.s_N[pool])
+        out.pool_roc_auc = metrics.roc_auc(anomaly_N[pool], fit.s_N[pool])
     return out
 
 
-def totals(audit: Audit, trajectory: Trajectory) -> dict[str, Any]:
+def totals(audit: Audit, trajectory: Trajectory) -> Totals:
     """What the loop admitted in all; `admitted` is what is held at the end."""
     a = trajectory.decision.arrays
     held, ever = a["held"], a["ever"]
-    out: dict[str, Any] = {
-        "admitted": int(held.sum()),
-        "ever_admitted": int(ever.sum()),
-        "evicted": int((ever & ~held).sum()),
-        "exhausted": trajectory.exhausted,
-        "labels_used": 0,
-    }
+    out = Totals(
+        admitted=int(held.sum()),
+        ever_admitted=int(ever.sum()),
+        evicted=int((ever & ~held).sum()),
+        exhausted=trajectory.exhausted,
+        labels_used=0,
+    )
     if not np.isnan(audit.label_N).any():
-        out["admitted_anomalies"] = int((held & audit.anomaly_N).sum())
-        out["ever_admitted_anomalies"] = int((ever & audit.anomaly_N).sum())
+        out.admitted_anomalies = int((held & audit.anomaly_N).sum())
+        out.ever_admitted_anomalies = int((ever & audit.anomaly_N).sum())
         if held.any():
-            out["purity"] = float((~audit.anomaly_N[held]).mean())
+            out.purity = float((~audit.anomaly_N[held]).mean())
     return out
 
 
@@ -148,11 +162,11 @@ def shortcuts(experiment: Experiment, audit: Audit, reader: FeatureReader) -> di
     return shortcut_aucs(audit.anomaly_T, test, seed)
 
 
-def _arms(experiment: Experiment, audit: Audit, last: Fit, final_bank: Fit) -> dict[str, dict[str, float]]:
+def _arms(experiment: Experiment, audit: Audit, last: Fit, final_bank: Fit) -> dict[str, ArmMetrics]:
     anomaly_T = audit.anomaly_T
-    arms = {"bank": {"roc_auc": metrics.roc_auc(anomaly_T, final_bank.s_T)}}
+    arms = {"bank": ArmMetrics(roc_auc=metrics.roc_auc(anomaly_T, final_bank.s_T))}
     if last.head_on:
         fused = (last.z_T + final_bank.z_T) / 2
-        arms["head"] = {"roc_auc": metrics.roc_auc(anomaly_T, last.s_T)}
-        arms["fused"] = {"roc_auc": metrics.roc_auc(anomaly_T, fused)}
+        arms["head"] = ArmMetrics(roc_auc=metrics.roc_auc(anomaly_T, last.s_T))
+        arms["fused"] = ArmMetrics(roc_auc=metrics.roc_auc(anomaly_T, fused))
     return arms

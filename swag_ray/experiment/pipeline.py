@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from swag_ray.cluster.workers import Workers
 from swag_ray.core.calibrate import DegenerateScores
@@ -19,9 +19,10 @@ from swag_ray.features.shards import DamagedShard
 from swag_ray.methods.fit import Fit
 from swag_ray.methods.method import method_of
 from swag_ray.progress import Progress
+from swag_ray.record.run_metrics import RoundMetrics, RunMetrics
 
 T = TypeVar("T")
-OnRound = Callable[[dict[str, Any]], None]  # called with the metrics of every row of the loop as soon as it is there
+OnRound = Callable[[RoundMetrics], None]  # called with the metrics of every row of the loop as soon as it is there
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class ExperimentResult:
     trajectory: Trajectory
     controls: dict[str, Fit]
     final_bank: Fit
-    metrics: dict[str, Any]
+    metrics: RunMetrics
 
 
 def run_pipeline(
@@ -77,10 +78,10 @@ def run_pipeline(
     except DegenerateScores as error:
         reason = f"dataset: the trusted seeds cannot calibrate anything ({error})"
         raise InputError(reason, "are they all one image?") from error
-    for row, spent in zip(metrics["rounds"], seconds, strict=True):
-        row["seconds"] = spent
-    metrics["warnings"] = [*prepared.warnings, *_fit_warnings(trajectory)]
-    metrics["dataset"] = prepared.facts
+    for row, spent in zip(metrics.rounds, seconds, strict=True):
+        row.seconds = spent
+    metrics.warnings = [*prepared.warnings, *_fit_warnings(trajectory)]
+    metrics.dataset = prepared.facts
     return ExperimentResult(prepared, trajectory, controls, final_bank, metrics)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +23,7 @@ from swag_ray.images.folders import Listing
 from swag_ray.images.split import Split
 from swag_ray.methods.fit import Experiment
 from swag_ray.progress import Progress
+from swag_ray.record.run_metrics import Dataset
 from swag_ray.system.allocator import give_back_freed_memory
 
 
@@ -45,7 +45,7 @@ class Prepared:
     spec: FeatureSpec
     features: FeatureSet
     root: Path
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Dataset = field(default_factory=Dataset)
     warnings: tuple[str, ...] = ()
 
 
@@ -117,12 +117,12 @@ def _check_test(audit: Audit) -> None:
         raise InputError("dataset: the readable test images are not of both classes; nothing can be evaluated on them")
 
 
-def _facts(listing: Listing, split: Split, kept: pa.Table, unreadable: list[str]) -> dict[str, Any]:
-    return {
-        "images": len(kept),
-        "skipped": unreadable,
-        "ignored": dict(listing.ignored),
-        "listing": dict(listing.counts),
-        "split": dict(split.counts),
-        "contamination": split.contamination,
-    }
+def _facts(listing: Listing, split: Split, kept: pa.Table, unreadable: list[str]) -> Dataset:
+    return Dataset(
+        images=len(kept),
+        skipped=unreadable,
+        ignored=listing.ignored,
+        listing=listing.counts,
+        split=split.counts,
+        contamination=split.contamination,
+    )

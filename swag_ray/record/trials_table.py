@@ -8,19 +8,22 @@ from typing import Any
 
 import pyarrow as pa
 
+from swag_ray.record.run_metrics import RunMetrics
+
 Row = dict[str, Any]
 FIRST = ("trial", "name", "status", "error", "seconds", "dataset", "random_seed")
 
 
-def flat_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """The figures of a metrics.json under dotted names: numbers and flags, `score_used`, and the last of the rounds as
-    `last_round.*`.
+def flat_metrics(metrics: RunMetrics) -> dict[str, Any]:
+    """The figures of a metrics.json under dotted names: numbers and flags, `score_used`, the last of the rounds as
+    `last_round.*`, and the number of warnings.
     """
-    plain = {name: value for name, value in metrics.items() if name not in ("rounds", "warnings")}
-    if metrics.get("rounds"):
-        plain["last_round"] = metrics["rounds"][-1]
-    if "warnings" in metrics:
-        plain["warnings"] = len(metrics["warnings"])
+    plain = metrics.plain()
+    rounds, warnings = plain.pop("rounds", []), plain.pop("warnings", None)
+    if rounds:
+        plain["last_round"] = rounds[-1]
+    if warnings is not None:
+        plain["warnings"] = len(warnings)
     return dict(_leaves(plain))
 
 

@@ -13,6 +13,7 @@ from swag_ray.experiment.pipeline import ExperimentResult
 from swag_ray.experiment.prepare import Prepared
 from swag_ray.progress import Progress
 from swag_ray.record.files import MANIFEST_FILE, METRICS_FILE, PROFILE_FILE, write_json, writing
+from swag_ray.record.run_metrics import Timing
 
 PACKAGES = (
     "swag-ray",
@@ -42,13 +43,13 @@ def profile_record(prepared: Prepared, workers: Workers, progress: Progress) -> 
     }
 
 
-def timing_record(progress: Progress, total: float) -> dict[str, float]:
+def timing_record(progress: Progress, total: float) -> Timing:
     """Returns seconds by phase."""
     s = progress.seconds
-    return {
-        "features": s.get("features", 0.0), "fits": s.get("fits", 0.0), "controls": s.get("controls", 0.0),
-        "evaluate": s.get("evaluate", 0.0), "total": total,
-    }  # fmt: skip
+    return Timing(
+        features=s.get("features", 0.0), fits=s.get("fits", 0.0), controls=s.get("controls", 0.0),
+        evaluate=s.get("evaluate", 0.0), total=total,
+    )  # fmt: skip
 
 
 def write_records(directory: Path, result: ExperimentResult, profile: dict[str, Any] | None) -> None:
@@ -57,7 +58,7 @@ def write_records(directory: Path, result: ExperimentResult, profile: dict[str, 
         write_json(directory / MANIFEST_FILE, _manifest(result))
         if profile is not None:
             write_json(directory / PROFILE_FILE, profile)
-        write_json(directory / METRICS_FILE, result.metrics)
+        write_json(directory / METRICS_FILE, result.metrics.plain())
 
 
 def _manifest(result: ExperimentResult) -> dict[str, Any]:
@@ -78,6 +79,6 @@ def _manifest(result: ExperimentResult) -> dict[str, Any]:
         "fingerprint": prepared.features.fingerprint,
         "stages": stages,
         "machine": {"system": platform.platform(), "cores": os.cpu_count()},
-        "seconds": result.metrics["timing"],
+        "seconds": result.metrics.timing.plain(),
         "extracted": prepared.features.extracted,
     }

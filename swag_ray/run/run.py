@@ -35,7 +35,7 @@ class Run:
 
     Attributes:
         directory: the run directory, or the copy here of one on s3://.
-        metrics: what metrics.json holds.
+        metrics: what metrics.json holds, as `record/run_metrics.py` describes it.
         address: the run directory as it was given.
     """
 
@@ -83,9 +83,9 @@ def run_experiment(
                 with progress.phase("evaluate", "writing the results"):
                     write_results(directory, result)
                 profiled = profile_record(result.prepared, workers, progress) if profile else None
-            result.metrics["timing"] = timing_record(progress, time.perf_counter() - started)
+            result.metrics.timing = timing_record(progress, time.perf_counter() - started)
             write_records(directory, result, profiled)
-            return result.metrics
+            return result.metrics.plain()
 
         with claimed(directory, CONFIG_FILE, to_yaml(config)), folder.uploaded():
             metrics = with_shards_repaired(source, progress, attempt)

@@ -33,6 +33,7 @@ from swag_ray.progress import Progress
 from swag_ray.record.directory import claimed
 from swag_ray.record.files import SWEEP_FILE
 from swag_ray.record.remote import is_remote
+from swag_ray.record.run_metrics import RunMetrics
 from swag_ray.store.store import Store
 from swag_ray.sweep.trial_log import TrialLog, check_sweep_directory
 
@@ -152,7 +153,7 @@ def _trials(
         )  # fmt: skip
 
 
-def run_trial(source: ImageSource, trial: Trial, store: Store, workers: Workers, on_round: OnRound) -> dict[str, Any]:
+def run_trial(source: ImageSource, trial: Trial, store: Store, workers: Workers, on_round: OnRound) -> RunMetrics:
     """Returns the metrics of a trial, in its own process: those that `swag-ray run` gives for its config, timing apart.
 
     Args:

@@ -22,10 +22,12 @@ from swag_ray.record.files import (
     TRIAL_FILE,
     TRIALS_FILE,
     TRIALS_FOLDER,
+    write_json,
     write_table,
     write_text,
     writing,
 )
+from swag_ray.record.run_metrics import RunMetrics
 from swag_ray.record.trials_table import Row, flat_metrics, table
 
 # What may be different when a sweep goes on: where it runs and who is told.
@@ -59,7 +61,7 @@ class TrialLog:
         sweep, number = self.sweep, int(report["trial"])
         point = json.loads(report["point"]) if "point" in report else {name: report.get(name) for name in sweep.search}
         folder = self.directory / TRIALS_FOLDER / f"{number:04d}"
-        metrics = json.loads(report["record"]) if "record" in report else None
+        metrics = RunMetrics.read(json.loads(report["record"])) if "record" in report else None
         figures = flat_metrics(metrics) if metrics else {k: v for k, v in report.items() if k.startswith("last_round.")}
         row: Row = {
             "trial": number, "name": folder.name, "status": report["status"], "error": report.get("error"),
@@ -72,7 +74,7 @@ class TrialLog:
                 trial = sweep.trial(number, point, report["dataset"], report["random_seed"])
                 write_text(folder / CONFIG_FILE, cfg.to_yaml(trial.config))
             if metrics is not None:
-                write_text(folder / METRICS_FILE, json.dumps(metrics, indent=2) + "\n")
+                write_json(folder / METRICS_FILE, metrics.plain())
             (folder / ERROR_FILE).unlink(missing_ok=True)  # of an earlier try
             if "traceback" in report:
                 write_text(folder / ERROR_FILE, report["traceback"])

@@ -23,6 +23,7 @@ from swag_ray.config.sweep import Trial, load_sweep, source_key
 from swag_ray.experiment.prepare import prepare
 from swag_ray.experiment.source import check_source
 from swag_ray.progress import Progress
+from swag_ray.record.run_metrics import RunMetrics
 from swag_ray.record.trials_table import FIRST, flat_metrics, table
 from tests.benchmarks.measure import REPOSITORY, Bench, Goal, Row, Skip
 
@@ -140,7 +141,7 @@ def _require_same(swept: Swept, trials: Sequence[Trial], alone: Sequence[Alone])
     """
     wrong = []
     for trial, row, run in zip(trials, swept.rows, alone, strict=True):
-        theirs = flat_metrics(run.metrics)
+        theirs = flat_metrics(RunMetrics.read(run.metrics))
         if row["status"] != "done":
             wrong.append(f"trial {trial.name}: {row['status']}, {row['error']}")
         for name in sorted({*row, *theirs} - {*FIRST, *trial.point, "last_round.seconds"}):

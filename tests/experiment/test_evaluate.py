@@ -33,7 +33,7 @@ def test_controls_are_the_same_protocol_with_one_thing_changed(tmp_path: Path) -
     for task in supervised:
         assert np.array_equal(task.rejected, audit.anomaly_N[task.image])
         assert np.array_equal(np.sort(task.image), np.flatnonzero(cohort.fold_N != task.fold))
-    auc = {name: detector_metrics(experiment, audit, fit)["roc_auc"] for name, fit in done.items()}
+    auc = {name: detector_metrics(experiment, audit, fit).roc_auc for name, fit in done.items()}
     assert auc["supervised"] > 0.9 and all(value > 0.7 for value in auc.values())
     for fit in done.values():
         assert fit.s_TK.shape == (len(cohort.id_T), cohort.folds)
@@ -50,11 +50,11 @@ def test_what_needs_labels_is_absent_without_them(tmp_path: Path) -> None:
     blind = dataclasses.replace(audit, label_N=label_N)
     loop = incremental_loop(experiment)
     assert list(run_controls(experiment, blind, loop)) == ["seed_only", "random_admission"]
-    metrics = evaluate(experiment, blind, loop, {}, loop.seed_bank, here(experiment).reader)
+    metrics = evaluate(experiment, blind, loop, {}, loop.seed_bank, here(experiment).reader).plain()
     absent = {
         "admitted_anomalies", "rejects_purity", "purity_without_second_gate", "ks_seed_vs_pool_normals", "pool_roc_auc",
     }  # fmt: skip
-    known = evaluate(experiment, audit, loop, {}, loop.seed_bank, here(experiment).reader)
+    known = evaluate(experiment, audit, loop, {}, loop.seed_bank, here(experiment).reader).plain()
     for blind_row, row in zip(metrics["rounds"], known["rounds"], strict=True):
         assert row.keys() - blind_row.keys() == absent & row.keys() and not absent & blind_row.keys()
         assert all(row[key] == value for key, value in blind_row.items())
@@ -80,7 +80,7 @@ def test_rounds_table_is_the_record(store: Path, method: str) -> None:
     frame = table.to_pandas()
     assert len(frame) == len(cohort.pool) * len(loop.rows)
     for row in loop.rows:
-        part, found = frame[frame["round"] == row.n], round_metrics(experiment, audit, row)
+        part, found = frame[frame["round"] == row.n], round_metrics(experiment, audit, row).plain()
         assert part.id.tolist() == cohort.id_N.take(pa.array(cohort.pool)).to_pylist()
         assert part.admitted.sum() == found["admitted"] and part.candidate.sum() == found["candidates"]
         assert (part.admitted & part.label).sum() == found["admitted_anomalies"]

@@ -15,6 +15,7 @@ from swag_ray.experiment.loop import Round, incremental_loop
 from swag_ray.experiment.tables import rounds_table
 from swag_ray.features.reader import Rows
 from swag_ray.methods.bank_fit import bank_fit
+from swag_ray.record.run_metrics import Difference
 from tests.support.made_up_experiment import OFF, config, here, made_up_experiment, with_settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -69,7 +70,7 @@ def test_invariants_of_every_round(store: Path, name: str, rule: str) -> None:
             assert (row.fit.z_N[a["passed_distance"]] <= gate.tau_distance).all()
         if rule == "oracle_gate":
             assert not (a["admitted"] & audit.anomaly_N).any()
-    assert totals(audit, loop)["admitted"] == loop.decision.arrays["held"].sum()
+    assert totals(audit, loop).admitted == loop.decision.arrays["held"].sum()
     if (name, rule) == ("contrast", "random_admission"):
         assert gone.any(), "somebody must be evicted, or this says nothing of it"
 
@@ -82,7 +83,7 @@ def test_no_model_sees_its_own_fold_nor_a_stranger(tmp_path: Path, method: str) 
     # A random draw, for its evictions: it must matter who is held when.
     loop = incremental_loop(experiment, AdmissionRule("random_admission", ~cohort.seed_N))
     if method == "contrast":
-        assert totals(audit, loop)["evicted"] > 0, "this test needs evictions"
+        assert totals(audit, loop).evicted > 0, "this test needs evictions"
     number = {
         (int(s), int(r)): i for i, (s, r) in enumerate(zip(cohort.rows_N.shard_N, cohort.rows_N.row_N, strict=True))
     }
@@ -162,7 +163,7 @@ def test_head_off_gives_exactly_the_seed_only_figures(tmp_path: Path) -> None:
             )
             assert np.isnan(row.decision.arrays["z_u"]).all()
     assert detector_metrics(experiment, audit, loop.last) == detector_metrics(experiment, audit, loop.seed_bank)
-    assert delta(experiment, audit, loop.last, loop.seed_bank) == {"roc_auc": 0.0, "low": 0.0, "high": 0.0}
+    assert delta(experiment, audit, loop.last, loop.seed_bank) == Difference(roc_auc=0.0, low=0.0, high=0.0)
     table = rounds_table(experiment, audit, loop).to_pandas()
     assert table.u.isna().all() and table.z_u.isna().all() and table.p.notna().all()
     grown = bank_fit(
@@ -170,7 +171,7 @@ def test_head_off_gives_exactly_the_seed_only_figures(tmp_path: Path) -> None:
     )
     assert here(experiment).published[-1] == (grown.key, loop.decision.key), "the actor checks who is admitted"
     metrics = evaluate(experiment, audit, loop, {}, grown, here(experiment).reader)
-    assert metrics["incremental"]["score_used"] == "seed_bank" and list(metrics["arms"]) == ["bank"]
+    assert metrics.incremental.score_used == "seed_bank" and list(metrics.arms) == ["bank"]
 
 
 def test_nothing_left_to_admit_ends_the_loop(tmp_path: Path) -> None:
@@ -178,7 +179,7 @@ def test_nothing_left_to_admit_ends_the_loop(tmp_path: Path) -> None:
         tmp_path, config("gate.budget=100", "rounds=6", "outliers.minimum=90", "outliers.maximum=90")
     )
     loop = incremental_loop(experiment)
-    assert loop.exhausted and totals(audit, loop)["exhausted"] is True
+    assert loop.exhausted and totals(audit, loop).exhausted is True
     *rows, last = loop.rows
     assert len(rows) == 2 and last.n == 2 and not last.decision.arrays["admitted"].any()
     assert len(rounds_table(experiment, audit, loop)) == 3 * len(experiment.cohort.pool), "its row stands"

@@ -32,13 +32,14 @@ from swag_ray.cluster.workers import RayWorkers, Workers
 from swag_ray.config.sweep import SweepConfig, Trial, source_key
 from swag_ray.errors import InputError
 from swag_ray.features.spec import FeatureSpec
+from swag_ray.record.run_metrics import RoundMetrics, RunMetrics
 from swag_ray.record.trials_table import flat_metrics
 from swag_ray.store.store import Store
 
 FOLDER = "tune"  # Ray Tune's own files, and TensorBoard's, in the sweep's directory
 Report = dict[str, Any]
 # (images of the trial's dataset, trial, store, workers, called with the metrics of every round) -> metrics
-Work = Callable[[Any, Trial, Store, Workers, Callable[[dict[str, Any]], None]], dict[str, Any]]
+Work = Callable[[Any, Trial, Store, Workers, Callable[[RoundMetrics], None]], RunMetrics]
 
 
 @dataclass(frozen=True)
@@ -202,8 +203,8 @@ def _trial(config: dict[str, Any], shared: Shared) -> None:
         with LeasedStore(trial.config.store, shared.leases, trial.name) as store:
             source = ray.get(shared.sources[source_key(trial.config)])
 
-            def told(figures: dict[str, Any]) -> None:
-                tune.report(head | {"status": "running"} | flat_metrics({"last_round": figures}))
+            def told(row: RoundMetrics) -> None:
+                tune.report(head | {"status": "running"} | flat_metrics(RunMetrics(rounds=[row])))
 
             metrics = shared.work(source, trial, store, _workers(shared), told)
             computed = [list(entry) for entry in store.computed]
@@ -214,7 +215,7 @@ def _trial(config: dict[str, Any], shared: Shared) -> None:
     else:
         end = flat_metrics(metrics) | {
             "status": "done",
-            "record": json.dumps(metrics),
+            "record": json.dumps(metrics.plain()),
             "computed": json.dumps(computed),
         }
     tune.report(head | end | {"seconds": time.perf_counter() - started})
