@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from swag_ray.report.page.figure import TONES, Plot, figure, svg
 from swag_ray.report.page.markup import MINUS, number
-from swag_ray.report.run.read import Run, part
+from swag_ray.report.run.read import Run
 
 PANELS = 6
 CROSS: dict[str, Any] = {"color": TONES["ink"], "ms": 5, "mew": 1.3}  # a bar of one image would not be seen
@@ -86,7 +86,7 @@ def test_scores(run: Run) -> Plot | None:
 
 
 def _rate(run: Run) -> float | None:
-    nominal = number(part(part(run.metrics, "incremental"), "conformal").get("rate_nominal"))
+    nominal = run.metrics.incremental.conformal.rate_nominal
     return nominal if nominal is not None else number(run.settings("calibration").get("false_positive_rate"))
 
 

@@ -10,12 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
+from swag_ray.record.run_metrics import DetectorMetrics, RoundMetrics
 from swag_ray.report.page.figure import TONES, Plot, figure, legend, svg
-from swag_ray.report.page.markup import decimal, number, percent
+from swag_ray.report.page.markup import decimal, percent
 from swag_ray.report.run.curves import flagged_share, pr_curve, roc_curve
 from swag_ray.report.run.histograms import gate_histogram, test_scores
 from swag_ray.report.run.paper_figures import published_for
-from swag_ray.report.run.read import METHODS, Run, part, round_rows
+from swag_ray.report.run.read import METHODS, Run
 
 LINES: dict[str, tuple[str, Any, float]] = {  # tone, dashes, width
     "incremental": ("normal", "-", 2.4),
@@ -59,9 +60,9 @@ def roc(run: Run) -> Plot | None:
 
 
 def _operating_point(run: Run, axis: Axes) -> str:
-    conformal = part(part(run.metrics, "incremental"), "conformal")
-    x, y = number(conformal.get("rate_test_normals")), number(conformal.get("recall"))
-    nominal = percent(conformal.get("rate_nominal"), 0)
+    conformal = run.metrics.incremental.conformal
+    x, y = conformal.rate_test_normals, conformal.recall
+    nominal = percent(conformal.rate_nominal, 0)
     if x is None or y is None:
         return ""
     axis.plot(x, y, "o", mfc=TONES["paper"], mec=TONES["normal"], mew=2, ms=8, zorder=5)
@@ -106,8 +107,8 @@ def calibration(run: Run) -> Plot | None:
             axis.step(rate_V, flagged_share(p_N, rate_V), where="post", color=TONES[tone], ls=dash, lw=1.8, label=name)
         caption = "How many normals are flagged when the threshold promises a given rate. On the grey line the promise "
         caption += "is kept; above it there are more false alarms."
-        conformal = part(part(run.metrics, "incremental"), "conformal")
-        nominal, span = number(conformal.get("rate_nominal")), interval(conformal.get("rate_interval"))
+        conformal = run.metrics.incremental.conformal
+        nominal, span = conformal.rate_nominal, conformal.rate_interval
         if nominal is not None and span is not None:
             axis.plot([nominal, nominal], span, color=TONES["ink"], lw=3, alpha=0.55, solid_capstyle="butt")
             caption += " Bar: what chance alone allows at this run's rate."
@@ -119,13 +120,16 @@ def calibration(run: Run) -> Plot | None:
 
 
 def rounds(run: Run) -> Plot | None:
-    found = round_rows(run.metrics)
-    x = [number(row.get("round")) for row in found]
-    rankings = _series(found, x, (("roc_auc", "test", "normal", "-"), ("pool_roc_auc", "pool", "third", "--")))
-    purities = _series(_with_purity(found), x, (
-        ("purity", "admitted in the round", "normal", "-"),
-        ("rejects_purity", "rejects", "anomaly", "-."),
-        ("purity_without_second_gate", "without 2nd gate", "quiet", ":"),
+    found = run.metrics.rounds
+    x = [row.round for row in found]
+    rankings = _series(x, (
+        ("test", "normal", "-", [row.roc_auc for row in found]),
+        ("pool", "third", "--", [row.pool_roc_auc for row in found]),
+    ))  # fmt: skip
+    purities = _series(x, (
+        ("admitted in the round", "normal", "-", [_purity(row) for row in found]),
+        ("rejects", "anomaly", "-.", [row.rejects_purity for row in found]),
+        ("without 2nd gate", "quiet", ":", [row.purity_without_second_gate for row in found]),
     ))  # fmt: skip
     if not rankings and not purities:
         return None
@@ -139,7 +143,7 @@ def rounds(run: Run) -> Plot | None:
         caption = "Round 0 is the seed-only bank."
         if purities:
             caption += " Purity: share of normals among the admitted, of anomalies among the rejects."
-        final = number(part(run.metrics, "incremental").get("roc_auc"))
+        final = run.metrics.incremental.roc_auc
         if rankings and final is not None:
             last = max(value for value in x if value is not None)
             axes[0].plot(last + 1, final, "o", mfc=TONES["paper"], mec=TONES["normal"], mew=2, ms=8, label="last fit")
@@ -151,34 +155,19 @@ def rounds(run: Run) -> Plot | None:
         return Plot("rounds", svg(drawing, "rounds"), "ROC-AUC and purity per round", caption)
 
 
-def interval(value: object) -> tuple[float, float] | None:
-    """A `[low, high]` list or `{low, high}` table as two figures."""
-    if isinstance(value, dict):
-        value = [value.get("low"), value.get("high")]
-    if not isinstance(value, list) or len(value) != 2:
+def _purity(row: RoundMetrics) -> float | None:
+    """Share of normals among what a row admitted; None where nothing was admitted or no label is known."""
+    if not row.admitted or row.admitted_anomalies is None:
         return None
-    low, high = number(value[0]), number(value[1])
-    return None if low is None or high is None else (low, high)
-
-
-def _with_purity(found: Sequence[object]) -> list[dict[str, object]]:
-    """Round rows with the purity of what each admitted; absent where nothing was admitted or no label is known."""
-    result = []
-    for row in found:
-        values = dict(row) if isinstance(row, dict) else {}
-        admitted, wrong = number(values.get("admitted")), number(values.get("admitted_anomalies"))
-        if admitted and wrong is not None:
-            values["purity"] = 1 - wrong / admitted
-        result.append(values)
-    return result
+    return 1 - row.admitted_anomalies / row.admitted
 
 
 def _series(
-    found: Sequence[object], x: Sequence[float | None], wanted: Sequence[tuple[str, str, str, str]]
-) -> list[tuple[str, str, str, list[float], list[float]]]:
+    x: Sequence[int | None], wanted: Sequence[tuple[str, str, str, Sequence[float | None]]]
+) -> list[tuple[str, str, str, list[int], list[float]]]:
+    """(label, tone, dashes, x, y) of every line that has a point; points that are not known are left out."""
     result = []
-    for key, label, tone, dash in wanted:
-        y = [number(row.get(key)) if isinstance(row, dict) else None for row in found]
+    for label, tone, dash, y in wanted:
         points = [(a, b) for a, b in zip(x, y, strict=True) if a is not None and b is not None]
         if points:
             result.append((label, tone, dash, [a for a, _ in points], [b for _, b in points]))
@@ -202,8 +191,8 @@ def _labelled(run: Run) -> list[tuple[str, NDArray[np.bool_], NDArray[np.float64
 
 
 def _named(run: Run, key: str, figure_key: str) -> str:
-    figures = part(run.metrics, "incremental") if key == "incremental" else part(part(run.metrics, "baselines"), key)
-    value = decimal(figures.get(figure_key))
+    figures = {name: values for name, _, values in run.methods}.get(key, DetectorMetrics())
+    value = decimal(getattr(figures, figure_key))
     return f"{SHORT[key]} {value}" if value else SHORT[key]
 
 

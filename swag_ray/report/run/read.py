@@ -21,6 +21,7 @@ import yaml
 from numpy.typing import NDArray
 
 from swag_ray.errors import InputError
+from swag_ray.record.run_metrics import DetectorMetrics, RunMetrics
 
 METHODS = {
     "incremental": "Incremental (this run)",
@@ -82,30 +83,25 @@ class Run:
     folder: Path
     config: Mapping[str, Any]
     manifest: Mapping[str, Any]
-    metrics: Mapping[str, Any]
+    metrics: RunMetrics
     pool: PoolRounds
     scores: TestScores | None
     overlays: Overlays | None
 
     def settings(self, key: str) -> Mapping[str, Any]:
         """A section of config.yaml, empty where absent; InputError where it is no table."""
-        value = self.config.get(key)
-        if value is None:
-            return {}
-        if not isinstance(value, Mapping):
-            raise InputError(f"{self.folder / 'config.yaml'}: {key} is not a table of settings; restore the file")
-        return value
+        return nested(self.folder / "config.yaml", self.config, key)
 
     @property
-    def methods(self) -> list[tuple[str, str, Mapping[str, Any]]]:
+    def methods(self) -> list[tuple[str, str, DetectorMetrics]]:
         """(key, name, figures) of every method that was evaluated, this run's first."""
-        figures = {"incremental": part(self.metrics, "incremental"), **part(self.metrics, "baselines")}
-        order = [*METHODS, *sorted(set(figures) - set(METHODS))]
-        return [(key, METHODS.get(key, key), part(figures, key)) for key in order if part(figures, key)]
+        found = {"incremental": self.metrics.incremental, **self.metrics.baselines}
+        order = [*METHODS, *sorted(set(found) - set(METHODS))]
+        return [(key, METHODS.get(key, key), found[key]) for key in order if found.get(key)]
 
 
-def part(table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """A nested table, empty where absent.
+def nested(path: Path, table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Returns a table within the table that a file holds, empty where absent.
 
     Raises:
         InputError: the key holds something else than a table.
@@ -114,27 +110,8 @@ def part(table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise InputError(
-            f"metrics.json: {key} is not a table of figures; the file is damaged, run the experiment again"
-        )
+        raise InputError(f"{path}: {key} is not a table", "restore the file")
     return value
-
-
-def rows(table: Mapping[str, Any], key: str) -> Sequence[Any]:
-    """A nested list, empty where absent; InputError where the key holds something else."""
-    value = table.get(key)
-    if value is None:
-        return []
-    if not isinstance(value, list):
-        raise InputError(f"metrics.json: {key} is not a list; the file is damaged, run the experiment again")
-    return value
-
-
-def round_rows(metrics: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    found = rows(metrics, "rounds")
-    if not all(isinstance(row, Mapping) for row in found):
-        raise InputError("metrics.json: rounds is not a list of tables; the file is damaged, run the experiment again")
-    return list(found)
 
 
 def read_run(folder: Path) -> Run:
@@ -145,13 +122,11 @@ def read_run(folder: Path) -> Run:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the directory of a finished run")
-    metrics = read_mapping(folder, "metrics.json")
+    metrics = RunMetrics.read(read_mapping(folder, "metrics.json"))
     config = read_mapping(folder, "config.yaml")
-    options = config.get("report") or {}
-    if not isinstance(options, Mapping):
-        raise InputError(f"{folder / 'config.yaml'}: report is not a table of settings; restore the file")
+    options = nested(folder / "config.yaml", config, "report")
     has_scores = (folder / "scores.parquet").exists()
-    if not has_scores and part(metrics, "incremental"):
+    if not has_scores and metrics.incremental:
         raise _missing(folder / "scores.parquet")
     overlays = folder / "plots" / "overlays.npz"
     return Run(

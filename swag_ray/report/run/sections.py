@@ -8,7 +8,6 @@ from typing import Any
 from swag_ray.report.page.figure import Plot, show
 from swag_ray.report.page.markup import (  # fmt: skip
     Column,
-    Format,
     Html,
     decimal,
     element,
@@ -24,8 +23,7 @@ from swag_ray.report.page.markup import (  # fmt: skip
 )
 from swag_ray.report.run import paper_figures as published
 from swag_ray.report.run.overlays import gallery
-from swag_ray.report.run.plots import interval
-from swag_ray.report.run.read import Run, part, round_rows
+from swag_ray.report.run.read import Run, nested
 from swag_ray.report.run.verdict import SHORTCUTS, warnings
 
 ARMS = {"bank": "Memory bank (grown)", "head": "Head", "fused": "Both, mean of the two z-scores"}
@@ -42,54 +40,56 @@ def rounds_section(run: Run, plots: Mapping[str, Plot]) -> Html:
 
 
 def _totals(run: Run) -> Html:
-    totals = part(run.metrics, "totals")
+    totals = run.metrics.totals
     texts = []
-    held, ever = whole(totals.get("admitted")), whole(totals.get("ever_admitted"))
+    held, ever = whole(totals.admitted), whole(totals.ever_admitted)
     if held is not None:
-        wrong, purity = whole(totals.get("admitted_anomalies")), percent(totals.get("purity"), 2)
+        wrong, purity = whole(totals.admitted_anomalies), percent(totals.purity, 2)
         known = [f"anomalies among them: {wrong}"] if wrong is not None else []
         known += [f"purity {purity}"] if purity else []
         detail = f" ({'; '.join(known)})" if known else ""
         texts.append(f"Pool images held at the end: {held}{detail}.")
     if ever is not None:
-        were = whole(totals.get("ever_admitted_anomalies"))
+        were = whole(totals.ever_admitted_anomalies)
         texts.append(f"Ever admitted: {ever}{f' (anomalies: {were})' if were is not None else ''}.")
-    if number(totals.get("evicted")):
-        texts.append(f"Evicted again as clear rejects: {whole(totals['evicted'])}.")
-    labels = number(totals.get("labels_used"))
+    if totals.evicted:
+        texts.append(f"Evicted again as clear rejects: {whole(totals.evicted)}.")
+    labels = totals.labels_used
     if labels is not None:
         texts.append("No label was used." if labels == 0 else f"Labels drawn from the oracle: {whole(labels)}.")
-    if totals.get("exhausted") is True:
+    if totals.exhausted:
         texts.append("The pool was exhausted: the loop ended when nothing more passed the gate.")
     return paragraph(" ".join(texts))
 
 
 def _rounds_table(run: Run) -> Html:
-    found = round_rows(run.metrics)
-
-    def on(value: object) -> str | None:
-        return {True: "on", False: "off"}.get(value) if isinstance(value, bool) else None
-
+    found = run.metrics.rounds
     ranking, admission, rejects = "ROC-AUC", "Admission", "Rejects"
-    wanted: tuple[tuple[str, str, str, Format], ...] = (
-        ("roc_auc", "test", ranking, decimal), ("pool_roc_auc", "pool", ranking, decimal),
-        ("head_on", "head", "", on),
-        ("rejects", "count", rejects, whole), ("rejects_purity", "purity", rejects, percent),
-        ("passed_distance", "passed distance", admission, whole), ("passed_both", "passed both", admission, whole),
-        ("candidates", "candidates", admission, whole), ("admitted", "admitted", admission, whole),
-        ("admitted_anomalies", "of them anomalies", admission, whole), ("evicted", "evicted", admission, whole),
-        ("purity_without_second_gate", "purity without 2nd gate", admission, percent),
-        ("ks_seed_vs_pool_normals", "seeds vs. normals, p", "", p_value), ("seconds", "time", "", seconds),
-    )  # fmt: skip
-    columns = [Column(title, [form(row.get(key)) for row in found], group) for key, title, group, form in wanted]
-    stubs = [whole(row.get("round")) or "" for row in found]
+    head = {True: "on", False: "off", None: None}
+    columns = [
+        Column("test", [decimal(row.roc_auc) for row in found], ranking),
+        Column("pool", [decimal(row.pool_roc_auc) for row in found], ranking),
+        Column("head", [head[row.head_on] for row in found]),
+        Column("count", [whole(row.rejects) for row in found], rejects),
+        Column("purity", [percent(row.rejects_purity) for row in found], rejects),
+        Column("passed distance", [whole(row.passed_distance) for row in found], admission),
+        Column("passed both", [whole(row.passed_both) for row in found], admission),
+        Column("candidates", [whole(row.candidates) for row in found], admission),
+        Column("admitted", [whole(row.admitted) for row in found], admission),
+        Column("of them anomalies", [whole(row.admitted_anomalies) for row in found], admission),
+        Column("evicted", [whole(row.evicted) for row in found], admission),
+        Column("purity without 2nd gate", [percent(row.purity_without_second_gate) for row in found], admission),
+        Column("seeds vs. normals, p", [p_value(row.ks_seed_vs_pool_normals) for row in found]),
+        Column("time", [seconds(row.seconds) for row in found]),
+    ]
+    stubs = [whole(row.round) or "" for row in found]
     caption = "Round 0 is the seed-only bank; rejects picked in a round act in the next one."
     return table("Round", stubs, columns, caption=caption)
 
 
 def _contamination(run: Run) -> Html:
-    values = part(run.metrics, "contamination")
-    true, estimate, low, high = (percent(values.get(key)) for key in ("true", "estimate", "low", "high"))
+    found = run.metrics.contamination
+    true, estimate, low, high = (percent(value) for value in (found.true, found.estimate, found.low, found.high))
     texts = [f"Share of anomalies in the pool: {true} by its labels."] if true else []
     if estimate:
         span = f" (interval {low} to {high})" if low and high else ""
@@ -103,9 +103,7 @@ def overlay_section(run: Run) -> Html:
 
 
 def kinds_section(run: Run) -> Html:
-    values = sorted(
-        (x, str(kind)) for kind, v in part(run.metrics, "roc_auc_by_kind").items() if (x := number(v)) is not None
-    )
+    values = sorted((x, kind) for kind, x in run.metrics.roc_auc_by_kind.items())
     counts = {kind: str(run.scores.kind.count(kind)) for _, kind in values} if run.scores is not None else {}
     columns = [
         Column("ROC-AUC", [decimal(x) for x, _ in values]),
@@ -118,10 +116,10 @@ def kinds_section(run: Run) -> Html:
 
 
 def shortcuts_section(run: Run) -> Html:
-    found = {key: x for key, v in part(run.metrics, "shortcuts").items() if (x := number(v)) is not None}
+    found = run.metrics.shortcuts
     if not found:
         return Html()
-    own = number(part(run.metrics, "incremental").get("roc_auc"))
+    own = run.metrics.incremental.roc_auc
     stubs = [SHORTCUTS.get(key, key) for key in found]
     cells: list[str | None] = [decimal(x) for x in found.values()]
     if own is not None:
@@ -136,16 +134,15 @@ def shortcuts_section(run: Run) -> Html:
 
 
 def arms_section(run: Run) -> Html:
-    arms = part(run.metrics, "arms")
-    found = {key: x for key in arms if (x := decimal(part(arms, key).get("roc_auc")))}
+    found = {key: text for key, arm in run.metrics.arms.items() if (text := decimal(arm.roc_auc))}
     stubs = [ARMS.get(key, key) for key in found]
     return section("Arms", table("Score", stubs, [Column("ROC-AUC", list(found.values()))]))
 
 
 def calibration_section(run: Run, plots: Mapping[str, Plot]) -> Html:
-    conformal = part(part(run.metrics, "incremental"), "conformal")
-    nominal, test, pool = (percent(conformal.get(f"rate_{k}")) for k in ("nominal", "test_normals", "pool_normals"))
-    span = interval(conformal.get("rate_interval"))
+    conformal = run.metrics.incremental.conformal
+    nominal, span = percent(conformal.rate_nominal), conformal.rate_interval
+    test, pool = percent(conformal.rate_test_normals), percent(conformal.rate_pool_normals)
     texts = [f"The threshold is set so that {nominal} of normals like the seeds are flagged."] if nominal else []
     measured = [
         f"{rate} on {where}" for rate, where in ((pool, "the pool's normals"), (test, "the test set's")) if rate
@@ -154,9 +151,7 @@ def calibration_section(run: Run, plots: Mapping[str, Plot]) -> Html:
         texts.append(f"Measured: {' and '.join(measured)}.")
     if span:
         texts.append(f"With this many seeds and normals, chance alone gives {percent(span[0])} to {percent(span[1])}.")
-    last = next(
-        (p for row in reversed(round_rows(run.metrics)) if (p := p_value(row.get("ks_seed_vs_pool_normals")))), None
-    )
+    last = next((p for row in reversed(run.metrics.rounds) if (p := p_value(row.ks_seed_vs_pool_normals))), None)
     if last:
         texts.append(
             "Two-sample test of the seeds' scores against the pool normals', last round: "
@@ -166,12 +161,12 @@ def calibration_section(run: Run, plots: Mapping[str, Plot]) -> Html:
 
 
 def origin_section(run: Run, config_text: str) -> Html:
-    facts: list[tuple[str, Any]] = []
-    if number(run.metrics.get("groups")) is not None:
-        facts.append(("groups (patients)", whole(run.metrics["groups"])))
-    facts += [(str(key).replace("_", " "), value) for key, value in run.manifest.items() if key != "durations"]
-    timing = {key: text for key, v in part(run.metrics, "timing").items() if (text := seconds(v))}
-    durations = {str(key): text for key, v in part(run.manifest, "durations").items() if (text := seconds(v))}
+    facts: list[tuple[str, Any]] = [
+        (str(key).replace("_", " "), value) for key, value in run.manifest.items() if key != "durations"
+    ]
+    timing = {key: seconds(value) for key, value in run.metrics.timing.plain().items()}
+    recorded = nested(run.folder / "manifest.json", run.manifest, "durations")
+    durations = {str(key): text for key, value in recorded.items() if (text := seconds(value))}
     facts.append(("durations", durations))
     if timing:
         facts.append(("time", timing))

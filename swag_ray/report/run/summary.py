@@ -11,7 +11,6 @@ from swag_ray.report.page.markup import (  # fmt: skip
     decimal,
     element,
     join,
-    number,
     paragraph,
     percent,
     section,
@@ -19,7 +18,7 @@ from swag_ray.report.page.markup import (  # fmt: skip
     whole,
 )
 from swag_ray.report.run import paper_figures as published
-from swag_ray.report.run.read import Run, part
+from swag_ray.report.run.read import Run
 
 RATES: tuple[tuple[str, str, Format], ...] = (
     ("accuracy", "Accuracy", percent), ("precision", "Precision", percent), ("recall", "Recall", percent),
@@ -33,7 +32,7 @@ SCORES_USED = {
 
 
 def summary_section(run: Run) -> Html:
-    used = SCORES_USED.get(str(part(run.metrics, "incremental").get("score_used")))
+    used = SCORES_USED.get(str(run.metrics.incremental.score_used))
     body = join(_conformal_table(run), _youden_table(run))
     return section("Summary", paragraph(f"The incremental figures are those of {used}.") if used and body else "", body,
                    _others(run) if body else "")  # fmt: skip
@@ -44,17 +43,17 @@ def _conformal_table(run: Run) -> Html:
     figures = [values for _, _, values in methods]
     printed = published.published_for(run.settings("report").get("published")) if methods else ()
     blank: list[str | None] = [None] * len(printed)
-    at = [part(values, "conformal") for values in figures]
-    nominal = next((text for a in at if (text := percent(a.get("rate_nominal")))), None)
+    at = [values.conformal for values in figures]
+    nominal = next((text for a in at if (text := percent(a.rate_nominal))), None)
     group = f"At the conformal threshold{f', nominal {nominal}' if nominal else ''}"
     columns = [
-        Column(title, [*(decimal(f.get(key)) for f in figures), *(decimal(getattr(p, key)) for p in printed)])
+        Column(title, [*(decimal(getattr(f, key)) for f in figures), *(decimal(getattr(p, key)) for p in printed)])
         for key, title in (("roc_auc", "ROC-AUC"), ("pr_auc", "PR-AUC"))
     ]
-    columns += [Column(title, [*(form(a.get(key)) for a in at), *blank], group) for key, title, form in RATES]
+    columns += [Column(title, [*(form(getattr(a, key)) for a in at), *blank], group) for key, title, form in RATES]
     columns += [
-        Column("FP rate, test normals", [*(percent(a.get("rate_test_normals")) for a in at), *blank], group),
-        Column("FP rate, nominal", [*(percent(a.get("rate_nominal")) for a in at), *blank], group),
+        Column("FP rate, test normals", [*(percent(a.rate_test_normals) for a in at), *blank], group),
+        Column("FP rate, nominal", [*(percent(a.rate_nominal) for a in at), *blank], group),
     ]
     caption = (
         "Test set. The conformal threshold is set on the seeds alone, before any test label is seen; FP counts the "
@@ -68,17 +67,15 @@ def _conformal_table(run: Run) -> Html:
 
 
 def _youden_table(run: Run) -> Html:
-    methods = [(key, name, part(values, "youden")) for key, name, values in run.methods if part(values, "youden")]
+    methods = [(key, name, values.youden) for key, name, values in run.methods if values.youden]
     if not methods:
         return Html()
     printed = published.published_for(run.settings("report").get("published"))
     columns = [
-        Column(title, [*(form(f.get(key)) for _, _, f in methods), *(form(getattr(p, key)) for p in printed)])
+        Column(title, [*(form(getattr(f, key)) for _, _, f in methods), *(form(getattr(p, key)) for p in printed)])
         for key, title, form in RATES
     ]
-    columns.insert(
-        0, Column("Threshold", [*(decimal(f.get("threshold")) for _, _, f in methods), *[None] * len(printed)])
-    )
+    columns.insert(0, Column("Threshold", [*(decimal(f.threshold) for _, _, f in methods), *[None] * len(printed)]))
     stubs = [name for _, name, _ in methods] + [row.name for row in printed]
     strong = [key == "incremental" for key, _, _ in methods] + [False] * len(printed)
     caption = "Youden's threshold, the one that separates the test set best. It flatters every method alike."
@@ -99,8 +96,8 @@ def _others(run: Run) -> Html:
 def confusion_section(run: Run) -> Html:
     matrices = []
     for _, name, values in run.methods:
-        cells = [number(part(values, "conformal").get(key)) for key in ("tn", "fp", "fn", "tp")]
-        known = [cell for cell in cells if cell is not None]
+        at = values.conformal
+        known = [cell for cell in (at.tn, at.fp, at.fn, at.tp) if cell is not None]
         if len(known) == 4:
             matrices.append(_confusion(name, known))
     if not matrices:

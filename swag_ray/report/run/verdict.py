@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
-from swag_ray.report.page.markup import decimal, number, percent, whole
-from swag_ray.report.run.plots import interval
-from swag_ray.report.run.read import Run, part, round_rows, rows
+from swag_ray.record.run_metrics import DetectorMetrics
+from swag_ray.report.page.markup import decimal, percent, whole
+from swag_ray.report.run.read import Run
 
 SHORTCUTS = {
     "thumbnail_1nn": "Nearest normal among small thumbnails",
@@ -25,11 +23,11 @@ def verdict(run: Run) -> str:
 
 
 def _ranking(run: Run) -> str:
-    own = part(run.metrics, "incremental")
-    delta = part(run.metrics, "delta_vs_seed_only")
-    before, after = (decimal(t.get("roc_auc")) for t in (part(part(run.metrics, "baselines"), "seed_only"), own))
-    low, high, gain = (number(delta.get(key)) for key in ("low", "high", "roc_auc"))
-    count = len([row for row in round_rows(run.metrics) if (number(row.get("round")) or 0) > 0])
+    own, seed_only = run.metrics.incremental, run.metrics.baselines.get("seed_only", DetectorMetrics())
+    before, after = decimal(seed_only.roc_auc), decimal(own.roc_auc)
+    delta = run.metrics.delta_vs_seed_only
+    low, high, gain = delta.low, delta.high, delta.roc_auc
+    count = len([row for row in run.metrics.rounds if row.round])
     detector = "the incremental detector"
     when = f"After {count} round{'s' if count != 1 else ''} " if count else ""
     subject = f"{when}{detector}" if when else detector.capitalize()
@@ -39,7 +37,7 @@ def _ranking(run: Run) -> str:
             if when
             else "No ranking of a labelled test set is known"
         )
-    if own.get("score_used") == "seed_bank":
+    if own.score_used == "seed_bank":
         return f"{subject} scores with its seed-only bank, as the head stayed off (ROC-AUC {after} on the test set)"
     if low is None or high is None or gain is None:
         return f"{subject} reaches ROC-AUC {after} on the test set; no interval of its difference to seed-only is known"
@@ -56,9 +54,10 @@ def _ranking(run: Run) -> str:
 
 
 def _admissions(run: Run) -> str:
-    totals = part(run.metrics, "totals")
-    key = "ever_admitted" if number(totals.get("ever_admitted")) is not None else "admitted"
-    admitted, wrong = number(totals.get(key)), number(totals.get(f"{key}_anomalies"))
+    totals = run.metrics.totals
+    admitted, wrong = totals.ever_admitted, totals.ever_admitted_anomalies
+    if admitted is None:
+        admitted, wrong = totals.admitted, totals.admitted_anomalies
     if admitted is None:
         return ""
     if admitted == 0:
@@ -75,16 +74,14 @@ def _admissions(run: Run) -> str:
 
 def warnings(run: Run) -> list[str]:
     """The run's own warnings, then those that its figures give."""
-    own = [text if isinstance(text, str) else json.dumps(text) for text in rows(run.metrics, "warnings")]
-    return own + _shortcut_warnings(run) + _rate_warnings(run)
+    return run.metrics.warnings + _shortcut_warnings(run) + _rate_warnings(run)
 
 
 def _shortcut_warnings(run: Run) -> list[str]:
     found = []
-    method = number(part(run.metrics, "incremental").get("roc_auc"))
-    for key, value in part(run.metrics, "shortcuts").items():
-        score = number(value)
-        if score is not None and method is not None and score >= method - NEAR:
+    method = run.metrics.incremental.roc_auc
+    for key, score in run.metrics.shortcuts.items():
+        if method is not None and score >= method - NEAR:
             found.append(
                 f"{SHORTCUTS.get(key, key)} alone ranks the test set with ROC-AUC {decimal(score)}, about as high as "
                 f"the method ({decimal(method)}): the figures may show how the images were made, not what they show."
@@ -98,9 +95,8 @@ def _shortcut_warnings(run: Run) -> list[str]:
 
 
 def _rate_warnings(run: Run) -> list[str]:
-    conformal = part(part(run.metrics, "incremental"), "conformal")
-    nominal, measured = number(conformal.get("rate_nominal")), number(conformal.get("rate_test_normals"))
-    span = interval(conformal.get("rate_interval"))
+    conformal = run.metrics.incremental.conformal
+    nominal, measured, span = conformal.rate_nominal, conformal.rate_test_normals, conformal.rate_interval
     if nominal is None or measured is None or span is None or measured <= span[1]:
         return []
     return [

@@ -148,7 +148,7 @@ def test_what_was_admitted_wrongly(run: Path, admitted: int, wrong: int | None, 
 
 SECTIONS = {
     "baselines": "Seed only", "roc_auc_by_kind": "By kind of anomaly", "shortcuts": "Shortcuts", "arms": "Arms",
-    "contamination": "Share of anomalies in the pool", "groups": "groups (patients)", "timing": "4\u202fmin 05",
+    "contamination": "Share of anomalies in the pool", "timing": "4\u202fmin 05",
     "totals": "Pool images held",
 }  # fmt: skip
 
