@@ -24,6 +24,7 @@ test-cluster: .venv/.installed-test
 lint: .venv/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache --no-logo
 
 type-check: .venv/.installed-test
 	$(BIN)/mypy

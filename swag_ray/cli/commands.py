@@ -193,8 +193,8 @@ def datasets_check(
     from swag_ray.images.folders import list_folder
 
     if normal is None or not anomaly:
-        guessed_normal, guessed_anomalies = guess_classes(root)
-        normal, anomaly = normal or guessed_normal, anomaly or guessed_anomalies
+        normal, others = guess_classes(root, normal or "normal")
+        anomaly = anomaly or others
     listing = list_folder(root, normal=normal, anomaly=anomaly, group=group)
     found = describe(listing, seed_fraction=0.3, folds=5)
     print(json.dumps(asdict(found), default=str)) if as_json else show_check(found)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 MARKS = {"ok": "[green]ok     [/]", "note": "[yellow]note   [/]", "problem": "[bold red]problem[/]"}
+UNREADABLE_SHOWN = 10
 
 
 def show_check(found: Description) -> None:
@@ -36,13 +37,17 @@ def show_check(found: Description) -> None:
             console.print(f"  {name.replace('_', ' ')}: {count}", highlight=False, markup=False)
     if found.split_counts is not None and found.contamination is not None:
         s = found.split_counts
+        highest = int(1000 * found.contamination) / 1000  # rounded down: the number named must be accepted
         console.print(
-            f"  a default split: {s['seed']} seeds, a pool of {s['pool']} with {found.contamination:.1%} anomalies"
+            f"  a default split: {s['seed']} seeds, a pool of {s['pool']} with {highest:.1%} anomalies"
             f" (the highest dataset.contamination), {s['test']} test images",
             highlight=False,
         )
-    for path, reason in list(found.unreadable.items())[:10]:
+    for path, reason in list(found.unreadable.items())[:UNREADABLE_SHOWN]:
         console.print(f"[yellow]unreadable:[/] {escape(f'{path}: {reason}')}", highlight=False)
+    left = len(found.unreadable) - UNREADABLE_SHOWN
+    if left > 0:
+        console.print(f"[yellow]unreadable:[/] and {left} more; --json lists all", highlight=False)
     for warning in found.warnings:
         console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
 

@@ -48,9 +48,7 @@ class Index:
             ValueError: k below 1, or queries of another dimension.
         """
         if k > self.rows:
-            raise InputError(
-                f"memory.neighbours: {k} neighbours asked of a memory bank of {self.rows} rows", "lower it"
-            )
+            raise InputError(f"score.neighbours: {k} neighbours asked of a memory bank of {self.rows} rows", "lower it")
         if k < 1:
             raise ValueError(f"k is {k}, must be at least 1")
         if query_ND.ndim != 2 or query_ND.shape[1] != self.dim:

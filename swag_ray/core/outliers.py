@@ -110,4 +110,11 @@ def tells_apart(
     chance = float((below + tied / 2).mean() / len(sorted_n))
     if chance >= least:
         return True, ""
-    return False, f"held-out folds rank a reject above a seed with chance {chance:.2f} only, less than {least:g}"
+    text = _rounded_below(chance, least)
+    return False, f"held-out folds rank a reject above a seed with chance {text} only, less than {least}"
+
+
+def _rounded_below(value: float, limit: float) -> str:
+    """Returns a value below the limit with two decimals, or with as many as leave the text below the limit too."""
+    texts = (f"{value:.{decimals}f}" for decimals in range(2, 17))
+    return next((text for text in texts if float(text) < limit), repr(value))

@@ -11,7 +11,7 @@ from swag_ray.cluster.capacity import RAY_STORE_MINIMUM, cluster_nodes, local_de
 from swag_ray.cluster.session import ray_session
 from swag_ray.cluster.visibility import check_visible
 from swag_ray.config.sections import ClusterConfig
-from swag_ray.doctor.finding import Finding, refused, size
+from swag_ray.doctor.finding import Finding, refused, size, unequal_sizes
 from swag_ray.doctor.machine import Disk, Machine, shared_memory
 from swag_ray.errors import InputError
 
@@ -86,16 +86,18 @@ def local_ray(wanted: ClusterConfig, machine: Machine) -> Iterator[Finding]:
 def object_store(asked: int, memory: int, shared: Disk | None) -> Iterator[Finding]:
     """Whether an object store of so many bytes goes into the memory (bytes) and the shared memory."""
     if asked > memory:
+        wanted, there = unequal_sizes(asked, memory)
         yield Finding(
-            "local Ray", "problem", f"cluster.object_store_mb: {size(asked)} are more than the memory, {size(memory)}",
+            "local Ray", "problem", f"cluster.object_store_mb: {wanted} are more than the memory, {there}",
             "lower it, or leave it out",
         )  # fmt: skip
     elif shared is not None and asked > shared.free:
         slow = asked <= LARGEST_ON_DISK
         then = "Ray puts it on the disk, which is slow" if slow else "Ray refuses that"
         most = max(RAY_STORE_MINIMUM, shared.free) >> 20
+        wanted, there = unequal_sizes(asked, shared.free)
         yield Finding(
             "local Ray", "note" if slow else "problem",
-            f"cluster.object_store_mb: {size(asked)} do not fit into /dev/shm, {size(shared.free)} free: {then}",
+            f"cluster.object_store_mb: {wanted} do not fit into /dev/shm, {there} free: {then}",
             f"set it to {most} at most, or enlarge /dev/shm (docker run --shm-size)",
         )  # fmt: skip

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from swag_ray.cluster.capacity import Need, Node, check_room, need, room
 from swag_ray.cluster.visibility import sample_paths
 from swag_ray.config import Config
-from swag_ray.doctor.finding import Finding, refused, size
+from swag_ray.doctor.finding import Finding, refused, size, unequal_sizes
 from swag_ray.doctor.machine import Machine, disk
 from swag_ray.errors import InputError, reason_of
 from swag_ray.experiment.source import feature_spec, list_images, split_table
@@ -126,10 +126,11 @@ def feature_findings(store: Store, spec: FeatureSpec, listing: Listing) -> Itera
         yield Finding("features", "ok", f"{text}; how much disk the others take is not known for {spec.backbone}")
         return
     asked = missing * each
-    text += f"; the others take {size(asked)} of disk ({size(each)} an image)"
+    takes, there = unequal_sizes(asked, free) if free is not None else (size(asked), "")
+    text += f"; the others take {takes} of disk ({size(each)} an image)"
     if free is not None and asked > free:
         advice = "free space there or set another `store`"
-        yield Finding("features", "problem", f"{text}, and {size(free)} are free at '{store.base}'", advice)
+        yield Finding("features", "problem", f"{text}, and {there} are free at '{store.base}'", advice)
     else:
         yield Finding("features", "ok", text)
 
@@ -193,14 +194,16 @@ def _fit(wanted: Need, nodes: Sequence[Node], local: bool, free: int | None) -> 
         return
     has, uses = sum(node.memory for node in nodes), wanted.actors * wanted.memory
     gpu = " and 1 GPU" if wanted.bundle.get("GPU") else ""
-    text = f"{wanted.actors} of 1 CPU{gpu} each fit; they use about {size(uses)} of {size(has)} memory"
-    text += f" ({size(wanted.memory)} each, measured with tf_efficientnet_lite0)"
     most = room(nodes, wanted.bundle_with_memory)
+    lacks = free if free is not None and most >= wanted.actors and uses > free else None
+    amount, there = unequal_sizes(uses, has if lacks is None else lacks)
+    text = f"{wanted.actors} of 1 CPU{gpu} each fit; they use about {amount} of {size(has)} memory"
+    text += f" ({size(wanted.memory)} each, measured with tf_efficientnet_lite0)"
     if most < wanted.actors:
         advice = f"set cluster.actors to {most} at most" if most else "use a machine with more memory"
         yield Finding("actors", "note", f"{text}: they may run out of it, and Ray then ends some", advice)
-    elif free is not None and uses > free:
+    elif lacks is not None:
         advice = "end other programs, or lower cluster.actors"
-        yield Finding("actors", "note", f"{text}, but only {size(free)} are free now", advice)
+        yield Finding("actors", "note", f"{text}, but only {there} are free now", advice)
     else:
         yield Finding("actors", "ok", text)

@@ -106,7 +106,7 @@ def _unreadable(config: Config, listing: Listing, features: FeatureSet) -> list[
 def _unreadable_warning(unreadable: list[str]) -> list[str]:
     if not unreadable:
         return []
-    shown = "; ".join(unreadable[:5]) + ("; ..." if len(unreadable) > 5 else "")
+    shown = "; ".join(unreadable[:5]) + (f"; and {len(unreadable) - 5} more" if len(unreadable) > 5 else "")
     return [f"{len(unreadable)} unreadable images were skipped: {shown}"]
 
 

@@ -39,11 +39,13 @@ class FeatureSpec:
         )
 
     def weights_in(self, store: Store) -> Arrays:
-        """The backbone's tensors, weights and normalisation, by name: found and checked once, then a stage like others,
-        so that neither an actor nor a later run needs the package, the file or the hub that they came from.
+        """Returns the backbone's tensors, weights and normalisation, by name, from a stage like others.
+
+        So no actor needs the package, the file or the hub that they came from, and the driver builds the backbone once
+        per store. Every run still needs them on the driver: `weights_digest` must say which weights these are.
 
         Raises:
-            InputError: unknown model or stride, or weights that cannot be had here.
+            InputError: unknown model or stride, or weights that are not available here.
         """
 
         def compute() -> Result:

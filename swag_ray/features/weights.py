@@ -30,7 +30,8 @@ def check_weights(name: str, weights: str) -> None:
     import timm  # 6 s of imports, which bundled weights are spared
 
     if not timm.is_model(name):
-        close = ", ".join(timm.list_models(f"*{name[:6]}*")[:4])
+        near = timm.list_models(f"*{name[:6]}*")
+        close = ", ".join(near[:4]) + (f" and {len(near) - 4} more" if len(near) > 4 else "")
         raise InputError(f"backbone.name: timm knows no model '{name}'", f"near it: {close}" if close else "")
     try:
         timm.get_pretrained_cfg(name)

@@ -130,23 +130,29 @@ def image_sizes(listing: Listing, *, threads: int = 2) -> list[tuple[int, int] |
         return list(pool.map(size, listing.table["path"].to_pylist()))
 
 
-def guess_classes(root: Path) -> tuple[str, list[str]]:
-    """(normal, anomalies) for a root given without a config: the class called normal, and all other classes.
+def guess_classes(root: Path, normal: str = "normal") -> tuple[str, list[str]]:
+    """Returns (normal, anomalies) for a root given without a config: the class called `normal`, and all other classes.
+
+    Args:
+        normal: name of the normal class's folder, in upper or lower case.
 
     Raises:
         InputError: no such layout, or no class of that name.
     """
     layout = find_layout(root.expanduser().absolute())
     names = list(dict.fromkeys([*class_folders(layout.train), *class_folders(layout.test)]))
-    normal = next((name for name in names if name.casefold() == "normal"), None)
-    if normal is None:
+    called = [name for name in names if name.casefold() == normal.casefold()]
+    if not called:
         found = ", ".join(names) or "none"
-        raise InputError(f"dataset.normal: no class folder called NORMAL in {layout.train} ({found})", "name it")
+        wanted = "NORMAL" if normal == "normal" else normal
+        raise InputError(
+            f"dataset.normal: no class folder called {wanted} in {layout.train} ({found})", "name the normal class"
+        )
     anomalies: dict[str, str] = {}
     for name in names:
-        if name.casefold() != "normal":
+        if name not in called:
             anomalies.setdefault(name.casefold(), name)
-    return normal, list(anomalies.values())
+    return (normal if normal in called else called[0]), list(anomalies.values())
 
 
 def _class_figures(table: pa.Table, found: Sequence[tuple[int, int] | str]) -> tuple[ClassFigures, ...]:

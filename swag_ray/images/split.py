@@ -79,6 +79,10 @@ def make_split(
     seed_groups = _draw_seed_groups(names, group_N[normals], seed_fraction, random_seed)
     of_seed = np.isin(group_N[normals], seed_groups)
     seeds, pool_normals = normals[of_seed], normals[~of_seed]
+    fold_G = _deal_folds(names, group_N[seeds], folds, random_seed)
+    fold_seeds = tuple(np.bincount(fold_G[group_N[seeds]], minlength=folds).tolist())
+    if not len(pool_normals) or min(fold_seeds) < MIN_FOLD_SEEDS:
+        _check_largest_group(names, group_N[normals], seed_fraction, folds)
     if not len(pool_normals):
         raise InputError(
             f"split.seed_fraction: {seed_fraction} of {len(normals)} train normals leaves the pool no normal",
@@ -86,8 +90,6 @@ def make_split(
         )
     kept = _draw_anomalies(anomalies, table.column("id"), len(pool_normals), contamination, random_seed)
 
-    fold_G = _deal_folds(names, group_N[seeds], folds, random_seed)
-    fold_seeds = tuple(np.bincount(fold_G[group_N[seeds]], minlength=folds).tolist())
     warnings = _check_folds(fold_seeds, len(seeds), len(seed_groups))
 
     role_N = np.full(table.num_rows, TEST, np.int8)
@@ -125,7 +127,7 @@ def _draw_seed_groups(
     names: pa.Array, group_n: NDArray[np.int32], seed_fraction: float, random_seed: int
 ) -> NDArray[np.int64]:
     """Groups in keyed order up to the target; one that crosses it is taken if that comes nearer, else passed over."""
-    target = max(1, round(seed_fraction * len(group_n)))
+    target = _seeds_wanted(len(group_n), seed_fraction)
     size_G = np.bincount(group_n, minlength=len(names))
     drawn = []
     count = 0
@@ -136,6 +138,31 @@ def _draw_seed_groups(
             drawn.append(group)
             count += size_G[group]
     return np.array(drawn, dtype=np.int64)
+
+
+def _seeds_wanted(normals: int, seed_fraction: float) -> int:
+    return max(1, round(seed_fraction * normals))
+
+
+def _check_largest_group(names: pa.Array, group_n: NDArray[np.int32], seed_fraction: float, folds: int) -> None:
+    """Refuses a group larger than all seeds together, where the same normals, each by itself, could be split.
+
+    Called where a split has failed: then it is the group that is at fault, and no other fraction would mend it.
+    """
+    wanted = _seeds_wanted(len(group_n), seed_fraction)
+    size_G = np.bincount(group_n, minlength=len(names))
+    largest = int(size_G.argmax()) if len(size_G) else 0
+    if wanted == len(group_n) or wanted < folds * MIN_FOLD_SEEDS or size_G[largest] <= wanted:
+        return
+    name = names[largest].as_py()
+    what, advice = "images of one patient", "set split.group to a pattern that puts fewer images into one group"
+    if name.startswith("bytes:"):
+        what, advice = "copies of one image", "remove the copies"
+    raise InputError(
+        f"split.group: the group '{name}' ({what}) holds {size_G[largest]} of {len(group_n)} train normals, more than "
+        f"the {wanted} wanted as seeds, and no group is divided",
+        advice,
+    )
 
 
 def _draw_anomalies(

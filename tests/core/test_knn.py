@@ -42,7 +42,7 @@ def test_threads_hold_for_the_search_alone() -> None:
 
 
 def test_more_neighbours_than_rows_names_the_field() -> None:
-    with pytest.raises(InputError, match=r"memory\.neighbours: 4 .* 3 rows"):
+    with pytest.raises(InputError, match=r"score\.neighbours: 4 .* 3 rows"):
         Index(rows(3, 0)).search(rows(1, 1), 4)
 
 

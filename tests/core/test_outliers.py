@@ -116,6 +116,11 @@ class TestTellsApart:
         allowed, reason = outliers.tells_apart(seeds, rejects, least=area + 1e-9)
         assert not allowed and f"{area:.2f}" in reason
 
+    @pytest.mark.parametrize(("below", "said"), [(8996, "0.8996"), (8999, "0.8999"), (8900, "0.89"), (8050, "0.81")])
+    def test_the_chance_that_is_told_is_below_the_limit_that_is_told(self, below: int, said: str) -> None:
+        allowed, reason = outliers.tells_apart(np.arange(10000.0), np.array([below - 0.5]))
+        assert not allowed and reason.endswith(f"with chance {said} only, less than 0.9")
+
     def test_rejects_like_the_seeds_are_stopped(self) -> None:
         rng = np.random.default_rng(1)
         assert not outliers.tells_apart(rng.normal(size=400), rng.normal(size=30))[0]

@@ -141,6 +141,10 @@ def test_object_stores_that_do_not_fit() -> None:
     assert refused.state == "problem" and "Ray refuses" in refused.text
     (much,) = object_store(2 * 10**10, 10**9, shared)
     assert much.state == "problem" and "more than the memory" in much.text
+    (close,) = object_store(25_340_000_000, 25_310_000_000, None)
+    assert "25.34 GB are more than the memory, 25.31 GB" in close.text
+    (closer,) = object_store((64 << 20) + 1, 10**9, shared)
+    assert "67.108865 MB do not fit into /dev/shm, 67.108864 MB free" in closer.text
 
 
 def test_more_cores_than_ray_may_use(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ Small = Callable[[str], SmallDisk]
          "each, measured with tf_efficientnet_lite0): they may run out of it, and Ray then ends some; set "
          "cluster.actors to 2 at most"),
         ([node(5)], ["cluster.actors=5"], {}, "but only 6.0 GB are free now; end other programs, or lower"),
+        ([node(4)], ["cluster.actors=4"], {"free": 5_990_000_000}, "they use about 6.00 GB of 8.0 GB memory (1.5 GB "
+         "each, measured with tf_efficientnet_lite0), but only 5.99 GB are free now"),
         ([node(1, 0, 1e9)], [], {}, "use a machine with more memory"),
         ([node(8)], ["cluster.cpus=8"], {}, "note: cluster.cpus: 8 are more than the 4 cores here"),
         ([node(2, 2)], ["cluster.gpus=2"], {}, "note: cluster.gpus: 2 are more than the 0 that torch sees"),
@@ -53,7 +56,8 @@ Small = Callable[[str], SmallDisk]
 def test_whether_the_cluster_section_fits(
     folder: Folder, nodes: list[Node], overrides: list[str], options: dict[str, Any], wanted: str
 ) -> None:
-    found = [said(f) for f in needs(folder(*overrides), nodes, MACHINE, **{"local": True, **options})]
+    machine = replace(MACHINE, memory_free=options.pop("free", MACHINE.memory_free))
+    found = [said(f) for f in needs(folder(*overrides), nodes, machine, **{"local": True, **options})]
     assert any(wanted in line for line in found), found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,8 +16,11 @@ import pytest
 import timm
 import torch
 
+from swag_ray.config import parse_config
 from swag_ray.errors import InputError
+from swag_ray.experiment.source import feature_spec
 from swag_ray.features.weights import BUNDLED, check_weights, hub_answers, weights_digest, weights_file
+from swag_ray.store.store import Store
 
 ON_THE_HUB = "resnet18"
 
@@ -161,7 +165,24 @@ def test_a_name_that_timm_does_not_know_comes_before_its_weights(weights: str, n
     with pytest.raises(InputError, match=rf"^backbone\.name: {said}") as caught:
         check_weights(name, weights)
     near = str(caught.value).partition("near it: ")[2]
-    assert all(timm.is_model(other) for other in near.split(", ") if other)
+    named, _, left = near.partition(" and ")
+    assert all(timm.is_model(other) for other in named.split(", ") if other)
+    if near:
+        assert left == f"{len(timm.list_models(f'*{name[:6]}*')) - 4} more"
+
+
+def test_every_run_needs_the_weights_file_to_know_which_weights_they_are(tmp_path: Path) -> None:
+    """The tensors are in the store by then, but under the digest of the file."""
+    file = shutil.copy(weights_file("tf_efficientnet_lite0", "bundled"), tmp_path / "w.pth")
+    given = {"name": "tf_efficientnet_lite0", "weights": str(file)}
+    config = parse_config({"name": "x", "dataset": {"kind": "digit_anatomy"}, "backbone": given})
+    spec, store = feature_spec(config), Store(tmp_path / "store")
+    first = spec.weights_in(store)
+    Path(file).unlink()
+    again = spec.weights_in(store)  # whoever has the digest, as an actor, needs no file
+    assert first.keys() == again.keys()
+    with pytest.raises(InputError, match=r"^backbone\.weights: no file at"):
+        feature_spec(config)
 
 
 def test_a_model_that_nobody_trained_is_refused_before_the_hub_is_asked(

@@ -1,95 +1,123 @@
-"""The floors hold: imports go downward, Ray stays in cluster/, the command line starts fast."""
+"""Who may import whom (the table stands in pyproject.toml), and what an import loads."""
 
 from __future__ import annotations
 
-import ast
-import importlib.util
+import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import swag_ray
+from swag_ray.config import Config, to_yaml
+from swag_ray.run.run import run_experiment
 
 PACKAGE = Path(swag_ray.__file__).parent
-FILES = sorted(PACKAGE.rglob("*.py"))
+PYPROJECT = PACKAGE.parent / "pyproject.toml"
 
-# A folder may import these parts of swag_ray and no others.
-BASE = {"errors", "config", "config_sections", "config_text", "stages"}
-FLOORS = {
-    "core": {"core", "errors"},
-    "data": {"data", "core", *BASE},
-    "methods": {"methods", "data", "core", *BASE},
-    "cluster": {"cluster", "methods", "data", "core", "sweep_config", "sweep_table", "search", *BASE},
-}
+HEAVY = frozenset({"torch", "torchvision", "timm", "faiss", "sklearn", "scipy", "pandas", "ray", "matplotlib"})
 
 
-def imports(source: str, package: str = "swag_ray") -> Iterator[str]:
-    """Every module that the source imports, inside functions too; "a.b" for `from a import b`."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            module = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-            yield from (f"{module}.{alias.name}" for alias in node.names)
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs import-linter on the package and the table that lie in `folder`; lines are not wrapped."""
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache", "--no-logo"]
+    wide = {**os.environ, "COLUMNS": "200"}
+    return subprocess.run(command, cwd=folder, env=wide, capture_output=True, text=True, timeout=120)
 
 
-def imported(path: Path) -> set[str]:
-    package = ".".join(path.relative_to(PACKAGE.parent).parent.parts)
-    return set(imports(path.read_text(encoding="utf-8"), package))
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The package's code and its import table, to plant faults in."""
+    shutil.copytree(PACKAGE, tmp_path / "swag_ray", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PYPROJECT, tmp_path)
+    return tmp_path
 
 
-def part(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0]
+def test_the_code_keeps_the_import_table() -> None:
+    done = lint_imports(PACKAGE.parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 broken" in done.stdout
 
 
-def test_imports_sees_every_form() -> None:
-    source = "import ray.data\ndef f():\n    from ray import tune\n    from .. import core\n"
-    assert set(imports(source, "swag_ray.data")) == {"ray.data", "ray.tune", "swag_ray.core"}
+IN_FUNCTION = "def planted() -> None:\n    "
+FOR_TYPES = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    "
+AUDIT = "from swag_ray.images.audit import Audit"
 
 
-def test_only_cluster_imports_ray() -> None:
-    offenders = {
-        str(path.relative_to(PACKAGE))
-        for path in FILES
-        if part(path) != "cluster" and any(name.split(".")[0] == "ray" for name in imported(path))
-    }
-    assert not offenders
+@pytest.mark.parametrize(
+    ("file", "code", "told"),
+    [
+        ("methods/fit.py", AUDIT, "swag_ray.methods.fit -> swag_ray.images.audit"),
+        ("images/check.py", AUDIT, "swag_ray.images.check -> swag_ray.images.audit"),
+        ("experiment/decide.py", IN_FUNCTION + AUDIT, "swag_ray.experiment.decide -> swag_ray.images.audit"),
+        ("experiment/pipeline.py", FOR_TYPES + AUDIT, "swag_ray.experiment.pipeline -> swag_ray.images.audit"),
+        ("core/knn.py", "import ray", "swag_ray.core.knn -> ray"),
+        ("experiment/loop.py", IN_FUNCTION + "from ray import tune", "swag_ray.experiment.loop -> ray"),
+        ("core/knn.py", "from swag_ray.features import spec", "swag_ray.core.knn -> swag_ray.features.spec"),
+        ("features/spec.py", FOR_TYPES + "import swag_ray.config", "swag_ray.features.spec -> swag_ray.config"),
+        ("store/store.py", "from swag_ray.images import decode", "swag_ray.store.store -> swag_ray.images.decode"),
+        ("report/run/read.py", "from swag_ray.store import s3", "swag_ray.report.run.read -> swag_ray.store.s3"),
+        ("progress.py", "from swag_ray.core import knn", "swag_ray.progress -> swag_ray.core.knn"),
+        ("core/knn.py", "from swag_ray.core import score", "No import cycle, neither among rooms nor in one BROKEN"),
+        ("annex/__init__.py", "", "swag_ray.annex"),
+    ],
+    ids=[
+        "labels in the method", "labels beside the labels", "labels in a function", "labels for types", "Ray in core",
+        "Ray in a function", "upward", "upward for types", "a sibling", "downward but not in the table",
+        "what everybody may import", "a cycle in a room", "a room without a place",
+    ],
+)  # fmt: skip
+def test_a_planted_import_is_found_and_named(copy: Path, file: str, code: str, told: str) -> None:
+    planted = copy / "swag_ray" / file
+    planted.parent.mkdir(exist_ok=True)
+    with planted.open("a") as source:
+        source.write(f"\n\n{code}\n")
+    done = lint_imports(copy)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert told in done.stdout
 
 
-@pytest.mark.parametrize("floor", FLOORS)
-def test_imports_go_downward(floor: str) -> None:
-    files = [path for path in FILES if part(path) == floor]
-    assert files, f"swag_ray/{floor} holds no code"
-    upward = {
-        f"{path.relative_to(PACKAGE)}: {name}"
-        for path in files
-        for name in imported(path)
-        if name.startswith("swag_ray.") and name.split(".")[1] not in FLOORS[floor]
-    }
-    assert not upward
+def loaded_by(code: str, *arguments: str) -> set[str]:
+    """Top-level modules that a fresh interpreter holds after the code."""
+    code += "\nimport sys\nprint()\nprint(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split())
 
 
-def loaded_by(statement: str) -> set[str]:
-    """Top-level modules that a fresh interpreter holds after the statement."""
-    code = f"import sys\n{statement}\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert result.returncode == 0, result.stderr
-    return set(result.stdout.split())
+@pytest.mark.parametrize(
+    ("code", "unwanted"),
+    [
+        ("import swag_ray; swag_ray.__version__", HEAVY | {"numpy", "pydantic"}),
+        ("import swag_ray.cli", HEAVY),
+        ("from swag_ray import load_config", HEAVY | {"numpy"}),
+        ("from swag_ray.config import load_config", HEAVY | {"numpy"}),
+        ("import swag_ray.experiment.loop, swag_ray.experiment.controls, swag_ray.detector", HEAVY - {"ray"}),
+        ("import swag_ray.cluster.memory_bank", HEAVY - {"ray"}),
+        ("import swag_ray.cluster.sample_actors", HEAVY - {"ray"}),
+    ],
+)
+def test_an_import_loads_no_more_than_it_needs(code: str, unwanted: set[str]) -> None:
+    assert loaded_by(code) & unwanted == set()
 
 
-def test_the_package_alone_loads_nothing_heavy() -> None:
-    assert not loaded_by("import swag_ray; swag_ray.__version__") & {"torch", "ray", "timm", "numpy", "pydantic"}
-
-
-def test_the_command_line_loads_nothing_heavy() -> None:
-    assert not loaded_by("import swag_ray.cli") & {"torch", "ray", "timm", "faiss", "torchvision", "matplotlib"}
-
-
-def test_reading_a_config_loads_nothing_heavy() -> None:
-    assert not loaded_by("from swag_ray import load_config") & {"torch", "ray", "timm", "numpy"}
+def test_the_driver_of_contrast_never_loads_torch(tiny: Callable[..., Config], local_ray: None, tmp_path: Path) -> None:
+    """Features, heads and scores are the actors' work; the driver does arithmetic on a few numbers per image."""
+    config = tiny("outliers.ceiling=.4", "rounds=1", "controls=[seed_only]")
+    run_experiment(config, tmp_path / "first")  # features are there from now on; the fits of another seed are not
+    (tmp_path / "config.yaml").write_text(to_yaml(config))
+    code = (
+        "import sys; from pathlib import Path; "
+        "from swag_ray.config import load_config; from swag_ray.run import run_experiment; "
+        "c = load_config(Path(sys.argv[1]), ['random_seed=7', 'cluster.cpus=1']); "
+        "run = run_experiment(c, sys.argv[2]); assert run.metrics['rounds'][-1]['head_on'] is not None"
+    )
+    found = loaded_by(code, str(tmp_path / "config.yaml"), str(tmp_path / "second"))
+    assert not found & {"torch", "timm", "faiss"}
+    assert "ray" in found, "it computed nothing"
 
 
 def test_the_public_names_are_there() -> None:

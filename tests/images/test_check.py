@@ -58,8 +58,12 @@ def test_classes_are_guessed(tmp_path: Path) -> None:
     assert guess_classes(tmp_path / "a") == ("NORMAL", ["PNEUMONIA", "COVID19"])
     for split in ("train", "test"):
         write(tmp_path / "b" / split / "healthy" / "x.png", 7)
-    with pytest.raises(InputError, match=r"^dataset\.normal: .*healthy"):
+        write(tmp_path / "b" / split / "sick" / "x.png", 8)
+    with pytest.raises(InputError, match=r"^dataset\.normal: .*NORMAL .*healthy, sick"):
         guess_classes(tmp_path / "b")
+    assert guess_classes(tmp_path / "b", "healthy") == guess_classes(tmp_path / "b", "HEALTHY") == ("healthy", ["sick"])
+    with pytest.raises(InputError, match=r"^dataset\.normal: .*called well in .*healthy, sick"):
+        guess_classes(tmp_path / "b", "well")
 
 
 @pytest.mark.data

@@ -149,6 +149,20 @@ def test_refusals_name_the_field() -> None:
         make([("u", "train", None, "u"), *people()])
 
 
+@pytest.mark.parametrize("fraction", [0.3, 0.6])
+def test_a_group_too_large_is_named_and_not_the_fraction(fraction: float) -> None:
+    """Where all normals are one group, no other fraction would do."""
+    others: list[Row] = [(f"a{i}", "train", True, f"q{i}") for i in range(20)]
+    one: list[Row] = [(f"n{i:02d}", "train", False, "cat") for i in range(60)]
+    wanted = r"^split\.group: the group 'cat' \(images of one patient\) holds 60 of 60 .*; set split\.group to"
+    with pytest.raises(InputError, match=wanted):
+        make([*one, *others], seed_fraction=fraction)
+    copies: list[Row] = [(f"n{i:02d}", "train", False, "bytes:12ab") for i in range(60)]
+    wanted = r"^split\.group: the group 'bytes:12ab' \(copies of one image\) holds 60 of 65 .*; remove the copies$"
+    with pytest.raises(InputError, match=wanted):
+        make([*copies, *[(f"m{i}", "train", False, f"m{i}") for i in range(5)], *others], seed_fraction=fraction)
+
+
 def test_few_seeds_a_fold_are_a_warning() -> None:
     assert make(people()).fold_seeds == (12, 12, 12, 12, 12)
     assert len(make(people()).warnings) == 1

@@ -74,7 +74,7 @@ class Noted(Progress):
 
 
 def odd_images(session_store: Path, root: Path) -> Path:
-    """The tiny set as a folder, five unreadable files among its normals, two unusual ones among the test anomalies."""
+    """The tiny set as a folder, six unreadable files among its normals, two unusual ones among the test anomalies."""
     (drawn,) = (session_store / "datasets").glob("digit-anatomy-*")
     shutil.copytree(drawn, root)
     original = sorted((root / "test/ANOMALY").iterdir())[0]
@@ -90,6 +90,7 @@ def odd_images(session_store: Path, root: Path) -> Path:
     (normals / "cut.png").write_bytes(data[: len(data) // 2])
     (normals / "empty.jpg").write_bytes(b"")
     (normals / "text.jpeg").write_text("not an image")
+    (normals / "page.jpeg").write_text("<html>")
     return root
 
 
@@ -99,6 +100,7 @@ REASONS = {
     "cut.png": r"truncated.*",
     "empty.jpg": r"empty file",
     "text.jpeg": r"not a readable image.*",
+    "page.jpeg": r"not a readable image.*",
 }
 
 
@@ -112,7 +114,7 @@ def test_unreadable_images_are_refused_or_counted_and_change_nothing_else(
     out = tmp_path / "run"
     said = command("run", config_file(config, tmp_path / "odd.yaml"), "--quiet", "--out", out).complaint
     assert re.search(
-        r"^dataset: cannot read /.*/odd/train/NORMAL/[\w-]+\.\w+: .* \(and 4 more\); mend or remove it, or set "
+        r"^dataset: cannot read /.*/odd/train/NORMAL/[\w-]+\.\w+: .* \(and 5 more\); mend or remove it, or set "
         r"dataset\.on_corrupt: skip$",
         said,
     ), said
@@ -122,7 +124,8 @@ def test_unreadable_images_are_refused_or_counted_and_change_nothing_else(
     skipped = dict(line.rsplit("/", 1)[1].split(": ", 1) for line in run.metrics["dataset"]["skipped"])
     assert skipped.keys() == REASONS.keys()
     assert all(re.fullmatch(REASONS[name], reason) for name, reason in skipped.items()), skipped
-    assert any(w.startswith("5 unreadable images were skipped: /") for w in run.metrics["warnings"])
+    warning = next(w for w in run.metrics["warnings"] if w.startswith("6 unreadable images were skipped: /"))
+    assert warning.count("; /") == 4 and warning.endswith("; and 1 more")
     pool = ("passed_distance", "passed_both", "candidates", "admitted", "admitted_anomalies", "rejects")
     for row, expected in zip(rounds(run.metrics), rounds(whole), strict=True):
         assert [row.get(name) for name in pool] == [expected.get(name) for name in pool]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 MINUS = "\N{MINUS SIGN}"
 THIN = "\N{NARROW NO-BREAK SPACE}"
 VOID = {"br", "img", "meta"}
+LEVEL = 0.05  # of a test
 
 
 class Html(str):
@@ -65,7 +66,12 @@ def p_value(value: object) -> str | None:
     x = number(value)
     if x is None:
         return None
-    return "<0.001" if x < 0.001 else f"{x:.3f}"
+    if x < 0.001:
+        return "<0.001"
+    digits = 3
+    while x != LEVEL == round(x, digits) and digits < 9:  # 0.0498 must not be shown as the level that it is below
+        digits += 1
+    return f"{x:.{digits}f}"
 
 
 def percent(value: object, digits: int = 1) -> str | None:

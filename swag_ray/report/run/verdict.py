@@ -99,7 +99,10 @@ def _rate_warnings(run: Run) -> list[str]:
     nominal, measured, span = conformal.rate_nominal, conformal.rate_test_normals, conformal.rate_interval
     if nominal is None or measured is None or span is None or measured <= span[1]:
         return []
+    high = span[1]
+    digits = next((d for d in range(1, 9) if percent(measured, d) != percent(high, d)), 1)  # they differ, and show it
     return [
-        f"The threshold promises to flag {percent(nominal)} of normals and flags {percent(measured)} of the test set's "
-        f"(chance allows {percent(span[0])} to {percent(span[1])}): the test images differ from the seeds."
+        f"The threshold promises to flag {percent(nominal)} of normals and flags {percent(measured, digits)} of the "
+        f"test set's (chance allows {percent(span[0])} to {percent(high, digits)}): the test images differ from the "
+        "seeds."
     ]

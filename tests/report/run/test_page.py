@@ -247,6 +247,10 @@ def test_a_false_positive_rate_beyond_chance_is_a_warning(run: Path) -> None:
     own["conformal"] |= {"rate_test_normals": 0.19, "rate_interval": [0.02, 0.09]}
     change_metrics(run, incremental=own, warnings=...)
     assert "promises to flag 5.0 % of normals and flags 19.0 %" in page(run).text.replace("\u202f", " ")
+    own["conformal"] |= {"rate_test_normals": 0.0904}
+    change_metrics(run, incremental=own)
+    told = page(run).text.replace("\u202f", " ")
+    assert "flags 9.04 % of the test set's (chance allows 2.0 % to 9.00 %)" in told
     own["conformal"] |= {"rate_test_normals": 0.06}
     change_metrics(run, incremental=own)
     assert "Nothing to warn of." in page(run).text
