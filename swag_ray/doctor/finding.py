@@ -45,13 +45,3 @@ class Finding:
 def refused(topic: str, error: InputError, state: State = "problem") -> Finding:
     """Returns a bad input as a finding, on one line whatever a library put into its reason."""
     return Finding(topic, state, " ".join(error.problem.split()), " ".join(error.advice.split()))
-
-
-def size(amount: float) -> str:
-    """Bytes in words: "61 KB", "25.3 GB"."""
-    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "KB")):
-        if amount >= unit:
-            return (
-                f"{amount / unit:.0f} {name}" if amount >= 10 * unit and unit < 1e9 else f"{amount / unit:.1f} {name}"
-            )
-    return f"{amount:.0f} bytes"

@@ -7,6 +7,7 @@ import json
 from swag_ray.report.page.markup import decimal, number, percent, whole
 from swag_ray.report.run.plots import interval
 from swag_ray.report.run.read import Run, part, round_rows, rows
+from swag_ray.wording import plural
 
 SHORTCUTS = {
     "thumbnail_1nn": "Nearest normal among small thumbnails",
@@ -31,7 +32,7 @@ def _ranking(run: Run) -> str:
     low, high, gain = (number(delta.get(key)) for key in ("low", "high", "roc_auc"))
     count = len([row for row in round_rows(run.metrics) if (number(row.get("round")) or 0) > 0])
     detector = "the incremental detector"
-    when = f"After {count} round{'s' if count != 1 else ''} " if count else ""
+    when = f"After {plural(count, 'round')} " if count else ""
     subject = f"{when}{detector}" if when else detector.capitalize()
     if after is None:
         return (
