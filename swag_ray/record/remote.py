@@ -133,7 +133,9 @@ def local_copy(place: str | Path, called: str, *wanted: str) -> Iterator[Path]:
         with writing(Path(name)):
             found = _fetch(remote, Path(name), wanted)
         if not found:
-            raise InputError(f"{called}: '{plain_address(remote)}' holds no run (none of {', '.join(wanted[:3])})")
+            more = f" and {len(wanted) - 3} more" if len(wanted) > 3 else ""
+            names = ", ".join(wanted[:3]) + more
+            raise InputError(f"{called}: '{plain_address(remote)}' holds no run (none of {names})")
         yield Path(name)
 
 

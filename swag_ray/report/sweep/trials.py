@@ -24,6 +24,7 @@ from swag_ray.report.sweep.words import axis_name, form_for
 from swag_ray.wording import plural
 
 ERRORS_SHOWN = 50
+LINE_SHOWN = 500  # characters of an error's first line
 
 
 def trials_section(sweep: Sweep) -> Html:
@@ -82,8 +83,9 @@ def failed_section(sweep: Sweep) -> Html:
         head, _, rest = error.strip().partition("\n")
         which = f"{'Trials' if len(trials) > 1 else 'Trial'} {', '.join(trials[:40])}"
         which += f" and {len(trials) - 40} more" if len(trials) > 40 else ""
-        more = element("details", element("summary", "All of it"), element("pre", error)) if rest else ""
-        items.append(element("li", f"{which}: {head[:500]}", more))
+        cut = rest or len(head) > LINE_SHOWN
+        more = element("details", element("summary", "All of it"), element("pre", error)) if cut else ""
+        items.append(element("li", f"{which}: {head[:LINE_SHOWN]}", more))
     left = len(groups) - len(items)
     note = paragraph(f"{left} more kinds of error; all are in {TRIALS_TEXT_FILE}.", class_="note") if left > 0 else ""
     return section("Failed trials", element("ul", *items, class_="errors") if items else "", note)

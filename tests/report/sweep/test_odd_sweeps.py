@@ -142,6 +142,8 @@ def test_alike_errors_stand_together(undrawn: None, tmp_path: Path) -> None:
     assert text.count("ValueError: fold") == 2 and "and 20 more" in text
     rows = [failed(row, f"ValueError: fold {index}") for index, row in enumerate(grid_rows())]
     assert "70 more kinds of error; all are in trials.csv." in page_of(tmp_path, rows).text
+    text = page_of(tmp_path, [failed(row, "ValueError: " + 600 * "x" + " end") for row in grid_rows()]).text
+    assert "All of it" in text and "x end" not in text, "a long line is cut, and stands whole where it unfolds"
 
 
 def test_a_thousand_trials(tmp_path: Path) -> None:
