@@ -15,6 +15,7 @@ from typing import Any
 
 from swag_ray.config.sections import ClusterConfig
 from swag_ray.errors import InputError
+from swag_ray.wording import plural, size
 
 Bundle = Mapping[str, float]
 
@@ -113,7 +114,7 @@ def check_room(nodes: Sequence[Node], bundle: Bundle, actors: int, *, local: boo
     each = _listed(amount_text(kind, bundle[kind]) for kind in kinds)
     asked = f"{actors} actors of {each} each do" if actors > 1 else f"{actors} actor of {each} does"
     has = _listed(_total(nodes, kind) for kind in kinds)
-    count = f" on {len(nodes)} node{'s' * (len(nodes) != 1)}" if not local else ""
+    count = f" on {plural(len(nodes), 'node')}" if not local else ""
     advice = f"set cluster.actors to {most} at most or {more}" if most else f"{more}: not even one actor has room"
     raise InputError(f"cluster.actors: {asked} not fit: {on} has {has}{count}", advice)
 
@@ -162,11 +163,11 @@ def amount_text(kind: str, amount: float) -> str:
     """An amount of a resource in words: "2 CPUs", "1.5 GB of memory"."""
     match kind:
         case "memory":
-            return f"{amount / 1e9:.1f} GB of memory"
+            return f"{size(amount)} of memory"
         case "object_store_memory":
-            return f"{amount / 1e9:.1f} GB of object store"
+            return f"{size(amount)} of object store"
         case "CPU" | "GPU":
-            return f"{amount:g} {kind}" + "s" * (amount != 1)
+            return plural(amount, kind)
     return f"{amount:g} of {kind}"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import ray
 
-from swag_ray.store.stages import Arrays, Result
+from swag_ray.store.stages import Arrays, Result, flat_folds
 from swag_ray.store.store import Store
 
 
@@ -49,20 +49,9 @@ class MemoryBank:
         """
         if decision is not None:
             self._check_members(decision, folds)
-        arrays = {f"fold{k}.{name}": a for k, fold in enumerate(folds) for name, a in fold.items()}
+        arrays = flat_folds(folds)
         self.store.save("bank", version, Result(arrays))
         return arrays
-
-    def snapshot(self, version: str) -> Arrays:
-        """The rows of a published version.
-
-        Raises:
-            KeyError: no such version was published in this store.
-        """
-        found = self.store.load("bank", version)
-        if found is None:
-            raise KeyError(version)
-        return found.arrays
 
     def _check_members(self, decision: str, folds: tuple[Arrays, ...]) -> None:
         record = self.store.load("decide", decision)

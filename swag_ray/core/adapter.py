@@ -43,12 +43,11 @@ class Moments:
     cov_CC: Tensor  # S, divided by n as BatchNorm does, float64
 
 
-def patch_moments(x_NC: Tensor, running: Moments | None = None) -> Moments:
+def patch_moments(x_NC: Tensor) -> Moments:
     """Moments of standardised patches, centred before they are squared, in float64.
 
     Args:
         x_NC: patches; any leading shape, channels last.
-        running: moments of other patches to merge with (Chan et al. 1983), so that batches can be streamed.
 
     Raises:
         ValueError: no patch at all.
@@ -60,13 +59,7 @@ def patch_moments(x_NC: Tensor, running: Moments | None = None) -> Moments:
     mean_C = flat_NC.mean(0)
     centred_NC = flat_NC - mean_C
     cov_CC = centred_NC.T @ centred_NC / n
-    if running is None:
-        return Moments(n, mean_C, cov_CC)
-    total = running.n + n
-    delta_C = mean_C - running.mean_C
-    spread_CC = torch.outer(delta_C, delta_C) * (running.n * n / total**2)
-    merged_CC = (running.cov_CC * running.n + cov_CC * n) / total + spread_CC
-    return Moments(total, running.mean_C + delta_C * (n / total), merged_CC)
+    return Moments(n, mean_C, cov_CC)
 
 
 def bn_moments(weight_dC: Tensor, mean_C: Tensor, cov_CC: Tensor) -> tuple[Tensor, Tensor]:

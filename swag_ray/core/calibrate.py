@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from swag_ray.core.array_checks import Floats, finite, floats, mask
+
 FLOOR = 1e-12  # uncertainties below this are one and the same: no spread at all
 ROUNDING = 1e-12  # a spread below this share of the values' size is rounding, not spread
-
-Floats = NDArray[np.float64]
 
 
 class DegenerateScores(ValueError):
@@ -38,8 +38,8 @@ def conformal_p(seed_score_n: NDArray[Any], score_N: NDArray[Any]) -> Floats:
     Raises:
         ValueError: no seeds, or a score that is not finite.
     """
-    seed_n = np.sort(_finite("seed_score_n", seed_score_n, 1))
-    score = _finite("score_N", score_N, 1)
+    seed_n = np.sort(finite("seed_score_n", seed_score_n, None))
+    score = finite("score_N", score_N, None)
     _require_rows("seed_score_n", seed_n, 1)
     return (1.0 + _at_least(seed_n, score)) / (len(seed_n) + 1)
 
@@ -58,8 +58,8 @@ def cross_conformal_p(seed_score_n: NDArray[Any], seed_fold_n: NDArray[Any], sco
     Raises:
         ValueError: no seeds, shapes that differ, a fold outside 0..K-1, or a score that is not finite.
     """
-    seed_n = _finite("seed_score_n", seed_score_n, 1)
-    score = _finite("score_TK", score_TK, 2)
+    seed_n = finite("seed_score_n", seed_score_n, None)
+    score = finite("score_TK", score_TK, None, None)
     _require_rows("seed_score_n", seed_n, 1)
     fold_n = _folds("seed_fold_n", seed_fold_n, len(seed_n), score.shape[1])
     above_T = np.zeros(len(score), dtype=np.int64)
@@ -80,7 +80,7 @@ def z_score(reference_n: NDArray[Any], score_N: NDArray[Any]) -> Floats:
         ValueError: fewer than two reference values, or one that is not finite.
         DegenerateScores: the reference has no spread. A z of 0, infinity or NaN for all would let all pass or none.
     """
-    reference = _finite("reference_n", reference_n, 1)
+    reference = finite("reference_n", reference_n, None)
     _require_rows("reference_n", reference, 2)
     mean = reference.mean()
     sd = reference.std(ddof=1)
@@ -116,8 +116,8 @@ def standardise_samples(raw_NS: NDArray[Any], fold_N: NDArray[Any], is_seed_N: N
         ValueError: a fold with images but fewer than 3 seeds, a seed's score that is not finite, shapes that differ.
         DegenerateScores: a fold's seeds have no spread under a sample.
     """
-    raw = _floats("raw_NS", raw_NS, 2)
-    is_seed = _mask("is_seed_N", is_seed_N, len(raw))
+    raw = floats("raw_NS", raw_NS, None, None)
+    is_seed = mask("is_seed_N", is_seed_N, len(raw))
     fold = _folds("fold_N", fold_N, len(raw), None)
     standard = np.full_like(raw, np.nan)
     for k in np.unique(fold):
@@ -128,27 +128,10 @@ def standardise_samples(raw_NS: NDArray[Any], fold_N: NDArray[Any], is_seed_N: N
     return standard
 
 
-def standardise_samples_across(raw_TKS: NDArray[Any], seed_raw_nS: NDArray[Any], seed_fold_n: NDArray[Any]) -> Floats:
-    """As `standardise_samples`, for images that every fold's samples score.
-
-    Shape:
-        raw_TKS: (T, K, S), NaN where not scored; seed_raw_nS: (n, S) the seeds' scores by their own fold's samples;
-        seed_fold_n: (n,) integers in 0..K-1. Returns (T, K, S).
-
-    Raises:
-        ValueError: a fold with fewer than 3 seeds, a seed's score that is not finite, shapes that differ.
-        DegenerateScores: a fold's seeds have no spread under a sample.
-    """
-    raw = _floats("raw_TKS", raw_TKS, 3)
-    seed_raw = _floats("seed_raw_nS", seed_raw_nS, 2)
-    if seed_raw.shape[1] != raw.shape[2]:
-        raise ValueError(f"seed_raw_nS: {seed_raw.shape[1]} samples, raw_TKS has {raw.shape[2]}")
-    fold_n = _folds("seed_fold_n", seed_fold_n, len(seed_raw), raw.shape[1])
-    standard = np.empty_like(raw)
-    for k in range(raw.shape[1]):
-        seed_nS = _fold_seeds(seed_raw[fold_n == k], k)
-        standard[:, k] = (raw[:, k] - seed_nS.mean(axis=0)) / seed_nS.std(axis=0, ddof=1)
-    return standard
+def sample_uncertainty(raw_NS: NDArray[Any], fold_N: NDArray[Any], is_seed_N: NDArray[np.bool_]) -> Floats:
+    """Returns u (N,): the spread over the samples of `standardise_samples`, NaN where raw_NS is. Raises as it does."""
+    u_N: Floats = standardise_samples(raw_NS, fold_N, is_seed_N).std(axis=1, ddof=1)
+    return u_N
 
 
 def two_sample(a: NDArray[Any], b: NDArray[Any]) -> float:
@@ -161,7 +144,7 @@ def two_sample(a: NDArray[Any], b: NDArray[Any]) -> float:
     """
     from scipy.stats import ks_2samp  # half a second, and no actor needs it
 
-    first, second = _finite("a", a, 1), _finite("b", b, 1)
+    first, second = finite("a", a, None), finite("b", b, None)
     _require_rows("a", first, 1)
     _require_rows("b", second, 1)
     with warnings.catch_warnings():
@@ -227,30 +210,9 @@ def _fold_seeds(seed_nS: Floats, fold: int) -> Floats:
     return seed_nS
 
 
-def _floats(name: str, values: NDArray[Any], dimensions: int) -> Floats:
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != dimensions:
-        raise ValueError(f"{name}: expected {dimensions} dimensions, found shape {array.shape}")
-    return array
-
-
-def _finite(name: str, values: NDArray[Any], dimensions: int) -> Floats:
-    array = _floats(name, values, dimensions)
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name}: {np.count_nonzero(~np.isfinite(array))} of {array.size} scores are not finite")
-    return array
-
-
 def _require_rows(name: str, values: Floats, least: int) -> None:
     if len(values) < least:
         raise ValueError(f"{name}: {len(values)} values, at least {least} needed")
-
-
-def _mask(name: str, mask: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
-    array = np.asarray(mask)
-    if array.dtype != np.bool_ or array.shape != (count,):
-        raise ValueError(f"{name}: expected ({count},) bool, found {array.shape} {array.dtype}")
-    return array
 
 
 def _folds(name: str, fold: NDArray[Any], count: int, folds: int | None) -> NDArray[np.int64]:

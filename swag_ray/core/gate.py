@@ -14,8 +14,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-Mask = NDArray[np.bool_]
-Floats = NDArray[np.float64]
+from swag_ray.core.array_checks import Floats, Mask, finite, mask
+
 Rank = Literal["safe", "boundary", "uncertainty", "random"]
 Uncertainty = Callable[[Mask], tuple[NDArray[Any], NDArray[Any]]]
 
@@ -107,11 +107,6 @@ class _Passed:
         return not self.streak_N.any()
 
 
-def initial_state(count: int) -> PoolState:
-    """A pool of `count` images before the first round."""
-    return PoolState(np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.int64), relaxed_used=False)
-
-
 def decide(
     score_N: NDArray[Any],
     z_score_N: NDArray[Any],
@@ -138,9 +133,10 @@ def decide(
     Raises:
         ValueError: shapes that differ, a score or z_s that is not finite.
     """
-    score, z_score = _finite("score_N", score_N, state), _finite("z_score_N", z_score_N, state)
+    count = len(state.ever_admitted_N)
+    score, z_score = finite("score_N", score_N, count), finite("z_score_N", z_score_N, count)
     figures = _Figures(uncertainty, len(score))
-    gate = partial(_gate, z_score, _mask("rejected_N", rejected_N, state), state, settings.patience, figures)
+    gate = partial(_gate, z_score, mask("rejected_N", rejected_N, count), state, settings.patience, figures)
     passed = gate(settings.tau_distance, settings.tau_uncertainty)
     tau = None if state.relaxed_used else settings.tau_relaxed
     relaxed = passed.empty and tau is not None
@@ -177,7 +173,7 @@ def draw(eligible_N: Mask, budget: int, generator: np.random.Generator, *, state
         ValueError: shapes that differ, or a budget below 1.
     """
     _require_budget(budget)
-    eligible = _mask("eligible_N", eligible_N, state) & ~state.ever_admitted_N
+    eligible = mask("eligible_N", eligible_N, len(state.ever_admitted_N)) & ~state.ever_admitted_N
     admitted = _first(eligible, [_shuffled(len(eligible), generator)], budget)
     null_N = np.full(len(eligible), np.nan)
     return Decision(
@@ -273,20 +269,6 @@ def _first(mask_N: Mask, keys: list[NDArray[Any]], budget: int) -> Mask:
     first_N = np.zeros(len(mask_N), dtype=np.bool_)
     first_N[row[order[:budget]]] = True
     return first_N
-
-
-def _finite(name: str, values: NDArray[Any], state: PoolState) -> Floats:
-    array = np.asarray(values, dtype=np.float64)
-    if array.shape != state.ever_admitted_N.shape or not np.isfinite(array).all():
-        raise ValueError(f"{name}: expected {state.ever_admitted_N.shape} finite, found {array.shape} or a NaN")
-    return array
-
-
-def _mask(name: str, mask: Mask, state: PoolState) -> Mask:
-    array = np.asarray(mask)
-    if array.dtype != np.bool_ or array.shape != state.ever_admitted_N.shape:
-        raise ValueError(f"{name}: expected {state.ever_admitted_N.shape} bool, found {array.shape} {array.dtype}")
-    return array
 
 
 def _require_budget(budget: int) -> None:

@@ -18,19 +18,14 @@ class Index:
 
     Args:
         rows_MD: the memory rows, float32; copied by faiss.
-        threads: CPU threads of a search, None for faiss' own choice (all, or OMP_NUM_THREADS).
     """
 
-    def __init__(self, rows_MD: NDArray[np.float32], *, threads: int | None = None) -> None:
+    def __init__(self, rows_MD: NDArray[np.float32]) -> None:
         import faiss  # half a second, and only scoring needs it
 
         if rows_MD.ndim != 2 or not len(rows_MD):
             raise ValueError(f"rows have shape {rows_MD.shape}, must be (M, D) with M at least 1")
-        if threads is not None and threads < 1:
-            raise ValueError(f"threads is {threads}, must be at least 1")
-        self._faiss: Any = faiss
         self.rows, self.dim = rows_MD.shape
-        self.threads = threads
         self._index: Any = faiss.IndexFlatL2(self.dim)
         if on_gpu():
             self._resources: Any = faiss.StandardGpuResources()  # must outlive the index
@@ -53,21 +48,9 @@ class Index:
             raise ValueError(f"k is {k}, must be at least 1")
         if query_ND.ndim != 2 or query_ND.shape[1] != self.dim:
             raise ValueError(f"queries have shape {query_ND.shape}, must be (N, {self.dim})")
-        square_NK, index_NK = self._search(np.ascontiguousarray(query_ND, dtype=np.float32), k)
+        square_NK, index_NK = self._index.search(np.ascontiguousarray(query_ND, dtype=np.float32), k)
         # Rounding can leave a square slightly below zero where query and row are equal.
         return np.sqrt(np.maximum(square_NK, 0)), index_NK
-
-    def _search(self, query_ND: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        if self.threads is None:
-            square_NK, index_NK = self._index.search(query_ND, k)
-        else:
-            before = self._faiss.omp_get_max_threads()  # the setting is the process's: give it back
-            self._faiss.omp_set_num_threads(self.threads)
-            try:
-                square_NK, index_NK = self._index.search(query_ND, k)
-            finally:
-                self._faiss.omp_set_num_threads(before)
-        return square_NK, index_NK
 
 
 def on_gpu() -> bool:

@@ -6,15 +6,14 @@ larger scores are more anomalous. What cannot be computed is absent from a resul
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-Mask = NDArray[np.bool_]
-Floats = NDArray[np.float64]
+from swag_ray.core.array_checks import Floats, Mask, finite, mask
+
 Figures = dict[str, float | int]
 
 CHUNK = 2_000_000  # resampled images held at once: bounds the memory of a bootstrap on large test sets
@@ -31,7 +30,7 @@ def roc_auc(label_T: Mask, score_T: NDArray[Any]) -> float:
     Raises:
         ValueError: shapes that differ, labels not bool or of one class, a score that is not finite.
     """
-    label, score = _both_classes(label_T), _scores("score_T", score_T, len(label_T))
+    label, score = _both_classes(label_T), finite("score_T", score_T, len(label_T))
     return float(roc_auc_score(label, score))
 
 
@@ -41,7 +40,7 @@ def pr_auc(label_T: Mask, score_T: NDArray[Any]) -> float:
     Raises:
         ValueError: as `roc_auc`.
     """
-    label, score = _both_classes(label_T), _scores("score_T", score_T, len(label_T))
+    label, score = _both_classes(label_T), finite("score_T", score_T, len(label_T))
     return float(average_precision_score(label, score))
 
 
@@ -53,7 +52,7 @@ def confusion(label_T: Mask, flagged_T: Mask) -> Figures:
     Raises:
         ValueError: no images, shapes that differ, or arrays that are not bool.
     """
-    label, flagged = _mask("label_T", label_T), _mask("flagged_T", flagged_T)
+    label, flagged = mask("label_T", label_T, None), mask("flagged_T", flagged_T, None)
     if label.shape != flagged.shape or not len(label):
         raise ValueError(f"label_T {label.shape} and flagged_T {flagged.shape}: expected the same shape, not empty")
     tp, fp = int((label & flagged).sum()), int((~label & flagged).sum())
@@ -81,7 +80,7 @@ def youden(label_T: Mask, score_T: NDArray[Any]) -> Figures:
     Raises:
         ValueError: as `roc_auc`.
     """
-    label, score = _both_classes(label_T), _scores("score_T", score_T, len(label_T))
+    label, score = _both_classes(label_T), finite("score_T", score_T, len(label_T))
     false_rate, true_rate, threshold = roc_curve(label, score)
     # The first point flags nothing, at a threshold of infinity: the last, which flags all, is as good and finite.
     best = 1 + int(np.argmax((true_rate - false_rate)[1:]))
@@ -99,7 +98,7 @@ def at_rate(label_T: Mask, p_T: NDArray[Any], rate: float) -> Figures:
     """
     if not 0 < rate < 1:
         raise ValueError(f"rate {rate}: must be between 0 and 1")
-    return {"threshold": float(rate), **confusion(label_T, _scores("p_T", p_T, len(label_T)) <= rate)}
+    return {"threshold": float(rate), **confusion(label_T, finite("p_T", p_T, len(label_T)) <= rate)}
 
 
 def paired_difference(
@@ -120,80 +119,19 @@ def paired_difference(
     Raises:
         ValueError: as `roc_auc`, or fewer than 2 draws.
     """
-    return mean_difference(label_T, [score_a_T], [score_b_T], generator, draws, level)
-
-
-def mean_difference(
-    label_T: Mask,
-    scores_a: Sequence[NDArray[Any]],
-    scores_b: Sequence[NDArray[Any]],
-    generator: np.random.Generator,
-    draws: int = 2000,
-    level: float = 0.95,
-) -> tuple[float, float, float]:
-    """`paired_difference` of ROC-AUCs averaged over random seeds; all scores are of the same images in the same order.
-
-    Shape:
-        scores_a, scores_b: per random seed (T,); the two may differ in their number of seeds.
-
-    Returns:
-        (difference, low, high), percentile interval.
-
-    Raises:
-        ValueError: as `paired_difference`, or no scores.
-    """
-    a_T, b_T = _columns(label_T, scores_a), _columns(label_T, scores_b)
-    weight_M = np.concatenate([np.full(len(a_T), 1 / len(a_T)), np.full(len(b_T), -1 / len(b_T))])
-    return _interval(label_T, a_T + b_T, weight_M, generator, draws, level)
-
-
-def mean_interval(
-    label_T: Mask,
-    scores: Sequence[NDArray[Any]],
-    generator: np.random.Generator,
-    draws: int = 2000,
-    level: float = 0.95,
-) -> tuple[float, float, float]:
-    """ROC-AUC averaged over random seeds, with a bootstrap interval over the test images, resampled by class.
-
-    Shape:
-        scores: per random seed (T,), of the same images in the same order.
-
-    Returns:
-        (mean, low, high), percentile interval.
-
-    Raises:
-        ValueError: as `paired_difference`, or no scores.
-    """
-    columns = _columns(label_T, scores)
-    return _interval(label_T, columns, np.full(len(columns), 1 / len(columns)), generator, draws, level)
-
-
-def purity(label_N: Mask) -> float | None:
-    """Share of normals among admitted images (rejects: pass the labels' inverse for anomalies); None of none."""
-    label = _mask("label_N", label_N)
-    return float(1 - label.mean()) if len(label) else None
+    label = _both_classes(label_T)
+    columns = [finite("score_a_T", score_a_T, len(label)), finite("score_b_T", score_b_T, len(label))]
+    if draws < 2 or not 0 < level < 1:
+        raise ValueError(f"draws {draws} and level {level}: at least 2 draws and a level between 0 and 1")
+    difference = roc_auc(label, columns[0]) - roc_auc(label, columns[1])
+    drawn_B2 = _bootstrap(label, columns, generator, draws)
+    low, high = np.quantile(drawn_B2[:, 0] - drawn_B2[:, 1], [(1 - level) / 2, (1 + level) / 2])
+    return difference, float(low), float(high)
 
 
 def two_sided(area: float) -> float:
     """How far from chance an area is, whichever way it points."""
     return max(area, 1 - area)
-
-
-def _interval(
-    label_T: Mask,
-    columns: list[Floats],
-    weight_M: Floats,
-    generator: np.random.Generator,
-    draws: int,
-    level: float,
-) -> tuple[float, float, float]:
-    if draws < 2 or not 0 < level < 1:
-        raise ValueError(f"draws {draws} and level {level}: at least 2 draws and a level between 0 and 1")
-    value = float(np.dot(weight_M, [roc_auc(label_T, column_T) for column_T in columns]))
-    drawn_B = _bootstrap(label_T, columns, generator, draws) @ weight_M
-    low, high = np.quantile(drawn_B, [(1 - level) / 2, (1 + level) / 2])
-    return value, float(low), float(high)
 
 
 def _bootstrap(label_T: Mask, columns: list[Floats], generator: np.random.Generator, draws: int) -> Floats:
@@ -233,28 +171,8 @@ def _times(count: int, draws: int, generator: np.random.Generator) -> NDArray[np
     return np.bincount(picked.ravel(), minlength=draws * count).reshape(draws, count).astype(np.int64, copy=False)
 
 
-def _columns(label_T: Mask, scores: Sequence[NDArray[Any]]) -> list[Floats]:
-    if not len(scores):
-        raise ValueError("scores: none given")
-    return [_scores(f"scores[{m}]", score_T, len(label_T)) for m, score_T in enumerate(scores)]
-
-
 def _both_classes(label_T: Mask) -> Mask:
-    label = _mask("label_T", label_T)
+    label = mask("label_T", label_T, None)
     if not has_both_classes(label):
         raise ValueError(f"label_T: {int(label.sum())} anomalies of {len(label)} images, both classes are needed")
     return label
-
-
-def _mask(name: str, mask: Mask) -> Mask:
-    array = np.asarray(mask)
-    if array.dtype != np.bool_ or array.ndim != 1:
-        raise ValueError(f"{name}: expected a vector of bool, found {array.shape} {array.dtype}")
-    return array
-
-
-def _scores(name: str, values: NDArray[Any], count: int) -> Floats:
-    array = np.asarray(values, dtype=np.float64)
-    if array.shape != (count,) or not np.isfinite(array).all():
-        raise ValueError(f"{name}: expected ({count},) finite, found {array.shape} or a NaN")
-    return array

@@ -15,9 +15,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from swag_ray.core.schedule import MIN_SNAPSHOTS
@@ -143,39 +141,3 @@ def sample_many(
         raise ValueError("generators is empty")
     draws = [sample(state, generator, dtype=dtype) for generator in generators]
     return {name: torch.stack([draw[name] for draw in draws]) for name in state.mean}
-
-
-def to_arrays(state: State, prefix: str = "") -> dict[str, NDArray[np.generic]]:
-    """The state as a flat dict of arrays, every key starting with `prefix`; `from_arrays` reads it back exactly."""
-    arrays: dict[str, NDArray[np.generic]] = {
-        f"{prefix}n": np.array(state.n, dtype=np.int64),
-        f"{prefix}max_columns": np.array(state.max_columns, dtype=np.int64),
-    }
-    for part in ("mean", "m2", "columns"):
-        tensors: dict[str, Tensor] = getattr(state, part)
-        arrays |= {f"{prefix}{part}.{name}": tensor.cpu().numpy() for name, tensor in tensors.items()}
-    return arrays
-
-
-def from_arrays(arrays: Mapping[str, NDArray[np.generic]], prefix: str = "") -> State:
-    """The state that `to_arrays` wrote under `prefix`; other keys are left alone.
-
-    Raises:
-        KeyError: nothing stands under `prefix`.
-    """
-
-    def part(kind: str) -> dict[str, Tensor]:
-        start = f"{prefix}{kind}."
-        return {
-            key.removeprefix(start): torch.from_numpy(np.array(value))
-            for key, value in arrays.items()
-            if key.startswith(start)
-        }
-
-    return State(
-        n=int(arrays[f"{prefix}n"]),
-        mean=part("mean"),
-        m2=part("m2"),
-        columns=part("columns"),
-        max_columns=int(arrays[f"{prefix}max_columns"]),
-    )

@@ -24,7 +24,7 @@ from swag_ray.features.spec import FeatureSpec
 from swag_ray.models.fold_bank import BankSettings
 from swag_ray.models.fold_head import ContrastSettings
 from swag_ray.record.files import ARRAYS_FILE, BACKBONE_FILE, DETECTOR_FILE
-from swag_ray.store.stages import Arrays, fold_arrays
+from swag_ray.store.stages import Arrays, flat_folds, fold_arrays
 from swag_ray.system.files import whole_folder
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ def save_detector(detector: Detector, weights: Arrays, folder: Path) -> None:
     from safetensors.numpy import save
 
     arrays = {"seed_s": detector.seed_s, "seed_fold": detector.seed_fold}
-    arrays |= {f"fold{k}.model.{n}": a for k, fold in enumerate(detector.models) for n, a in fold.items()}
+    arrays |= flat_folds(detector.models, "model.")
     if detector.banks is not detector.models:
-        arrays |= {f"fold{k}.bank.{n}": a for k, fold in enumerate(detector.banks) for n, a in fold.items()}
+        arrays |= flat_folds(detector.banks, "bank.")
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     files = {ARRAYS_FILE: buffer.getvalue(), BACKBONE_FILE: save(weights)}

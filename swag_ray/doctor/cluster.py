@@ -11,9 +11,10 @@ from swag_ray.cluster.capacity import RAY_STORE_MINIMUM, cluster_nodes, local_de
 from swag_ray.cluster.session import ray_session
 from swag_ray.cluster.visibility import check_visible
 from swag_ray.config.sections import ClusterConfig
-from swag_ray.doctor.finding import Finding, refused, size, unequal_sizes
+from swag_ray.doctor.finding import Finding, refused
 from swag_ray.doctor.machine import Disk, Machine, shared_memory
 from swag_ray.errors import InputError
+from swag_ray.wording import plural, size, unequal_sizes
 
 LARGEST_ON_DISK = 10**10  # bytes; Ray refuses a larger object store outside shared memory
 
@@ -50,7 +51,7 @@ def cluster(address: str) -> Finding:
     except InputError as error:
         return refused("cluster", error)
     shown = "with a token" if os.environ.get("RAY_AUTH_MODE", "").lower() == "token" else "without a token"
-    count = f"{len(nodes)} node{'s' * (len(nodes) != 1)}"
+    count = plural(len(nodes), "node")
     cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
     text = f"joined at '{address}' {shown}: {count}, {cpus:g} CPUs, {gpus:g} GPUs"
     return Finding("cluster", "ok", text, nodes=nodes)

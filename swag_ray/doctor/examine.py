@@ -10,10 +10,11 @@ from functools import partial
 from swag_ray.cluster.capacity import Node, local_defaults, local_node
 from swag_ray.config import Config
 from swag_ray.config.sections import ClusterConfig
-from swag_ray.doctor.finding import Finding, size
+from swag_ray.doctor.finding import Finding
 from swag_ray.doctor.machine import Machine, disk, read_machine, temporary_folder
 from swag_ray.doctor.software import faiss_build, packages, torch_gpus, weights
 from swag_ray.errors import reason_of
+from swag_ray.wording import size
 
 LITTLE_DISK = 5e9  # bytes; Ray's sessions, and objects that memory has no room for
 FULL = 0.95  # of the temporary disk: from here on Ray refuses to make objects

@@ -45,18 +45,3 @@ class Finding:
 def refused(topic: str, error: InputError, state: State = "problem") -> Finding:
     """Returns a bad input as a finding, on one line whatever a library put into its reason."""
     return Finding(topic, state, " ".join(error.problem.split()), " ".join(error.advice.split()))
-
-
-def size(amount: float, more: int = 0) -> str:
-    """Returns bytes in words: "61 KB", "25.3 GB"; `more` decimals are added."""
-    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "KB")):
-        if amount >= unit:
-            decimals = more + (not (amount >= 10 * unit and unit < 1e9))
-            return f"{amount / unit:.{decimals}f} {name}"
-    return f"{amount:.0f} bytes"
-
-
-def unequal_sizes(first: float, second: float) -> tuple[str, str]:
-    """Returns two amounts of bytes in words, with as many decimals as show that they differ."""
-    texts = ((size(first, more), size(second, more)) for more in range(12))
-    return next((pair for pair in texts if pair[0] != pair[1]), (size(first), size(second)))

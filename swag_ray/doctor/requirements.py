@@ -10,13 +10,15 @@ import pyarrow.parquet as pq
 from swag_ray.cluster.capacity import Need, Node, check_room, need, room
 from swag_ray.cluster.visibility import sample_paths
 from swag_ray.config import Config
-from swag_ray.doctor.finding import Finding, refused, size, unequal_sizes
+from swag_ray.doctor.finding import Finding, refused
 from swag_ray.doctor.machine import Machine, disk
 from swag_ray.errors import InputError, reason_of
 from swag_ray.experiment.source import feature_spec, list_images, split_table
+from swag_ray.features.index import shard_files
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.images.folders import Listing
 from swag_ray.store.store import Store
+from swag_ray.wording import size, unequal_sizes
 
 # Channels of the maps by stride, of the backbones whose weights come as packages (a test compares them with timm's):
 # features of others are measured once there are some.
@@ -141,16 +143,15 @@ def stored_features(store: Store, spec: FeatureSpec) -> tuple[set[str], float | 
     """
     present: set[str] = set()
     held, rows = 0, 0
-    for info in store.files("features", spec.fingerprint):
-        if not info.path.endswith(".parquet"):
-            continue
+    for name, size_of in shard_files(store, spec).items():
+        path = store.path("features", spec.fingerprint, name)
         try:
-            table = pq.read_table(info.path, columns=["sha256", "error"], filesystem=store.fs)
+            table = pq.read_table(path, columns=["sha256", "error"], filesystem=store.fs)
         except (OSError, ValueError, LookupError, pa.ArrowException):
             continue
         present.update(table["sha256"].to_pylist())
         if table["error"].null_count == len(table):  # a shard with unreadable images is lighter
-            held, rows = held + info.size, rows + len(table)
+            held, rows = held + size_of, rows + len(table)
     return present, held / rows if rows else None
 
 

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
-from swag_ray.doctor.finding import Finding, size
+from swag_ray.doctor.finding import Finding
 from swag_ray.errors import reason_of
 from swag_ray.features.weights import BUNDLED, hub_answers
+from swag_ray.wording import plural, size
 
 PACKAGES = ("ray", "torch", "torchvision", "timm", "scikit-learn", "numpy", "scipy", "pyarrow")
 FAISS = ("faiss-gpu", "faiss-cpu")
@@ -114,4 +115,4 @@ def _broken(name: str, error: Exception) -> Finding:
 
 
 def _gpus(count: int) -> str:
-    return f"sees {count} GPU{'s' * (count != 1)}"
+    return f"sees {plural(count, 'GPU')}"

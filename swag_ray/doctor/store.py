@@ -6,12 +6,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from swag_ray.doctor.finding import Finding, State, refused, size
+from swag_ray.doctor.finding import Finding, State, refused
 from swag_ray.doctor.machine import disk
 from swag_ray.errors import InputError, reason_of
 from swag_ray.store.pruning import contents
 from swag_ray.store.store import Store
 from swag_ray.system.deadline import within
+from swag_ray.wording import plural, size
 
 SECONDS = 15.0  # for an s3 store; without a network its library goes on trying for minutes
 
@@ -49,7 +50,7 @@ def _store(store: Store) -> Iterator[Finding]:
     store.check_writable()
     sets = [row for row in rows if row["kind"].startswith("features/")]
     kept = (
-        f"features: {len(sets)} set{'s' * (len(sets) != 1)}, {size(sum(row['bytes'] for row in sets))}; "
+        f"features: {plural(len(sets), 'set')}, {size(sum(row['bytes'] for row in sets))}; "
         f"all: {size(sum(row['bytes'] for row in rows))}"
     )
     yield Finding(

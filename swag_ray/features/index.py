@@ -101,7 +101,8 @@ def feature_set(
     return FeatureSet(spec.fingerprint, found.info["shards"], rows, found.info["errors"], key, extracted, busy)
 
 
-def _shard_files(store: Store, spec: FeatureSpec) -> dict[str, int]:
+def shard_files(store: Store, spec: FeatureSpec) -> dict[str, int]:
+    """Returns the shards that the store holds of these features: {file name: bytes}."""
     infos = store.files("features", spec.fingerprint)
     return {os.path.basename(i.path): i.size for i in infos if i.path.endswith(".parquet")}
 
@@ -116,7 +117,7 @@ def _index(store: Store, spec: FeatureSpec, images: pa.Array) -> Result:
     shards: list[str] = []
     sizes: list[int] = []
     errors: dict[str, str] = {}
-    for name, size in sorted(_shard_files(store, spec).items()):
+    for name, size in sorted(shard_files(store, spec).items()):
         path = store.path("features", spec.fingerprint, name)
         try:
             table = read_shard(store, path, ["sha256", "error"])
@@ -145,5 +146,5 @@ def _column(strings: Sequence[str] | pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _all_there(store: Store, spec: FeatureSpec, found: Result) -> bool:
-    files = _shard_files(store, spec)
+    files = shard_files(store, spec)
     return all(files.get(name) == size for name, size in zip(found.info["shards"], found.info["bytes"], strict=True))

@@ -15,7 +15,7 @@ from swag_ray.methods.fit import Experiment, Fit, Floats, Mask, TrainingSet
 from swag_ray.methods.folds import fold_tasks, score_images
 from swag_ray.methods.settings import contrast_settings
 from swag_ray.models.fold_head import fit_head, score_head
-from swag_ray.store.stages import Result, fold_arrays, stage_key
+from swag_ray.store.stages import Result, flat_folds, fold_arrays, stage_key
 
 
 class Contrast:
@@ -85,7 +85,6 @@ def _fit_heads(experiment: Experiment, n: int, training: TrainingSet) -> Result:
     allowed, reason = outliers.tells_apart(s_N[cohort.seeds], s_N[drawn])
     if not allowed:
         return Result({}, {"head_on": False, "reason": reason})
-    u_N = calibrate.standardise_samples(raw_NS, cohort.fold_N, cohort.seed_N).std(axis=1, ddof=1)
-    models = {f"fold{k}.{name}": a for k, fold in enumerate(folds) for name, a in fold.items()}
+    u_N = calibrate.sample_uncertainty(raw_NS, cohort.fold_N, cohort.seed_N)
     scores = {"s_N": s_N, "u_N": u_N, "s_TK": raw_TKS.mean(axis=2)}
-    return Result(scores | models, {"head_on": True, "reason": ""})
+    return Result(scores | flat_folds(folds), {"head_on": True, "reason": ""})

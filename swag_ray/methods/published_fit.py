@@ -82,10 +82,8 @@ def published_fit(experiment: Experiment, n: int, training: TrainingSet, previou
     a = result.arrays
     seeds = cohort.seeds
     u_N = np.full(len(cohort.id_N), np.nan)
-    standard = calibrate.standardise_samples(
-        a["seed_raw_nS"], cohort.fold_N[seeds], np.ones(len(seeds), dtype=np.bool_)
-    )
-    u_N[seeds] = standard.std(axis=1, ddof=1)
+    all_seeds = np.ones(len(seeds), dtype=np.bool_)
+    u_N[seeds] = calibrate.sample_uncertainty(a["seed_raw_nS"], cohort.fold_N[seeds], all_seeds)
     folds = fold_arrays(rows.arrays, cohort.folds)
     return Fit(key, cohort, a["s_N"], u_N, a["s_TK"], folds, "bank", False, result.info["reason"], a["seed_raw_nS"])
 
@@ -109,7 +107,6 @@ def pool_uncertainty(experiment: Experiment, fit: Fit, asked: NDArray[np.int64])
     )  # fmt: skip
     assert fit.seed_raw_nS is not None
     raw_NS[seeds] = fit.seed_raw_nS
-    standard_NS = calibrate.standardise_samples(raw_NS, cohort.fold_N, cohort.seed_N)
-    u_N = standard_NS.std(axis=1, ddof=1)
+    u_N = calibrate.sample_uncertainty(raw_NS, cohort.fold_N, cohort.seed_N)
     u_N[seeds] = np.nan
     return u_N

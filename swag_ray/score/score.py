@@ -13,6 +13,7 @@ import numpy as np
 
 from swag_ray.errors import InputError, reason_of
 from swag_ray.features.extract import extract
+from swag_ray.images.layout import IMAGE_SUFFIXES
 from swag_ray.record.files import (
     ARRAYS_FILE,
     BACKBONE_FILE,
@@ -30,8 +31,6 @@ from swag_ray.detector.bundle import load_backbone, load_detector
 from swag_ray.detector.detector import Detector
 
 FORMATS = (".csv", ".json", ".parquet")
-
-SUFFIXES = (".jpeg", ".jpg", ".png")
 
 BUNDLE = (DETECTOR_FILE, ARRAYS_FILE, BACKBONE_FILE)  # what `detector/` holds, or a copy of it
 
@@ -84,14 +83,14 @@ def find_images(images: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in images:
         if path.is_dir():
-            inside = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+            inside = (p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
             found.extend(sorted(inside))
         elif path.is_file():
             found.append(path)
         else:
             raise InputError(f"score: no file or folder '{path}'")
     if not found:
-        raise InputError(f"score: no image ({', '.join(SUFFIXES)}) in {', '.join(map(str, images))}")
+        raise InputError(f"score: no image ({', '.join(IMAGE_SUFFIXES)}) in {', '.join(map(str, images))}")
     return list(dict.fromkeys(found))
 
 

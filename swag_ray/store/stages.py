@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,6 +72,11 @@ def _json_list(strings: pa.Array | pa.ChunkedArray) -> Iterator[str]:
     for start in range(0, len(strings), PIECE):
         yield (", " if start else "") + json.dumps(strings.slice(start, PIECE).to_pylist())[1:-1]
     yield "]"
+
+
+def flat_folds(folds: Sequence[Arrays], prefix: str = "") -> Arrays:
+    """Returns one dict per fold as flat `fold<k>.<prefix><name>` arrays; `fold_arrays` is the inverse."""
+    return {f"fold{k}.{prefix}{name}": array for k, fold in enumerate(folds) for name, array in fold.items()}
 
 
 def fold_arrays(arrays: Arrays, folds: int) -> tuple[Arrays, ...]:

@@ -141,7 +141,7 @@ class Store:
         try:
             with whole_folder(Path(final), Path(draft)) as folder:
                 for file, data in content.items():
-                    (folder / file).write_bytes(data)
+                    self.write_bytes(str(folder / file), data)
                 if not self.has(name, key):
                     self._remove(final)  # what has no marker does not exist: left by a removal that was killed half-way
         except FileExistsError:

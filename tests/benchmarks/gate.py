@@ -25,6 +25,7 @@ from swag_ray.models import fold_adapter as published
 from tests.benchmarks.material import config, described, in_process, laboratory, record_nobody
 from tests.benchmarks.measure import Bench, Goal, Row
 from tests.benchmarks.naive import brute_force_gate
+from tests.support.pool_state import initial_state
 
 CONTAMINATION = 0.8
 
@@ -105,7 +106,7 @@ def _two_stage(experiment: Experiment, fit: Fit, pool: NDArray[np.int64]) -> tup
         return u_N[pool], fit.z_u(u_N)[pool]
 
     chosen = gate.decide(
-        fit.s_N[pool], fit.z_N[pool], np.zeros(len(pool), dtype=np.bool_), gate.initial_state(len(pool)),
+        fit.s_N[pool], fit.z_N[pool], np.zeros(len(pool), dtype=np.bool_), initial_state(len(pool)),
         gate.GateSettings(g.tau_distance, g.tau_uncertainty, g.tau_relaxed, g.budget, "safe", 1), uncertainty,
         numpy_generator(0, "benchmark"),
     )  # fmt: skip

@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 
 from swag_ray.core import head
 from swag_ray.core.coreset import integer_rows, k_center
-from swag_ray.core.gate import GateSettings, decide, initial_state
+from swag_ray.core.gate import GateSettings, decide
 from swag_ray.core.knn import Index
 from swag_ray.core.seeding import numpy_generator
 from swag_ray.features.extract import extract
@@ -22,6 +22,7 @@ from tests.benchmarks import bare_loop, pool_size, sweep
 from tests.benchmarks.__main__ import FAMILIES, LEFT_OUT
 from tests.benchmarks.measure import REPOSITORY, Goal, Row, interleaved
 from tests.benchmarks.naive import brute_force_gate, brute_force_knn, logistic_regression, sequential_k_center
+from tests.support.pool_state import initial_state
 
 
 def unit_rows(count: int, dim: int, seed: int = 0) -> np.ndarray:

@@ -15,6 +15,7 @@ import torch
 
 from swag_ray.cluster.workers import RayWorkers, Workers
 from swag_ray.experiment.loop import Round, Trajectory, incremental_loop
+from swag_ray.store.stages import flat_folds
 from tests.support.made_up_experiment import config, made_up_experiment, with_settings
 
 pytestmark = pytest.mark.ray
@@ -30,7 +31,7 @@ def figures(loops: list[Trajectory]) -> Iterator[tuple[str, bytes]]:
     for m, loop in enumerate(loops):
         for n, fit in enumerate([*(row.fit for row in loop.rows), loop.last]):
             arrays = {"s": fit.s_N, "u": fit.u_N, "test": fit.s_TK}
-            arrays |= {f"fold{k}.{name}": a for k, fold in enumerate(fit.folds) for name, a in fold.items()}
+            arrays |= flat_folds(fit.folds)
             yield from (
                 (f"method {m} fit {n} {name} {fit.key}", np.ascontiguousarray(a).tobytes())
                 for name, a in arrays.items()

@@ -54,16 +54,12 @@ def fitted(settings: AdapterSettings = FAST, seed: int = 5, *, warm_up: bool = T
     return fit_adapter(init_adapter(moments, dim, rng(1)), made, moments, settings, rng(seed), warm_up=warm_up)
 
 
-def test_moments_match_numpy_and_stream() -> None:
+def test_moments_match_numpy() -> None:
     x_NC = patches()[16].reshape(-1, 10)
     whole = patch_moments(x_NC)
     np.testing.assert_allclose(whole.cov_CC, np.cov(x_NC.double().numpy().T, bias=True), atol=1e-12)
-    streamed = patch_moments(x_NC[:17])
-    for part in (x_NC[17:200], x_NC[200:]):
-        streamed = patch_moments(part, streamed)
-    assert streamed.n == whole.n == 320
-    torch.testing.assert_close(streamed.mean_C, whole.mean_C, rtol=0, atol=1e-12)
-    torch.testing.assert_close(streamed.cov_CC, whole.cov_CC, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(whole.mean_C, x_NC.double().numpy().mean(axis=0), atol=1e-12)
+    assert whole.n == 320
 
 
 def test_moments_survive_a_large_offset() -> None:

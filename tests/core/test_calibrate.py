@@ -170,19 +170,13 @@ def test_standardise_samples_refuses_seeds_without_spread(seed_scores: list[floa
         calibrate.standardise_samples(np.array(seed_scores)[:, None], np.zeros(3, dtype=int), np.ones(3, dtype=bool))
 
 
-def test_standardise_samples_across_agrees_with_the_own_fold_scale() -> None:
+def test_uncertainty_is_the_spread_over_standardised_samples() -> None:
     rng = np.random.default_rng(4)
-    seed_raw_nS, seed_fold_n, raw_TKS = rng.normal(size=(12, 2)), np.arange(12) % 3, rng.normal(size=(5, 3, 2))
-    across = calibrate.standardise_samples_across(raw_TKS, seed_raw_nS, seed_fold_n)
-    for k in range(3):
-        own = calibrate.standardise_samples(
-            np.concatenate([seed_raw_nS, raw_TKS[:, k]]),
-            np.concatenate([seed_fold_n, np.full(5, k)]),
-            np.arange(17) < 12,
-        )
-        np.testing.assert_allclose(across[:, k], own[12:])
-    with pytest.raises(ValueError, match="at least 3"):
-        calibrate.standardise_samples_across(raw_TKS, seed_raw_nS, np.repeat([0, 1], 6))
+    raw_NS, fold_N, is_seed_N = rng.normal(size=(14, 3)), np.arange(14) % 2, np.arange(14) < 8
+    raw_NS[13] = np.nan
+    expected_NS = naive_standard(raw_NS, fold_N, is_seed_N)
+    spread_N = np.sqrt(((expected_NS - expected_NS.mean(axis=1, keepdims=True)) ** 2).sum(axis=1) / 2)
+    np.testing.assert_allclose(calibrate.sample_uncertainty(raw_NS, fold_N, is_seed_N), spread_N)
 
 
 def test_two_sample_holds_its_level_and_sees_a_shift() -> None:

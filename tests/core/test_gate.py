@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from swag_ray.core import gate
 from swag_ray.core.gate import Decision, GateSettings, Mask, PoolState
+from tests.support.pool_state import initial_state
 
 
 class Known:
@@ -43,7 +44,7 @@ def decide(
         z if score is None else np.asarray(score),
         z,
         np.zeros(len(z), dtype=bool) if rejected is None else np.asarray(rejected),
-        state or gate.initial_state(len(z)),
+        state or initial_state(len(z)),
         dataclasses.replace(GateSettings(tau_relaxed=None), **changed),
         Known(np.full(len(z), np.nan) if z_u is None else z_u),
         np.random.default_rng(random_seed),
@@ -91,7 +92,7 @@ gate_settings = st.builds(
 def test_invariants_over_rounds(
     rounds: list[tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]], settings: GateSettings, random_seed: int
 ) -> None:
-    state = gate.initial_state(len(rounds[0][0]))
+    state = initial_state(len(rounds[0][0]))
     passed_before: list[Mask] = []
     relaxed_rounds = 0
     for z, z_u, rejected in rounds:
@@ -191,7 +192,7 @@ def test_relaxation_is_for_one_empty_round_alone() -> None:
     z, z_u = [1.2, 0.0, 3.0], [0.0, 1.4, 0.0]
     known, settings, rng = Known(np.array(z_u)), GateSettings(budget=1), np.random.default_rng(0)
     none = np.zeros(3, dtype=bool)
-    first = gate.decide(np.array(z), np.array(z), none, gate.initial_state(3), settings, known, rng)
+    first = gate.decide(np.array(z), np.array(z), none, initial_state(3), settings, known, rng)
     assert first.relaxed and not first.exhausted and first.state.relaxed_used
     assert first.passed_both_N.tolist() == [True, True, False] and first.admitted_N.tolist() == [False, True, False]
     assert [mask.tolist() for mask in known.asked] == [[False, True, False], [True, False, False]]
@@ -226,7 +227,7 @@ def test_without_second_gate_is_the_lowest_distances() -> None:
 @given(st.lists(st.booleans(), max_size=12), st.integers(1, 6), st.integers(0, 99))
 def test_draw_takes_eligible_images_once(eligible: list[bool], budget: int, random_seed: int) -> None:
     mask, rng = np.array(eligible, dtype=bool), np.random.default_rng(random_seed)
-    state, drawn = gate.initial_state(len(mask)), 0
+    state, drawn = initial_state(len(mask)), 0
     while True:
         result = gate.draw(mask, budget, rng, state=state)
         if result.exhausted:
@@ -238,7 +239,7 @@ def test_draw_takes_eligible_images_once(eligible: list[bool], budget: int, rand
 
 
 def test_draw_is_uniform() -> None:
-    state, mask = gate.initial_state(10), np.arange(10) != 4
+    state, mask = initial_state(10), np.arange(10) != 4
     draws = [gate.draw(mask, 3, np.random.default_rng(i), state=state).admitted_N for i in range(900)]
     counts = np.sum(draws, axis=0)
     assert counts[4] == 0 and np.abs(counts[mask] - 300).max() < 60
@@ -258,9 +259,9 @@ def test_decide_refuses_scores_that_cannot_be_compared() -> None:
     with pytest.raises(ValueError, match="rejected_N"):
         decide([0.0, 0.0], rejected=[0, 1])
     with pytest.raises(ValueError, match="score_N"):
-        decide([0.0, 0.0], state=gate.initial_state(3))
+        decide([0.0, 0.0], state=initial_state(3))
     with pytest.raises(ValueError, match="budget"):
-        gate.draw(np.ones(2, dtype=bool), 0, np.random.default_rng(0), state=gate.initial_state(2))
+        gate.draw(np.ones(2, dtype=bool), 0, np.random.default_rng(0), state=initial_state(2))
 
 
 # ---- faults of the published script
@@ -269,7 +270,7 @@ def test_decide_refuses_scores_that_cannot_be_compared() -> None:
 def test_fault_5_the_defaults_can_promote() -> None:
     known = Known(np.zeros(4))
     z, none = np.zeros(4), np.zeros(4, dtype=bool)
-    result = gate.decide(z, z, none, gate.initial_state(4), GateSettings(), known, np.random.default_rng(0))
+    result = gate.decide(z, z, none, initial_state(4), GateSettings(), known, np.random.default_rng(0))
     assert result.admitted_N.all()
     assert (GateSettings().tau_distance, GateSettings().tau_uncertainty, GateSettings().patience) == (1.0, 1.0, 1)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faiss
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -33,14 +32,6 @@ def test_distances_are_not_squared() -> None:
     assert distance_NK[0, 0] == pytest.approx(5)
 
 
-def test_threads_hold_for_the_search_alone() -> None:
-    before = faiss.omp_get_max_threads()
-    one, two = (Index(rows(300, 0), threads=t).search(rows(100, 1), 3) for t in (1, 2))
-    assert faiss.omp_get_max_threads() == before
-    np.testing.assert_array_equal(one[1], two[1])
-    np.testing.assert_allclose(one[0], two[0], atol=1e-6)
-
-
 def test_more_neighbours_than_rows_names_the_field() -> None:
     with pytest.raises(InputError, match=r"score\.neighbours: 4 .* 3 rows"):
         Index(rows(3, 0)).search(rows(1, 1), 4)
@@ -49,8 +40,6 @@ def test_more_neighbours_than_rows_names_the_field() -> None:
 def test_wrong_use_is_refused() -> None:
     with pytest.raises(ValueError, match="M at least 1"):
         Index(np.empty((0, 4), dtype=np.float32))
-    with pytest.raises(ValueError, match="threads"):
-        Index(rows(3, 0), threads=0)
     with pytest.raises(ValueError, match="must be"):
         Index(rows(3, 0)).search(np.ones((2, 5), dtype=np.float32), 1)
     with pytest.raises(ValueError, match="k is 0"):

@@ -110,15 +110,6 @@ def test_update_leaves_the_old_state_and_gradients_alone() -> None:
     assert not second.mean["weight"].requires_grad
 
 
-def test_storage_returns_the_same_state_among_other_arrays() -> None:
-    state = collected(snapshots(4))
-    arrays = {**swag.to_arrays(state, "fold0."), "fold1.n": np.array(3)}
-    back = swag.from_arrays(arrays, "fold0.")
-    assert (back.n, back.max_columns) == (state.n, state.max_columns)
-    one, two = (swag.sample(s, torch.Generator().manual_seed(2)) for s in (state, back))
-    assert all(torch.equal(one[name], two[name]) for name in one)
-
-
 def test_wrong_use_is_refused() -> None:
     shots = snapshots(2)
     one = swag.update(swag.init(shots[0], 5), shots[0])

@@ -43,10 +43,6 @@ class Leases:
         self.held[stage] = holder
         return True
 
-    def held_by(self, stage: str) -> str | None:
-        """Who holds a stage."""
-        return self.held.get(stage)
-
     def release(self, stage: str, holder: str) -> None:
         """Give a lease back; one that has passed to somebody else stays theirs."""
         if self.held.get(stage) == holder:

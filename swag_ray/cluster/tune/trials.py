@@ -35,6 +35,7 @@ from swag_ray.features.spec import FeatureSpec
 from swag_ray.record.run_metrics import RoundMetrics, RunMetrics
 from swag_ray.record.trials_table import flat_metrics
 from swag_ray.store.store import Store
+from swag_ray.wording import plural
 
 FOLDER = "tune"  # Ray Tune's own files, and TensorBoard's, in the sweep's directory
 Report = dict[str, Any]
@@ -172,8 +173,8 @@ def _no_room(nodes: Sequence[Node], actors: int, kinds: dict[str, float]) -> Inp
     asked, there = (" and ".join(amount_text(*item) for item in amounts.items()) for amounts in (kinds, most))
     fewer = int(min(most.values()))
     return InputError(
-        f"cluster.actors: a trial of {actors} actor{'s' * (actors != 1)} needs one node with {asked}, and of "
-        f"{len(nodes)} node{'s' * (len(nodes) != 1)} none has more than {there}",
+        f"cluster.actors: a trial of {plural(actors, 'actor')} needs one node with {asked}, and of "
+        f"{plural(len(nodes), 'node')} none has more than {there}",
         (f"set base.cluster.actors to {fewer} at most, or add a larger node" if fewer else "add such a node")
         + " (--wait MINUTES asks for one and waits)",
     )

@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from swag_ray.wording import duration
+
 MINUS = "\N{MINUS SIGN}"
 THIN = "\N{NARROW NO-BREAK SPACE}"
 VOID = {"br", "img", "meta"}
@@ -91,13 +93,7 @@ def whole(value: object) -> str | None:
 
 def seconds(value: object) -> str | None:
     x = number(value)
-    if x is None:
-        return None
-    if x < 60:
-        return f"{x:.1f}{THIN}s"
-    minutes, rest = divmod(round(x), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}{THIN}h {minutes:02d}{THIN}min" if hours else f"{minutes}{THIN}min {rest:02d}{THIN}s"
+    return None if x is None else duration(x, THIN)
 
 
 Format = Callable[[object], str | None]  # a figure as text, None where it is none

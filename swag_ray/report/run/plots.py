@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from swag_ray.record.run_metrics import DetectorMetrics, RoundMetrics
 from swag_ray.report.page.figure import TONES, Plot, figure, legend, svg
 from swag_ray.report.page.markup import decimal, percent
-from swag_ray.report.run.curves import flagged_share, pr_curve, roc_curve
 from swag_ray.report.run.histograms import gate_histogram, test_scores
 from swag_ray.report.run.paper_figures import published_for
 from swag_ray.report.run.read import METHODS, Run
@@ -41,10 +40,12 @@ def roc(run: Run) -> Plot | None:
     scores = run.scores
     if scores is None or not scores.both_classes or not scores.score:
         return None
+    from sklearn.metrics import roc_curve  # a second
+
     with figure(TALL) as (drawing, (axis,)):
         axis.plot([0, 1], [0, 1], color=TONES["line"], lw=1)
         for key, label_T, score_T in _labelled(run):
-            x_V, y_V = roc_curve(label_T, score_T)
+            x_V, y_V, _ = roc_curve(label_T, score_T)
             axis.plot(x_V, y_V, label=_named(run, key, "roc_auc"), **_line(key))
         caption = "Share of anomalies found against share of normals flagged, over all thresholds."
         caption += _operating_point(run, axis)
@@ -73,9 +74,12 @@ def precision_recall(run: Run) -> Plot | None:
     scores = run.scores
     if scores is None or not scores.both_classes or not scores.score:
         return None
+    from sklearn.metrics import precision_recall_curve  # a second
+
     with figure(TALL) as (drawing, (axis,)):
         for key, label_T, score_T in _labelled(run):
-            x_V, y_V = pr_curve(label_T, score_T)
+            y_V, x_V, _ = precision_recall_curve(label_T, score_T)  # a point past the strictest threshold at the end
+            x_V, y_V = x_V[-2::-1], y_V[-2::-1]
             axis.step(
                 np.insert(x_V, 0, 0.0), np.insert(y_V, 0, y_V[0]), where="pre", label=_named(run, key, "pr_auc"),
                 **_line(key),
@@ -88,6 +92,11 @@ def precision_recall(run: Run) -> Plot | None:
         caption = f"Precision against recall. Grey line: flagging at random ({percent(share)} of the test images "
         caption += "are anomalies)."
         return Plot("pr", svg(drawing, "pr"), "Precision-recall curves of all methods on the test set", caption)
+
+
+def flagged_share(p_N: NDArray[np.float64], rate_V: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns the share of p <= rate, for every rate (V,)."""
+    return np.searchsorted(np.sort(p_N), rate_V, side="right") / len(p_N)
 
 
 def calibration(run: Run) -> Plot | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from swag_ray.record.run_metrics import DetectorMetrics
 from swag_ray.report.page.markup import decimal, percent, whole
 from swag_ray.report.run.read import Run
+from swag_ray.wording import plural
 
 SHORTCUTS = {
     "thumbnail_1nn": "Nearest normal among small thumbnails",
@@ -29,7 +30,7 @@ def _ranking(run: Run) -> str:
     low, high, gain = delta.low, delta.high, delta.roc_auc
     count = len([row for row in run.metrics.rounds if row.round])
     detector = "the incremental detector"
-    when = f"After {count} round{'s' if count != 1 else ''} " if count else ""
+    when = f"After {plural(count, 'round')} " if count else ""
     subject = f"{when}{detector}" if when else detector.capitalize()
     if after is None:
         return (

@@ -11,7 +11,8 @@ from swag_ray.report.page.document import DISCLAIMER, document, write_files
 from swag_ray.report.page.markup import Html, element, join, paragraph
 from swag_ray.report.sweep import sections, trials
 from swag_ray.report.sweep.read import Sweep, read_sweep
-from swag_ray.report.sweep.words import plural, progress, verdicts
+from swag_ray.report.sweep.words import progress, verdicts
+from swag_ray.wording import plural
 
 # Sorts a table by the column whose title is clicked: figures by size, others as text, empty cells last.
 # Without it the page reads the same, the best rows first.

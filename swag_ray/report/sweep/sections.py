@@ -34,7 +34,8 @@ from swag_ray.report.sweep.arms import (  # fmt: skip
 from swag_ray.report.sweep.plots import ARMS_SHOWN, CLOUD, against, effect_plots, forest, pair_plots
 from swag_ray.report.sweep.read import SEED_ONLY, TEST, Results, Sweep, canonical, shown
 from swag_ray.report.sweep.statistics import MIN_PAIRS, Mean, mean_interval
-from swag_ray.report.sweep.words import axis_name, form_for, on_test, plural, sweep_warnings, with_interval
+from swag_ray.report.sweep.words import axis_name, form_for, on_test, sweep_warnings, with_interval
+from swag_ray.wording import plural
 
 
 def warning_section(sweep: Sweep) -> Html:

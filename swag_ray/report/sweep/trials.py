@@ -20,7 +20,8 @@ from swag_ray.report.page.markup import (  # fmt: skip
     whole,
 )
 from swag_ray.report.sweep.read import SEED_ONLY, TEST, Field, Sweep, canonical, shown
-from swag_ray.report.sweep.words import axis_name, form_for, plural
+from swag_ray.report.sweep.words import axis_name, form_for
+from swag_ray.wording import plural
 
 ERRORS_SHOWN = 50
 

@@ -9,6 +9,7 @@ from swag_ray.report.page.markup import Format, Html, decimal, element, join, p_
 from swag_ray.report.sweep.arms import Ranked, against_reference, ranking, reference_in
 from swag_ray.report.sweep.read import SEED_ONLY, TEST, Results, Sweep
 from swag_ray.report.sweep.statistics import MIN_PAIRS, Mean, mean_interval
+from swag_ray.wording import plural
 
 POOL_AUROC = "last_round.pool_roc_auc"
 NAMES = {  # column: its name, its short name
@@ -111,10 +112,6 @@ def p_text(p: float) -> str:
 
 def _seeds(n: int) -> str:
     return "one seed" if n == 1 else f"mean over {n} seeds"
-
-
-def plural(count: int, thing: str) -> str:
-    return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
 def progress(sweep: Sweep) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 
+from swag_ray.wording import size
 from tests.benchmarks.scaling import model as m
 from tests.benchmarks.scaling import prices
 from tests.benchmarks.scaling.model import Bench, Costs
@@ -288,12 +289,6 @@ def duration(seconds: float) -> str:
     if seconds < 7_200:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.3g} h" if seconds < 1e6 else f"{number(seconds / 3600)} h"
-
-
-def size(count: float) -> str:
-    """Bytes, in decimal units."""
-    unit, name = next((u, n) for u, n in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "KB"), (0, "B")) if count >= u)
-    return f"{count / (unit or 1):.3g} {name}"
 
 
 def number(count: float) -> str:

@@ -86,7 +86,8 @@ def test_a_killed_holder_is_followed_by_one_that_waits(leases: Any, tmp_path: Pa
     first, second = Holder.remote(), Holder.remote()
     pid = ray.get(first.pid.remote())
     lost = first.stage.remote(str(tmp_path), leases, "first", 60.0)
-    while not ray.get(leases.held_by.remote("fit/k")):
+    while ray.get(leases.acquire.remote("fit/k", "nobody")):  # the first does not hold it yet
+        ray.get(leases.release.remote("fit/k", "nobody"))
         time.sleep(0.05)
     waiting = second.stage.remote(str(tmp_path), leases, "second", 0.1)
     os.kill(pid, signal.SIGKILL)

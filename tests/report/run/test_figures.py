@@ -1,32 +1,14 @@
-"""Curves against scikit-learn, and figures as text."""
+"""Figures as text, as shares and as ticks."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from swag_ray.report.page.figure import figure
 from swag_ray.report.page.markup import decimal, element, p_value, percent, seconds, whole
-from swag_ray.report.run.curves import flagged_share, pr_curve, roc_curve
 from swag_ray.report.run.paper_figures import FIGURES
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(2, 60), st.integers(1, 8))
-def test_areas_under_the_curves(seed: int, count: int, levels: int) -> None:
-    generator = np.random.default_rng(seed)
-    label = generator.random(count) < 0.4
-    label[:2] = True, False
-    score = generator.integers(0, levels, count).astype(float)  # many ties
-    x, y = roc_curve(label, score)
-    assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
-    assert np.trapezoid(y, x) == pytest.approx(roc_auc_score(label, score))
-    recall, precision = pr_curve(label, score)
-    area = float((np.diff(recall, prepend=0) * precision).sum())
-    assert area == pytest.approx(average_precision_score(label, score))
+from swag_ray.report.run.plots import flagged_share
 
 
 def test_flagged_share_counts_ties_as_flagged() -> None:
