@@ -14,12 +14,12 @@ from swag_ray.config.sections import ClusterConfig
 from swag_ray.doctor import cluster as ray_side
 from swag_ray.doctor.cluster import local_ray, object_store, token
 from swag_ray.doctor.examine import machine_findings, temporary_space
-from swag_ray.doctor.finding import size
 from swag_ray.doctor.machine import Disk, Machine, disk
 from swag_ray.doctor.software import describe_faiss, describe_torch, packages
 from swag_ray.doctor.store import store as store_findings
 from swag_ray.experiment.source import list_images
 from swag_ray.store.store import Store
+from swag_ray.wording import size
 from tests.doctor.inputs import MACHINE, put_features, said
 from tests.support.small_disk import SmallDisk
 
