@@ -21,6 +21,14 @@ import yaml
 from numpy.typing import NDArray
 
 from swag_ray.errors import InputError
+from swag_ray.record.files import (
+    CONFIG_FILE,
+    MANIFEST_FILE,
+    METRICS_FILE,
+    OVERLAYS_FILE,
+    ROUNDS_FILE,
+    SCORES_FILE,
+)
 from swag_ray.record.run_metrics import DetectorMetrics, RunMetrics
 
 METHODS = {
@@ -90,7 +98,7 @@ class Run:
 
     def settings(self, key: str) -> Mapping[str, Any]:
         """A section of config.yaml, empty where absent; InputError where it is no table."""
-        return nested(self.folder / "config.yaml", self.config, key)
+        return nested(self.folder / CONFIG_FILE, self.config, key)
 
     @property
     def methods(self) -> list[tuple[str, str, DetectorMetrics]]:
@@ -121,33 +129,33 @@ def read_run(folder: Path) -> Run:
         InputError: not a run directory, a file missing or damaged.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give the directory of a finished run")
-    metrics = RunMetrics.read(read_mapping(folder, "metrics.json"))
-    config = read_mapping(folder, "config.yaml")
-    options = nested(folder / "config.yaml", config, "report")
-    has_scores = (folder / "scores.parquet").exists()
+        raise InputError(f"{folder}: no such folder", "give the directory of a finished run")
+    metrics = RunMetrics.read(read_mapping(folder, METRICS_FILE))
+    config = read_mapping(folder, CONFIG_FILE)
+    options = nested(folder / CONFIG_FILE, config, "report")
+    has_scores = (folder / SCORES_FILE).exists()
     if not has_scores and metrics.incremental:
-        raise _missing(folder / "scores.parquet")
-    overlays = folder / "plots" / "overlays.npz"
+        raise _missing(folder / SCORES_FILE)
+    overlays = folder / OVERLAYS_FILE
     return Run(
         folder=folder,
         config=config,
-        manifest=read_mapping(folder, "manifest.json"),
+        manifest=read_mapping(folder, MANIFEST_FILE),
         metrics=metrics,
-        pool=_pool(folder / "rounds.parquet"),
-        scores=_scores(folder / "scores.parquet") if has_scores else None,
+        pool=_pool(folder / ROUNDS_FILE),
+        scores=_scores(folder / SCORES_FILE) if has_scores else None,
         overlays=_overlays(overlays) if options.get("images", True) and overlays.exists() else None,
     )
 
 
 def _missing(path: Path) -> InputError:
-    return InputError(f"{path}: missing; give the directory of a finished run, or finish it with --resume")
+    return InputError(f"{path}: missing", "give the directory of a finished run, or finish it with --resume")
 
 
 def damaged(path: Path, error: object) -> InputError:
     """The error to raise for a file whose content is not what it should be, in one line."""
     reason = " ".join(str(error).split())[:200]
-    return InputError(f"{path}: cannot be read ({reason}); restore the file or run the experiment again")
+    return InputError(f"{path}: cannot be read ({reason})", "restore the file or run the experiment again")
 
 
 def read_mapping(folder: Path, name: str) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from swag_ray.record.files import MANIFEST_FILE
 from swag_ray.report.page.figure import Plot, show
 from swag_ray.report.page.markup import (  # fmt: skip
     Column,
@@ -165,7 +166,7 @@ def origin_section(run: Run, config_text: str) -> Html:
         (str(key).replace("_", " "), value) for key, value in run.manifest.items() if key != "durations"
     ]
     timing = {key: seconds(value) for key, value in run.metrics.timing.plain().items()}
-    recorded = nested(run.folder / "manifest.json", run.manifest, "durations")
+    recorded = nested(run.folder / MANIFEST_FILE, run.manifest, "durations")
     durations = {str(key): text for key, value in recorded.items() if (text := seconds(value))}
     facts.append(("durations", durations))
     if timing:
