@@ -34,7 +34,7 @@ def test_a_normal_class_of_any_name_can_be_named(command: Command, brain: Path) 
 
 def test_the_highest_contamination_that_is_told_is_accepted(command: Command, brain: Path) -> None:
     """38 anomalies beside 35 normals are 52.055 %: rounded up, the next config would be refused."""
-    said = command("datasets", "check", brain, "--normal", "no").out
+    said = command("datasets", "check", brain, "--normal", "no", "--anomaly", "yes").out
     (share,) = re.findall(r"with ([\d.]+)% anomalies", said)
     assert float(share) <= 100 * 38 / 73 < float(share) + 0.1
 
@@ -45,6 +45,7 @@ def test_unreadable_images_that_are_not_listed_are_counted(
 ) -> None:
     for number in range(broken):
         (brain / "test" / "yes" / f"broken{number:02d}.png").write_bytes(b"")
-    lines = [x for x in command("datasets", "check", brain, "--normal", "no").out.splitlines() if "unreadable:" in x]
+    said = command("datasets", "check", brain, "--normal", "no", "--anomaly", "yes").out
+    lines = [line for line in said.splitlines() if "unreadable:" in line]
     assert len([x for x in lines if "empty file" in x]) == 10
     assert [x for x in lines if "more" in x] == ([f"unreadable: {left}; --json lists all"] if left else [])
