@@ -73,9 +73,9 @@ def test_cross_conformal_p_of_equal_models_is_conformal_p(seeds: list[float], ot
 
 def test_cross_conformal_p_is_fast_at_scale() -> None:
     rng = np.random.default_rng(0)
-    started = time.perf_counter()
+    started = time.thread_time()
     calibrate.cross_conformal_p(rng.normal(size=10_000), rng.integers(0, 5, 10_000), rng.normal(size=(100_000, 5)))
-    assert time.perf_counter() - started < 2  # a broadcast comparison would need 10^9 of them, many times this
+    assert time.thread_time() - started < 2  # a broadcast comparison would need 10^9 of them, many times this
 
 
 def test_z_score_uses_the_sample_sd_and_keeps_null() -> None:

@@ -159,9 +159,9 @@ def test_the_generator_alone_decides_the_interval() -> None:
 def test_two_thousand_draws_are_fast() -> None:
     label, a = shifted(624, 1.0)
     b = shifted(624, 1.0, 1)[1]
-    started = time.perf_counter()
+    started = time.thread_time()
     metrics.paired_difference(label, a, b, np.random.default_rng(0))
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1
 
 
 @pytest.mark.parametrize(
