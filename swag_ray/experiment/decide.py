@@ -42,7 +42,7 @@ class RoundDecision:
 
     @property
     def rejects(self) -> NDArray[np.int64]:
-        """Train rows that this row's p-values reject."""
+        """Train rows that this round's p-values reject."""
         return np.flatnonzero(self.arrays["rejected"])
 
     @property

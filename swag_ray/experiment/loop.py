@@ -31,7 +31,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """The whole loop: rows 0..R and the last fit, which has no row and is the detector."""
+    """The whole loop: rounds 0..R, and the last fit, on which nothing is decided any more: it is the detector."""
 
     rows: tuple[Round, ...]
     last: Fit
@@ -54,8 +54,9 @@ def incremental_loop(
     rule: AdmissionRule = SWAG_GATE,
     on_round: Callable[[Round], None] = lambda row: None,
 ) -> Trajectory:
-    """Scores with the seeds alone, then fits, gates and admits, round after round. One last fit lets the last admitted
-    count.
+    """Scores with the seeds alone, then fits, gates and admits, round after round.
+
+    A last fit learns from the images that the last round admitted; it is the detector.
     """
     method, progress = method_of(experiment), experiment.progress
     method.check(experiment, _fewest_in_a_fit(experiment))

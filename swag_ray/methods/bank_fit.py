@@ -23,7 +23,7 @@ def bank_fit(
     Args:
         members: train rows that the banks may hold.
         decision: key of the decision that admitted them, for the bank actor to check; None for seeds or a control.
-        score_pool: whether pool images are scored too (only row 0 gates on them).
+        score_pool: whether pool images are scored too (only row 0 needs that: its rejects are picked among them).
     """
     cohort, settings, store = experiment.cohort, bank_settings(experiment.config), experiment.store
     reads = experiment.reads("memory", "score") | {"members": members.tolist(), "score_pool": score_pool}

@@ -1,6 +1,6 @@
 """What an experiment asks of a method, and which methods there are.
 
-Nothing outside this room asks which method it is: a new one is a file with a class that answers these questions, and a
+Nothing but the config asks which method it is: a new one is a file with a class that answers these questions, and a
 line in `METHODS`.
 
 Shapes: N train images (seed and pool).

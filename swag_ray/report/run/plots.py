@@ -15,7 +15,7 @@ from swag_ray.report.page.figure import TONES, Plot, figure, legend, svg
 from swag_ray.report.page.markup import decimal, percent
 from swag_ray.report.run.histograms import gate_histogram, test_scores
 from swag_ray.report.run.paper_figures import published_for
-from swag_ray.report.run.read import METHODS, Run
+from swag_ray.report.run.read import SCORED_BY, Run
 
 LINES: dict[str, tuple[str, Any, float]] = {  # tone, dashes, width
     "incremental": ("normal", "-", 2.4),
@@ -188,7 +188,7 @@ def _labelled(run: Run) -> list[tuple[str, NDArray[np.bool_], NDArray[np.float64
     if run.scores is None:
         return []
     result = []
-    for key in METHODS:
+    for key in SCORED_BY:
         score_T = run.scores.score.get(key)
         if score_T is None:
             continue

@@ -31,7 +31,7 @@ from swag_ray.record.files import (
 )
 from swag_ray.record.run_metrics import DetectorMetrics, RunMetrics
 
-METHODS = {
+SCORED_BY = {
     "incremental": "Incremental (this run)",
     "seed_only": "Seed only",
     "full_train": "Full train (all train normals)",
@@ -104,8 +104,8 @@ class Run:
     def methods(self) -> list[tuple[str, str, DetectorMetrics]]:
         """(key, name, figures) of every method that was evaluated, this run's first."""
         found = {"incremental": self.metrics.incremental, **self.metrics.baselines}
-        order = [*METHODS, *sorted(set(found) - set(METHODS))]
-        return [(key, METHODS.get(key, key), found[key]) for key in order if found.get(key)]
+        order = [*SCORED_BY, *sorted(set(found) - set(SCORED_BY))]
+        return [(key, SCORED_BY.get(key, key), found[key]) for key in order if found.get(key)]
 
 
 def nested(path: Path, table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -220,7 +220,7 @@ def _pool(path: Path) -> PoolRounds:
 def _scores(path: Path) -> TestScores:
     table = read_table(path, ["id"])
     try:
-        score = {name: _floats(table, name) for name in METHODS if name in table.column_names}
+        score = {name: _floats(table, name) for name in SCORED_BY if name in table.column_names}
         kind = table["kind"].to_pylist() if "kind" in table.column_names else [None] * table.num_rows
         return TestScores(
             id=[str(value) for value in table["id"].to_pylist()],
