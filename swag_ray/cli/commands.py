@@ -85,8 +85,13 @@ def run(
         str | None, typer.Argument(metavar="[CONFIG]", help="YAML config; not needed with --resume.")
     ] = None,
     set_: Set = None,
-    out: Annotated[str | None, typer.Option(help="Run directory or s3:// address (default: runs/NAME).")] = None,
+    out: Annotated[
+        str | None, typer.Option(help="Run directory or s3:// address (default: runs/NAME, or NAME-2 ...).")
+    ] = None,
     resume: Annotated[str | None, typer.Option(help="Go on with the run in this directory.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run of another config in that directory.")
+    ] = False,
     address: Annotated[str | None, typer.Option(help="Join a running Ray cluster: `auto` or HOST:PORT.")] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Write where the time went; the report shows it.")] = False,
     quiet: Quiet = False,
@@ -103,8 +108,9 @@ def run(
 
         screen.header(loaded)
         done = run_experiment(
-            loaded, out, address=address, profile=profile, progress=screen.progress, on_round=screen.round
-        )
+            loaded, out, overwrite=overwrite, address=address, profile=profile,
+            progress=screen.progress, on_round=screen.round,
+        )  # fmt: skip
         screen.summary(done)
     if as_json:
         print(json.dumps(done.metrics))

@@ -20,6 +20,7 @@ MANIFEST_FILE, PROFILE_FILE = "manifest.json", "profile.json"
 ROUNDS_FILE, SCORES_FILE = "rounds.parquet", "scores.parquet"
 REPORT_FILE = "report.html"
 PLOTS_FOLDER = "plots"
+LOCK_FILE, SOFT_LOCK_FILE = ".swag-ray.lock", ".swag-ray.softlock"  # there while somebody is at work in the folder
 OVERLAYS_FILE = f"{PLOTS_FOLDER}/overlays.npz"
 # The detector's bundle: a folder of a run, or a copy of it anywhere.
 DETECTOR_FOLDER = "detector"

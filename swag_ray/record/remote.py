@@ -1,8 +1,9 @@
 """Run directories on `s3://`: worked on in a folder here, sent there when they are whole.
 
 A run is claimed, checked and written as any other, in a local folder that stands for the address; the address alone
-says what a run is and whether it is complete. `config.yaml` goes there first, as the claim, and `metrics.json` last.
-Two machines that run the same config to one address end with the same files; nothing keeps a second one out.
+says what a run is and whether it is complete. `config.yaml` goes to a new one first, as the claim, and `metrics.json`
+last. An address has no lock: before a run is sent, `config.yaml` there is read again, and where another run has taken
+the address meanwhile, nothing of that is touched. Two machines that run the same config end with the same files.
 """
 
 from __future__ import annotations
@@ -18,9 +19,19 @@ from pathlib import Path
 
 from pyarrow.fs import FileSelector
 
+from swag_ray.config import Config, load_config, to_yaml
 from swag_ray.errors import InputError, StorageError
-from swag_ray.record.directory import alone
-from swag_ray.record.files import CONFIG_FILE, DETECTOR_FOLDER, METRICS_FILE, PLOTS_FOLDER, PROFILE_FILE, writing
+from swag_ray.record.directory import FolderBusy, claim, held, locked
+from swag_ray.record.files import (
+    CONFIG_FILE,
+    DETECTOR_FOLDER,
+    METRICS_FILE,
+    PLOTS_FOLDER,
+    PROFILE_FILE,
+    REPORT_FILE,
+    writing,
+)
+from swag_ray.record.run_directory import check_run_directory, difference, run_directory, with_controls_there
 from swag_ray.store.stages import digest
 from swag_ray.store.store import Store
 
@@ -40,11 +51,15 @@ class RunFolder:
 
     Attributes:
         path: the folder.
-        remote: the address that it stands for, None where it is the run directory itself.
+        config: what to carry out there.
+        remote: the address that the folder stands for, None where it is the run directory itself.
+        before: what claimed the address when it was looked at, None where nothing did.
     """
 
     path: Path
+    config: Config
     remote: Store | None = None
+    before: bytes | None = None
 
     @property
     def shown(self) -> str:
@@ -52,70 +67,139 @@ class RunFolder:
         return str(self.path) if self.remote is None else plain_address(self.remote)
 
     @contextmanager
-    def uploaded(self) -> Iterator[None]:
-        """Claim the address, and send the run there once the block is through.
+    def claimed(self) -> Iterator[None]:
+        """Says whose the folder is, while the block works. A finished run keeps its own claim until it is replaced.
 
         Raises:
-            StorageError: the address cannot be written; what was computed is in the store.
+            InputError: another run has taken the address.
+            StorageError: it cannot be written; what was computed is in the store.
         """
-        if self.remote is None:
+        if (self.path / METRICS_FILE).exists():
             yield
             return
-        fresh = not self.remote.exists(self.remote.path(CONFIG_FILE))
-        self.send(self.remote, CONFIG_FILE)
-        try:
-            yield
-        except StorageError:
-            raise
-        except InputError:
-            if fresh:  # as in a local folder: whoever mends the config must not find it taken
-                self.remote.delete(self.remote.path(CONFIG_FILE))
-            raise
-        self._send_all(self.remote)
+        with claim(self.path, CONFIG_FILE, to_yaml(self.config)):
+            if self.remote is None:
+                yield
+                return
+            self._refuse_if_overtaken(self.remote)
+            send(self.remote, self.path, CONFIG_FILE)
+            try:
+                self._refuse_if_overtaken(self.remote)
+                yield
+            except StorageError:
+                raise
+            except InputError:
+                # As in a local folder: whoever mends the config must not find it taken.
+                if self.before is None and _read(self.remote, CONFIG_FILE) == to_yaml(self.config).encode():
+                    self.remote.delete(self.remote.path(CONFIG_FILE))
+                raise
 
-    def _send_all(self, remote: Store) -> None:
-        remote.delete(remote.path(METRICS_FILE))  # without it, nothing there looks complete
+    def send_results(self) -> None:
+        """Puts all that the folder holds to the address, if it stands for one, the figures last.
+
+        Raises:
+            InputError: another run has taken the address; nothing there is touched.
+            StorageError: it cannot be written.
+        """
+        remote = self.remote
+        if remote is None:
+            return
+        self._refuse_if_overtaken(remote)
+        for name in (METRICS_FILE, REPORT_FILE):  # without them, nothing there looks complete
+            remote.delete(remote.path(name))
         names = {p.relative_to(self.path).as_posix() for p in self.path.rglob("*") if p.is_file()}
         for folder in OWN_FOLDERS:
             for info in remote.files(folder):
                 if posixpath.relpath(info.path, remote.base) not in names:
                     remote.delete(info.path)
         for name in sorted(names - {METRICS_FILE}):
-            self.send(remote, name)
-        self.send(remote, METRICS_FILE)
+            send(remote, self.path, name)
+        send(remote, self.path, METRICS_FILE)
 
-    def send(self, remote: Store, name: str) -> None:
-        """Put one file of the folder there."""
-        data = (self.path / name).read_bytes()
-        try:
-            remote.write_bytes(remote.path(name), data)
-        except OSError as error:
-            raise remote.unusable(error) from error
+    def send_report(self) -> None:
+        """Puts page and plots to the address, if the folder stands for one."""
+        if self.remote is not None:
+            send_report(self.remote, self.path)
+
+    def _refuse_if_overtaken(self, remote: Store) -> None:
+        there = _read(remote, CONFIG_FILE)
+        if there is None or there in (self.before, to_yaml(self.config).encode()):
+            return
+        with tempfile.TemporaryDirectory(prefix="swag-ray-") as name:
+            (Path(name) / CONFIG_FILE).write_bytes(there)
+            try:
+                field = difference(load_config(Path(name) / CONFIG_FILE), self.config)
+            except InputError:
+                field = f"its {CONFIG_FILE} cannot be read"
+        if field:
+            raise InputError(
+                f"--out: another run has taken '{plain_address(remote)}' meanwhile ({field})",
+                "choose another address; what was computed is in the store",
+            )
+
+
+def send(remote: Store, folder: Path, name: str) -> None:
+    """Puts one file of a folder to the address.
+
+    Raises:
+        StorageError: it cannot be written there.
+    """
+    data = (folder / name).read_bytes()
+    try:
+        remote.write_bytes(remote.path(name), data)
+    except OSError as error:
+        raise remote.unusable(error) from error
+
+
+def send_report(remote: Store, folder: Path) -> None:
+    """Puts a run's page and plots to the address."""
+    for path in (*sorted((folder / PLOTS_FOLDER).glob("*.svg")), folder / REPORT_FILE):
+        send(remote, folder, path.relative_to(folder).as_posix())
 
 
 @contextmanager
-def run_folder(out: str | Path) -> Iterator[RunFolder]:
-    """The folder to work in for a run directory that may be an address.
+def run_folder(out: str | Path | None, config: Config, overwrite: bool = False) -> Iterator[RunFolder]:
+    """The folder to work in for a run directory that may be an address, held alone on this machine.
+
+    Args:
+        out: None for the first folder of runs/NAME, runs/NAME-2, ... that the config may have.
+        overwrite: a run of another config may be replaced.
 
     Raises:
-        InputError: no such bucket, or the address holds something else; nothing is touched then.
+        InputError: no such bucket, or the place holds something else; nothing is touched then.
     """
-    if not is_remote(out):
-        yield RunFolder(Path(out))
+    if out is None or not is_remote(out):
+        with run_directory(None if out is None else Path(out), config, overwrite) as directory:
+            yield RunFolder(directory, config if overwrite else with_controls_there(directory, config))
         return
     remote = remote_store(out, "--out")
     here = Path(HERE).expanduser() / digest(plain_address(remote), remote.root)
-    with _named(remote, here / "run", here):
-        with writing(here):
-            here.mkdir(parents=True, exist_ok=True)
-        with alone(here):
+    copy = here / "run"
+    with _named(remote, copy, here), held(here):
+        _remove_left_copies(here.parent)
+        try:
             with writing(here):
-                shutil.rmtree(here / "run", ignore_errors=True)  # the address says what there is, not what was here
-                (here / "run").mkdir()
-                found = _fetch(remote, here / "run", (CONFIG_FILE, PROFILE_FILE))
+                shutil.rmtree(copy, ignore_errors=True)  # the address says what there is, not what was here
+                copy.mkdir()
+                found = _fetch(remote, copy, (CONFIG_FILE, METRICS_FILE, PROFILE_FILE))
             if CONFIG_FILE not in found:
                 _refuse_strangers(remote)
-            yield RunFolder(here / "run", remote)
+            check_run_directory(copy, config, overwrite)
+            before = (copy / CONFIG_FILE).read_bytes() if CONFIG_FILE in found else None
+            wanted = config if overwrite else with_controls_there(copy, config)
+            yield RunFolder(copy, wanted, remote, before)
+        finally:
+            shutil.rmtree(copy, ignore_errors=True)  # it holds X-rays, and all of it is there by now or worth nothing
+
+
+def _remove_left_copies(folder: Path) -> None:
+    """Removes the copies of runs that were killed: those in which nobody is at work."""
+    for left in folder.glob("*/run"):
+        try:
+            with locked(left.parent):
+                shutil.rmtree(left, ignore_errors=True)
+        except (FolderBusy, StorageError):
+            continue
 
 
 @contextmanager
@@ -147,6 +231,13 @@ def plain_address(remote: Store) -> str:
     return f"s3://{remote.base}"
 
 
+def _read(remote: Store, name: str) -> bytes | None:
+    try:
+        return remote.read_bytes(remote.path(name))
+    except FileNotFoundError:
+        return None
+
+
 def _fetch(remote: Store, folder: Path, wanted: tuple[str, ...]) -> list[str]:
     """Copy what is there of the wanted files and folders; their names."""
     names: list[str] = []
@@ -155,9 +246,8 @@ def _fetch(remote: Store, folder: Path, wanted: tuple[str, ...]) -> list[str]:
         names += [name] if folder_of is None else [posixpath.relpath(info.path, remote.base) for info in folder_of]
     found = []
     for name in names:
-        try:
-            data = remote.read_bytes(remote.path(name))
-        except FileNotFoundError:
+        data = _read(remote, name)
+        if data is None:
             continue
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)

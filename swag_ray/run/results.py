@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from swag_ray.config import to_yaml
 from swag_ray.detector.bundle import save_detector
 from swag_ray.detector.detector import Detector, score_maps
 from swag_ray.errors import InputError, reason_of
@@ -15,13 +16,14 @@ from swag_ray.experiment.pipeline import ExperimentResult
 from swag_ray.images.decode import ImageError, picture
 from swag_ray.methods.settings import bank_settings, contrast_settings
 from swag_ray.record.files import (
+    CONFIG_FILE,
     DETECTOR_FOLDER,
-    METRICS_FILE,
     OVERLAYS_FILE,
     PLOTS_FOLDER,
     ROUNDS_FILE,
     SCORES_FILE,
     write_table,
+    write_text,
     writing,
 )
 from swag_ray.store.stages import Arrays
@@ -31,7 +33,7 @@ SHOWN = 6  # overlays of that many highest- and lowest-scored test images
 
 
 def write_results(directory: Path, result: ExperimentResult) -> None:
-    """Writes detector, tables and overlays; the run counts as complete once `write_records` has written the rest."""
+    """Writes config.yaml, detector, tables and overlays; the run is complete once `write_records` wrote the rest."""
     from swag_ray.experiment.tables import rounds_table, scores_table
 
     prepared, last = result.prepared, result.trajectory.last
@@ -39,7 +41,7 @@ def write_results(directory: Path, result: ExperimentResult) -> None:
     weights = prepared.spec.weights_in(experiment.store)
     overlays = _overlays(result, detector) if experiment.config.report.images else None
     with writing(directory):
-        (directory / METRICS_FILE).unlink(missing_ok=True)  # without it, nothing here looks complete
+        write_text(directory / CONFIG_FILE, to_yaml(experiment.config))
         save_detector(detector, weights, directory / DETECTOR_FOLDER)
         write_table(directory / ROUNDS_FILE, rounds_table(experiment, audit, result.trajectory))
         write_table(directory / SCORES_FILE, scores_table(experiment, audit, last, result.controls))

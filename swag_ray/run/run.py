@@ -10,21 +10,18 @@ The directory is small; what took time is in the store, so a second call continu
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from swag_ray.cluster.address import check_address
 from swag_ray.cluster.workers import RayWorkers
-from swag_ray.config import Config, to_yaml
+from swag_ray.config import Config
 from swag_ray.experiment.pipeline import OnRound, run_pipeline, with_shards_repaired
 from swag_ray.experiment.source import check_source
 from swag_ray.progress import Progress
-from swag_ray.record.directory import check_run_directory, claimed
-from swag_ray.record.files import (
-    CONFIG_FILE,
-)
-from swag_ray.record.remote import run_folder
+from swag_ray.record.remote import RunFolder, run_folder
+from swag_ray.record.run_directory import whole_run
 from swag_ray.run.manifest import profile_record, timing_record, write_records
 from swag_ray.run.results import write_results
 
@@ -34,12 +31,12 @@ class Run:
     """A finished run.
 
     Attributes:
-        directory: the run directory, or the copy here of one on s3://.
+        directory: the run directory; None where that is on s3://, of which no copy stays here.
         metrics: what metrics.json holds, as `record/run_metrics.py` describes it.
         address: the run directory as it was given.
     """
 
-    directory: Path
+    directory: Path | None
     metrics: dict[str, Any]
     address: str
 
@@ -48,6 +45,7 @@ def run_experiment(
     config: Config,
     out: str | Path | None = None,
     *,
+    overwrite: bool = False,
     address: str | None = None,
     profile: bool = False,
     progress: Progress | None = None,
@@ -57,8 +55,10 @@ def run_experiment(
 
     Args:
         config: from `load_config`.
-        out: the run directory, a path or an s3:// address; default `runs/<name>`. One that holds a run of the same
-            config is continued.
+        out: the run directory, a path or an s3:// address; default `runs/<name>`. One that holds a run goes on where
+            only `store`, `cluster`, `report` and `controls` differ or `rounds` grows; its figures stay until the new
+            ones are whole. For any other config the default becomes `runs/<name>-2`, and a given one is refused.
+        overwrite: replace the run of another config instead. Foreign files are refused all the same.
         address: a running Ray cluster (`auto` or HOST:PORT); None starts a local Ray, or uses the one this process has.
         profile: also write profile.json: where the time went, by phase, stage and actor.
         progress: what to show; None shows nothing.
@@ -69,27 +69,37 @@ def run_experiment(
     """
     started = time.perf_counter()
     progress = progress or Progress()
-    with run_folder(out if out is not None else Path("runs") / config.name) as folder:
-        directory = folder.path
-        check_run_directory(directory, config)
-        if address is not None:
-            check_address(address)
-        source = check_source(config, progress)
-        options = config.cluster.model_dump() | {"address": address}
+    if address is not None:
+        check_address(address)
+    source = check_source(config, progress)
+    options = config.cluster.model_dump() | {"address": address}
+    with run_folder(out, config, overwrite) as folder:
+        source = replace(source, config=folder.config)
+        _tell_kept_controls(config, folder, progress)
 
         def attempt() -> dict[str, Any]:
-            with RayWorkers(**options) as workers:
-                result = run_pipeline(source, workers, progress, on_round)
-                with progress.phase("evaluate", "writing the results"):
-                    write_results(directory, result)
-                profiled = profile_record(result.prepared, workers, progress) if profile else None
-            result.metrics.timing = timing_record(progress, time.perf_counter() - started)
-            write_records(directory, result, profiled)
+            with whole_run(folder.path) as draft:
+                with RayWorkers(**options) as workers:
+                    result = run_pipeline(source, workers, progress, on_round)
+                    with progress.phase("evaluate", "writing the results"):
+                        write_results(draft, result)
+                    profiled = profile_record(result.prepared, workers, progress) if profile else None
+                result.metrics.timing = timing_record(progress, time.perf_counter() - started)
+                write_records(draft, result, profiled)
             return result.metrics.plain()
 
-        with claimed(directory, CONFIG_FILE, to_yaml(config)), folder.uploaded():
+        with folder.claimed():
             metrics = with_shards_repaired(source, progress, attempt)
-            from swag_ray.report.run.page import write_report
+            folder.send_results()
+        # Not before the results are safe: a report that fails can be drawn again.
+        from swag_ray.report.run.page import write_report
 
-            write_report(directory)
-    return Run(directory, metrics, folder.shown)
+        write_report(folder.path)
+        folder.send_report()
+        return Run(folder.path if folder.remote is None else None, metrics, folder.shown)
+
+
+def _tell_kept_controls(config: Config, folder: RunFolder, progress: Progress) -> None:
+    kept = [name for name in folder.config.controls if name not in config.controls]
+    if kept:
+        progress.warning(f"controls: '{folder.shown}' has {', '.join(kept)} already; they are kept")

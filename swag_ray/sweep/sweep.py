@@ -15,6 +15,7 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,6 @@ def run_sweep(
     if out is not None and is_remote(out):
         raise InputError(f"--out: '{out}': a sweep's directory is a folder", "its store may be on s3:// (base.store)")
     directory = Path(out) if out is not None else Path("sweeps") / sweep.name
-    check_sweep_directory(directory, sweep)
     if address is not None:
         check_address(address)
     if sweep.loggers:  # what they lack is told before hours of work, not after the features
@@ -94,7 +94,7 @@ def run_sweep(
     sources = _sources(examples, progress)
     planned = len(examples) if listed else (sweep.points or 0) * len(sweep.repetitions())
     notes = dump_yaml({"planned": planned, "reference": sweep.reference()})
-    with claimed(directory, SWEEP_FILE, to_yaml(sweep) + notes):
+    with claimed(directory, SWEEP_FILE, to_yaml(sweep) + notes, partial(check_sweep_directory, directory, sweep)):
         record = TrialLog(directory, sweep)
         jobs = [trial for trial in examples if trial.number not in record.through()] if listed else None
         try:

@@ -107,7 +107,7 @@ def check_sweep_directory(directory: Path, sweep: SweepConfig) -> None:
         same = _identity(read_yaml(path)) == _identity(sweep.model_dump(mode="json"))
         return "" if same else "another sweep"
 
-    check_directory(directory, SWEEP_FILE, other)
+    check_directory(directory, SWEEP_FILE, other, "choose another folder")
 
 
 def _identity(plain: dict[str, Any]) -> dict[str, Any]:

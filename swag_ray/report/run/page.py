@@ -18,7 +18,7 @@ from swag_ray.record.files import (
     ROUNDS_FILE,
     SCORES_FILE,
 )
-from swag_ray.record.remote import RunFolder, is_remote, local_copy, plain_address, remote_store
+from swag_ray.record.remote import is_remote, local_copy, plain_address, remote_store, send_report
 from swag_ray.report.page.document import DISCLAIMER, document, write_files
 from swag_ray.report.page.figure import Plot, show
 from swag_ray.report.page.markup import Html, element, join, number, paragraph, percent, section
@@ -45,8 +45,7 @@ def report_again(place: str | Path) -> str:
         if not is_remote(place):
             return str(page)
         remote = remote_store(place, "report")
-        for path in (*sorted((folder / PLOTS_FOLDER).glob("*.svg")), page):
-            RunFolder(folder).send(remote, path.relative_to(folder).as_posix())
+        send_report(remote, folder)
         return f"{plain_address(remote)}/{page.name}"
 
 
