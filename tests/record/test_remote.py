@@ -27,25 +27,31 @@ def config(tiny: Callable[..., Config]) -> Config:
     return tiny()
 
 
-def work(address: str, config: Config, files: dict[str, str]) -> None:
+def work(address: str, config: Config, files: dict[str, str], before_sending: Callable[[], None] | None = None) -> None:
     """What a run does to its directory."""
-    with run_folder(address) as folder:
-        (folder.path / "config.yaml").write_text(to_yaml(config))
-        with folder.uploaded():
+    with run_folder(address, config) as folder:
+        with folder.claimed():
+            (folder.path / "config.yaml").write_text(to_yaml(config))
             for name, text in files.items():
                 (folder.path / name).parent.mkdir(exist_ok=True)
                 (folder.path / name).write_text(text)
+            if before_sending is not None:
+                before_sending()
+            folder.send_results()
+        (folder.path / "report.html").write_text("<html>")
+        folder.send_report()
 
 
-WHOLE = {"metrics.json": "{}", "report.html": "<html>", "detector/arrays.npz": "a", "plots/roc.svg": "<svg/>"}
+WHOLE = {"metrics.json": "{}", "detector/arrays.npz": "a", "plots/roc.svg": "<svg/>"}
 
 
 def test_a_run_is_sent_with_its_figures_last(bucket: Bucket, server: Server, config: Config) -> None:
     address = bucket.address("runs/one")
     work(address, config, WHOLE)
     written = [path.removeprefix(f"/{bucket.name}/runs/one/") for path in server.written("runs/one")]
-    assert written[0] == "config.yaml" and written[-1] == "metrics.json"
-    assert set(written) == {"config.yaml", *WHOLE}
+    results = written[: written.index("metrics.json") + 1]
+    assert results[0] == "config.yaml" and set(results) == {"config.yaml", *WHOLE}
+    assert "report.html" in written[len(results) :], "the results are safe before the report is drawn"
     work(address, config, {"metrics.json": "{}", "plots/pr.svg": "<svg/>"})
     assert "runs/one/plots/roc.svg" not in bucket.objects() and "runs/one/report.html" in bucket.objects()
     with local_copy(address, "report", "metrics.json", "plots/") as folder:
@@ -55,24 +61,21 @@ def test_a_run_is_sent_with_its_figures_last(bucket: Bucket, server: Server, con
 def test_a_run_that_breaks_off_keeps_its_claim_and_is_not_complete(bucket: Bucket, config: Config) -> None:
     address = bucket.address("runs/one")
     work(address, config, WHOLE)
-    with pytest.raises(KeyboardInterrupt), run_folder(address) as folder:
-        (folder.path / "config.yaml").write_text(to_yaml(config))
-        with folder.uploaded():
-            raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt), run_folder(address, config) as folder, folder.claimed():
+        raise KeyboardInterrupt
     assert "runs/one/config.yaml" in bucket.objects()
-    with pytest.raises(InputError, match="two"), run_folder(bucket.address("runs/two")) as folder:
-        (folder.path / "config.yaml").write_text(to_yaml(config))
-        with folder.uploaded():
-            assert bucket.objects("runs/two/") == ["runs/two/config.yaml"]
-            raise InputError(f"gate: no, says '{folder.path}'")
+    two = bucket.address("runs/two")
+    with pytest.raises(InputError, match="two"), run_folder(two, config) as folder, folder.claimed():
+        assert bucket.objects("runs/two/") == ["runs/two/config.yaml"]
+        raise InputError(f"gate: no, says '{folder.path}'")
     assert bucket.objects("runs/two/") == [], "a bad input leaves no claim behind"
 
 
 def test_one_process_at_a_time_works_here(bucket: Bucket, config: Config) -> None:
     with (
-        run_folder(bucket.address("runs/one")),
+        run_folder(bucket.address("runs/one"), config),
         pytest.raises(InputError, match="a run is at work in 's3://"),
-        run_folder(bucket.address("runs/one")),
+        run_folder(bucket.address("runs/one"), config),
     ):
         pass
 
@@ -89,6 +92,7 @@ def test_what_is_not_a_run_of_this_config_is_left_alone(
     assert "holds something else ('thesis.docx')" in complaint
     complaint = command("run", path, "--out", bucket.address("other")).complaint
     assert f"'{bucket.address('other')}' holds a run of another config (random_seed is 7 there" in complaint
+    assert not list((tmp_path / "home/.cache/swag-ray/runs").glob("*"))
     assert "holds no run" in command("run", "--resume", bucket.address("nothing")).complaint
     said = command("report", bucket.address("nothing")).complaint
     assert re.search(r"holds no run \(none of [\w./-]+, [\w./-]+, [\w./-]+ and \d+ more\)", said), said
@@ -96,6 +100,63 @@ def test_what_is_not_a_run_of_this_config_is_left_alone(
     assert "no such bucket" in command("run", path, "--set", "store=s3://bucket-of-nobody/store").complaint
     assert "is not a path or an s3://" in command("run", path, "--out", "gs://bucket/run").complaint
     assert {method for method, _ in server.asked} <= {"GET", "HEAD"}
+
+
+def left_here(tmp_path: Path) -> list[Path]:
+    """What is left of runs on s3:// in the home of this test."""
+    return [p for p in (tmp_path / "home/.cache/swag-ray/runs").rglob("*") if p.is_file()]
+
+
+def test_no_copy_of_the_x_rays_stays_here(bucket: Bucket, config: Config, tmp_path: Path) -> None:
+    work(bucket.address("runs/one"), config, WHOLE | {"plots/overlays.npz": "X-rays"})
+    assert "runs/one/plots/overlays.npz" in bucket.objects() and left_here(tmp_path) == []
+    with pytest.raises(KeyboardInterrupt), run_folder(bucket.address("runs/two"), config) as folder:
+        (folder.path / "overlays.npz").write_text("X-rays")
+        raise KeyboardInterrupt
+    assert left_here(tmp_path) == []
+    killed = tmp_path / "home/.cache/swag-ray/runs/0123" / "run"
+    killed.mkdir(parents=True)
+    (killed / "overlays.npz").write_text("X-rays")
+    work(bucket.address("runs/one"), config, WHOLE)
+    assert left_here(tmp_path) == [], "a killed run's copy goes with the next run"
+
+
+def test_what_another_machine_has_put_there_meanwhile_is_not_overwritten(
+    bucket: Bucket, config: Config, tmp_path: Path
+) -> None:
+    """An address has no lock; of two configs that are sent there at a time, one is refused and neither is lost."""
+    address, other = bucket.address("runs/one"), config.model_copy(update={"random_seed": 7})
+    theirs = {"config.yaml": to_yaml(other), "metrics.json": '{"theirs": 1}', "detector/arrays.npz": "theirs"}
+
+    def another_machine(files: dict[str, str] = theirs) -> None:
+        for name, text in files.items():
+            bucket.put(f"runs/one/{name}", text.encode())
+
+    with pytest.raises(
+        InputError, match=r"^--out: another run has taken 's3://.*/runs/one' meanwhile \(random_seed is"
+    ):
+        work(address, config, WHOLE, another_machine)
+    assert {name: bucket.read(f"runs/one/{name}").decode() for name in theirs} == theirs
+    assert len(bucket.objects("runs/one/")) == len(theirs)
+    # The same config from two machines gives the same files: either may be the last.
+    work(
+        bucket.address("runs/two"), config, WHOLE, lambda: bucket.put("runs/two/config.yaml", to_yaml(config).encode())
+    )
+    assert "runs/two/metrics.json" in bucket.objects()
+
+
+def test_a_finished_run_there_stays_until_the_next_is_whole(bucket: Bucket, config: Config) -> None:
+    address, longer = bucket.address("runs/one"), config.model_copy(update={"rounds": config.rounds + 1})
+    work(address, config, WHOLE)
+    before = {key: bucket.read(key) for key in bucket.objects("runs/one/")}
+    with pytest.raises(KeyboardInterrupt), run_folder(address, longer) as folder, folder.claimed():
+        assert {key: bucket.read(key) for key in bucket.objects("runs/one/")} == before
+        raise KeyboardInterrupt
+    assert {key: bucket.read(key) for key in bucket.objects("runs/one/")} == before
+    work(address, longer, WHOLE)
+    assert bucket.read("runs/one/config.yaml").decode() == to_yaml(longer)
+    with pytest.raises(InputError, match=r"rounds is 3 there, 2 here\); choose another folder, or replace"):
+        work(address, config, WHOLE)
 
 
 @pytest.fixture
@@ -130,7 +191,8 @@ def test_a_run_on_s3_is_killed_goes_on_and_ends_as_one_on_a_disk(
     server.asked.clear()
     request.getfixturevalue("no_ray")
     again = run_experiment(load_config(tiny_run), bucket.address("runs/two"))
-    assert again.address == bucket.address("runs/two") and (again.directory / "report.html").is_file()
+    assert again.address == bucket.address("runs/two") and again.directory is None
+    assert "runs/two/report.html" in bucket.objects() and not left_here(tmp_path)
     assert server.written("/store/stages/") == server.written("/store/features/") == [], "nothing is computed twice"
     assert figures(json.loads(bucket.read("runs/two/metrics.json"))) == figures(again.metrics) == figures(metrics)
 

@@ -25,6 +25,7 @@ from swag_ray.features.backbone import build_backbone
 from swag_ray.features.weights import weights_file
 from swag_ray.progress import Progress
 from swag_ray.record.directory import claimed
+from swag_ray.record.files import LOCK_FILE
 from tests.support.command_line import Command
 from tests.support.images import small_set
 from tests.support.small_disk import SmallDisk
@@ -169,7 +170,12 @@ def test_an_output_folder_that_holds_something_else(refused: Refused, folder: Pa
     (other / "config.yaml").write_text(text)
     (other / "metrics.json").write_text("{}")
     said = refused(out=other, untouched=False)
-    assert said.endswith("holds a run of another config (gate.budget is 99 there, 12 here); choose another folder")
+    assert said.endswith(
+        "holds a run of another config (gate.budget is 99 there, 12 here); choose another folder, or replace that run "
+        "with --overwrite"
+    )
+    said = refused("dataset.anomaly=FLU", out=other, untouched=False)
+    assert said.startswith("dataset.anomaly: "), "faults of the dataset come first"
     assert (other / "config.yaml").read_text() == text and (other / "metrics.json").read_text() == "{}"
     (tmp_path / "file").write_text("")
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
@@ -193,7 +199,7 @@ def test_a_folder_in_which_another_run_is_at_work(
     with claimed(out, "config.yaml", to_yaml(load_config(folder))):
         said = refused(untouched=False)
         assert said == f"--out: a run is at work in '{out}'; wait for it or choose another folder"
-        assert os.listdir(out) == ["config.yaml"]
+        assert sorted(os.listdir(out)) == [LOCK_FILE, "config.yaml"]
 
 
 def test_a_bad_input_that_shows_late_leaves_no_claim(tiny: Tiny, tmp_path: Path) -> None:

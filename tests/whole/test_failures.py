@@ -203,10 +203,11 @@ def test_a_disk_that_fills_up_while_results_are_written(
     disk.remount("size=100m")
     assert command("run", path, "--quiet", "--out", out).code == 0
     assert rounds(json.loads((out / "metrics.json").read_text())) == rounds(whole)
-    # A finished run that is written again must not look complete with some files of each.
+    # A finished run stays as it is until the next one is whole: never the new config over the old figures.
     disk.remount("size=15m")
-    assert "cannot write" in command("run", path, "--quiet", "--out", out, "--set", "rounds=1").complaint
-    assert not (out / "metrics.json").exists()
+    before = {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()}
+    assert "cannot write" in command("run", path, "--quiet", "--out", out, "--set", "rounds=3").complaint
+    assert {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()} == before
 
 
 def test_a_claim_that_was_killed_is_no_foreign_file(tiny: Tiny, whole: dict[str, Any], tmp_path: Path) -> None:

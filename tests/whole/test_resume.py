@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from swag_ray.config import Config, to_yaml
+from swag_ray.errors import InputError
 from swag_ray.run.run import Run, run_experiment
 from tests.support.command_line import figures
 from tests.support.processes import descendants, kill, wait_until_gone
@@ -75,8 +76,14 @@ def test_more_rounds_compute_only_the_new(tiny: Tiny, finished: Run, directory: 
         return figures(run.metrics)["rounds"]
 
     assert rows(longer)[:-1] == rows(finished) and len(rows(longer)) == rounds + 2
-    back = run_experiment(tiny(), directory / "first")
+    with pytest.raises(
+        InputError, match=r"holds a run of another config \(rounds is 3 there, 2 here\); choose another"
+    ):
+        run_experiment(tiny(), directory / "first")
+    back = run_experiment(tiny(), directory / "first", overwrite=True)
     assert figures(back.metrics) == figures(finished.metrics), "and fewer again"
+    few = run_experiment(tiny("controls=[seed_only]"), directory / "first")
+    assert figures(few.metrics) == figures(finished.metrics), "the other controls' figures are kept"
 
 
 def test_figures_do_not_depend_on_the_number_of_actors(
