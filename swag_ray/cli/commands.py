@@ -292,7 +292,7 @@ def store_list(store: StoreOption = "~/.cache/swag-ray", as_json: AsJson = False
 @store_app.command("prune")
 def store_prune(
     store: StoreOption = "~/.cache/swag-ray",
-    older_than: Annotated[float, typer.Option(help="Days since an entry was written.")] = 30.0,
+    older_than: Annotated[float, typer.Option(help="Days since an entry was last used.")] = 30.0,
     features: Annotated[bool, typer.Option("--features", help="Remove feature shards too, not only stages.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Remove; without it only say what would go.")] = False,
 ) -> None:
@@ -302,4 +302,5 @@ def store_prune(
 
     removed = prune(Store(store), days=older_than, features=features, remove=yes)
     verb = "removed" if yes else "would remove (add --yes)"
-    print(f"{verb}: {removed['entries']} entries, {removed['bytes'] / 1e6:.1f} MB")
+    kept = f"; {removed['in_use']} more are in use by a run in progress and stay" if removed["in_use"] else ""
+    print(f"{verb}: {removed['entries']} entries, {removed['bytes'] / 1e6:.1f} MB{kept}")

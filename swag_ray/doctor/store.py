@@ -46,7 +46,7 @@ def _store(store: Store) -> Iterator[Finding]:
                 raise store.unusable(error)
             yield Finding("store", "ok", f"'{store.base}' does not exist yet; the first run makes it{free}")
             return
-    rows = contents(store)
+    rows = contents(store) if store.exists(store.base) else []  # a prefix of a bucket comes with its first object
     store.check_writable()
     sets = [row for row in rows if row["kind"].startswith("features/")]
     kept = (

@@ -87,7 +87,7 @@ def feature_spec(config: Config) -> FeatureSpec:
 def list_images(config: Config, store: Store) -> Listing:
     """The images of the config's dataset; DigitAnatomy is generated once, beside the store's other data."""
     if config.dataset.kind == "digit_anatomy":
-        from swag_ray.images.digit_anatomy import Sizes, generate, list_digit_anatomy
+        from swag_ray.images.digit_anatomy import MARKER, Sizes, generate, list_digit_anatomy
 
         drawn = config.dataset.digit_anatomy.model_dump()
         # An object store keeps no image files: there the drawing stays on the driver's disk.
@@ -98,6 +98,7 @@ def list_images(config: Config, store: Store) -> Listing:
             generate(target, random_seed=random_seed, sizes=Sizes(**drawn))
         except OSError as error:
             raise place.unusable(error) from error
+        place.touch(str(target / MARKER))
         return list_digit_anatomy(target)
     assert config.dataset.root is not None
     return list_folder(

@@ -18,6 +18,7 @@ from swag_ray.images.arrow_strings import numbered, text_bytes
 from swag_ray.progress import Progress
 from swag_ray.store.stages import Result, digest, stage_key
 from swag_ray.store.store import Store
+from swag_ray.store.use import note_shards_used
 from swag_ray.system.allocator import give_back_freed_memory
 
 # Images a shard: small ones keep all actors busy to the end; large pools get larger ones, for fewer files.
@@ -93,6 +94,7 @@ def feature_set(
             if (found.arrays["row"] < 0).any():
                 raise InputError(f"store: feature shards in '{store.root}' went missing as they were made", "run again")
         store.save("index", index_key, found)
+    note_shards_used(store, spec.fingerprint, found.info["shards"])
     rows = Rows(found.arrays["shard"][position], found.arrays["row"][position])
     busy = tuple(
         {"actor": f"extraction actor {i}", "work": "extract shards", "calls": calls, "seconds": seconds}

@@ -24,6 +24,7 @@ from swag_ray.record.remote import RunFolder, run_folder
 from swag_ray.record.run_directory import whole_run
 from swag_ray.run.manifest import profile_record, timing_record, write_records
 from swag_ray.run.results import write_results
+from swag_ray.store.use import in_use
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def run_experiment(
                 write_records(draft, result, profiled)
             return result.metrics.plain()
 
-        with folder.claimed():
+        with folder.claimed(), in_use(source.store):
             metrics = with_shards_repaired(source, progress, attempt)
             folder.send_results()
         # Not before the results are safe: a report that fails can be drawn again.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import posixpath
 import time
 import uuid
-import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from swag_ray.store.stages import Result
 from swag_ray.system.files import whole_file, whole_folder
 
 MARKER, ARRAYS, INFO = "complete.json", "arrays.npz", "info.json"
+FORMAT = 1  # of a stage's files. A larger number is a newer version's, whose files are left alone.
+TOUCHED = 3600.0  # seconds within which a second use of an entry is not noted again
 
 
 class Store:
@@ -92,24 +95,32 @@ class Store:
 
         Raises:
             StorageError: it could not be read, which says nothing about it.
+            InputError: a newer version of swag-ray has written it.
         """
         folder = self.path("stages", name, key)
-        files: dict[str, str] = {}
         try:
-            marker = self.read_bytes(posixpath.join(folder, MARKER))
+            marker = self._read_used(posixpath.join(folder, MARKER))
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
-            files = dict(json.loads(marker)["files"])
-            content = {file: self.read_bytes(posixpath.join(folder, file)) for file in files}
-            if any(hashlib.sha256(data).hexdigest() != files[file] for file, data in content.items()):
-                raise ValueError("checksum")
-            parts = {file.rpartition("-")[2]: data for file, data in content.items()}
-            with np.load(io.BytesIO(parts[ARRAYS]), allow_pickle=False) as arrays:
-                return Result({k: arrays[k] for k in arrays.files}, json.loads(parts[INFO]))
-        except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError, zipfile.BadZipFile):
-            self._discard(folder, files)
+            files = _files_of(marker)
+        except (ValueError, LookupError, TypeError, AttributeError):
+            self._discard(folder, ())
             return None
+        if files is None:
+            raise self.newer(folder)
+        content = {}
+        for file, sha in files.items():
+            try:
+                content[file.rpartition("-")[2]] = data = self.read_bytes(posixpath.join(folder, file))
+            except FileNotFoundError:
+                data = b""
+            if hashlib.sha256(data).hexdigest() != sha:
+                self._discard(folder, files)
+                return None
+        # From here on the files are what was written: whatever goes wrong is no damage, and removes nothing.
+        with np.load(io.BytesIO(content[ARRAYS]), allow_pickle=False) as arrays:
+            return Result({k: arrays[k] for k in arrays.files}, json.loads(content[INFO]))
 
     def has(self, name: str, key: str) -> bool:
         """Whether a complete result is there (its content is checked when it is loaded)."""
@@ -118,11 +129,13 @@ class Store:
     def save(self, name: str, key: str, result: Result) -> None:
         """Keep a result: all files, then the marker, and on a local disk one rename at the end."""
         buffer = io.BytesIO()
+        if any(array.dtype.hasobject for array in result.arrays.values()):
+            raise TypeError(f"stage {name}: nothing pickled is kept")
         np.savez(buffer, **result.arrays)  # type: ignore[arg-type]
         parts = {ARRAYS: buffer.getvalue(), INFO: json.dumps(result.info, sort_keys=True).encode()}
         sha = {part: hashlib.sha256(data).hexdigest() for part, data in parts.items()}
         names = {part: part if self.local else f"{sha[part][:16]}-{part}" for part in parts}
-        marker = {"stage": name, "files": {names[part]: sha[part] for part in parts}}
+        marker = {"stage": name, "format": FORMAT, "files": {names[part]: sha[part] for part in parts}}
         if not self.local and self.has(name, key):
             return  # another run finished the same stage first: the results are the same
         content = {names[part]: data for part, data in parts.items()} | {MARKER: json.dumps(marker).encode()}
@@ -167,15 +180,38 @@ class Store:
             FileNotFoundError, NotADirectoryError: it is not there.
             StorageError: it may be there, but cannot be read.
         """
+        return self._read(path)[0]
+
+    def _read(self, path: str) -> tuple[bytes, float | None]:
+        """A whole file, and on s3:// when it was written, in seconds since 1970."""
         try:
             with self.fs.open_input_file(path) as file:
-                return bytes(file.read())
+                data = bytes(file.read())
+                return data, None if self.local else _written(file.metadata())
         except (FileNotFoundError, NotADirectoryError):
             raise
         except OSError as error:
             if s3.gone(error):
                 raise FileNotFoundError(path) from error
             raise self.unusable(error, "read") from error
+
+    def touch(self, path: str) -> None:
+        """Notes that a file of a local store is used now: `store prune` counts from then. Costs one look at it."""
+        if not self.local:
+            return
+        with suppress(OSError):  # gone, or a store that may only be read
+            if time.time() - os.stat(path).st_mtime > TOUCHED:
+                os.utime(path)
+
+    def _read_used(self, path: str) -> bytes:
+        """A small file, noted as used. On s3:// it is written again for that, if it is old."""
+        data, written = self._read(path)
+        if self.local:
+            self.touch(path)
+        elif written is not None and time.time() - written > TOUCHED:
+            with suppress(OSError):
+                self.write_bytes(path, data)
+        return data
 
     def write_bytes(self, path: str, data: bytes) -> None:
         if self.local:
@@ -191,9 +227,13 @@ class Store:
 
     def files(self, *parts: str) -> list[FileInfo]:
         """The files under a folder of the store, at any depth; none when it does not exist."""
-        selector = FileSelector(self.path(*parts), allow_not_found=True, recursive=True)
+        return [info for info in self.entries(*parts, recursive=True) if info.type == FileType.File]
+
+    def entries(self, *parts: str, recursive: bool = False) -> list[FileInfo]:
+        """The files and folders in a folder of the store; none when it does not exist."""
+        selector = FileSelector(self.path(*parts), allow_not_found=True, recursive=recursive)
         try:
-            return [info for info in self.fs.get_file_info(selector) if info.type == FileType.File]
+            return list(self.fs.get_file_info(selector))
         except OSError as error:
             raise self.unusable(error, "read") from error
 
@@ -227,6 +267,13 @@ class Store:
             advice = f"{'free space' if doing == 'write to' else 'gain access'} there or set another `{self.called}`"
         return StorageError(f"{self.called}: cannot {doing} '{self.root}' ({reason})", advice)
 
+    def newer(self, path: str) -> InputError:
+        """The one line for what a newer version has written. It may be good, and is left alone."""
+        return InputError(
+            f"{self.called}: '{path}' was written by a newer version of swag-ray",
+            f"update this one, or set another `{self.called}`",
+        )
+
     def _discard(self, folder: str, files: Iterable[str]) -> None:
         """Take a damaged result out of the way: its marker first, then what that named, which on s3:// is all: another
         run may be writing the same stage anew."""
@@ -241,3 +288,25 @@ class Store:
             self.fs.delete_dir(folder)
         except (FileNotFoundError, OSError):
             return
+
+
+def _files_of(marker: bytes) -> dict[str, str] | None:
+    """{file: checksum} of a stage's marker; None where a newer version wrote it.
+
+    Raises:
+        ValueError, LookupError, TypeError, AttributeError: it is not what was written.
+    """
+    record = json.loads(marker)
+    if int(record.get("format", 1)) > FORMAT:
+        return None
+    files = {str(name): str(sha) for name, sha in record["files"].items()}
+    if {name.rpartition("-")[2] for name in files} != {ARRAYS, INFO}:
+        raise ValueError("other files than a stage's")
+    return files
+
+
+def _written(metadata: Mapping[str, bytes]) -> float | None:
+    try:
+        return datetime.fromisoformat(metadata["Last-Modified"].decode()).timestamp()
+    except (LookupError, ValueError):
+        return None

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,7 @@ from swag_ray.record.files import SWEEP_FILE
 from swag_ray.record.remote import is_remote
 from swag_ray.record.run_metrics import RunMetrics
 from swag_ray.store.store import Store
+from swag_ray.store.use import in_use
 from swag_ray.sweep.trial_log import TrialLog, check_sweep_directory
 
 __all__ = ["Sweep", "load_sweep", "run_sweep"]
@@ -101,7 +102,11 @@ def run_sweep(
             if jobs or (jobs is None and len(record.through()) < planned):
                 # `cluster.actors` are a trial's; the features before them are extracted on all there is.
                 options = cfg.resolved(examples[0].config)["cluster"] | {"actors": None}
-                with RayWorkers(**options, address=address, ready=lambda: _room(sweep, wait, progress)) as workers:
+                with ExitStack() as stack:
+                    for store in {source.store.root: source.store for source in sources.values()}.values():
+                        stack.enter_context(in_use(store))
+                    ready = partial(_room, sweep, wait, progress)
+                    workers = stack.enter_context(RayWorkers(**options, address=address, ready=ready))
                     _trials(record, jobs, sources, workers, progress, on_report)
         except BaseException:
             with suppress(Exception):  # what it has is shown too; what is told is why it stopped

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,8 +98,24 @@ def test_arrays_come_back_as_they_went_in(tmp_path: Path) -> None:
 
 def test_nothing_pickled_is_read_or_written(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    store.save("fit", KEY, Result({"x": np.array([{"a": 1}], dtype=object)}))
-    assert store.load("fit", KEY) is None
+    with pytest.raises(TypeError, match="nothing pickled is kept"):
+        store.save("fit", KEY, Result({"x": np.array([{"a": 1}], dtype=object)}))
+    assert list(tmp_path.iterdir()) == []
+    buffer = io.BytesIO()
+    np.savez(buffer, x=np.array([{"a": 1}], dtype=object))
+    store.save("fit", KEY, result())
+    rewrite(store, buffer.getvalue())
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        store.load("fit", KEY)
+
+
+def rewrite(store: Store, arrays: bytes) -> None:
+    """Other content with the right checksum: not damage."""
+    place = Path(store.path("stages", "fit", KEY))
+    (place / "arrays.npz").write_bytes(arrays)
+    marker = json.loads((place / MARKER).read_text())
+    marker["files"]["arrays.npz"] = hashlib.sha256(arrays).hexdigest()
+    (place / MARKER).write_text(json.dumps(marker))
 
 
 def test_no_marker_does_not_exist(tmp_path: Path) -> None:
@@ -113,19 +132,20 @@ def test_a_kill_while_saving_leaves_nothing_that_looks_complete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
 ) -> None:
     store, written = Store(tmp_path), []
-    real = store.write_bytes
+    real = Path.write_bytes
 
-    def write(path: str, data: bytes) -> None:
+    def write(path: Path, data: bytes) -> int:
         if len(written) == stop_at:
             real(path, data[: len(data) // 2])
             raise KeyboardInterrupt  # as abrupt as anything that Python can see
         written.append(path)
-        real(path, data)
+        return real(path, data)
 
-    monkeypatch.setattr(store, "write_bytes", write)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Path, "write_bytes", write)
         store.save("fit", KEY, result())
     assert Store(tmp_path).load("fit", KEY) is None and not folder(tmp_path).exists()
+    assert list((tmp_path / "tmp").iterdir()) == [], "nothing half-written stays"
     assert same(Store(tmp_path).stage("fit", KEY, result), result())
 
 
@@ -172,6 +192,26 @@ def test_a_failure_keeps_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError):
         Store(tmp_path).stage("fit", KEY, compute)
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_what_is_as_it_was_written_is_never_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of ours while a stage is read, or a newer version's stage, is no damage."""
+    store = Store(tmp_path)
+    store.save("fit", KEY, result())
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise IndexError("a fault of ours")
+
+    with monkeypatch.context() as patched, pytest.raises(IndexError):
+        patched.setattr("numpy.load", broken)
+        store.load("fit", KEY)
+    assert same(store.load("fit", KEY), result())
+    marker = folder(tmp_path) / MARKER
+    marker.write_text(json.dumps(json.loads(marker.read_text()) | {"format": 2, "files": {"arrays.zarr": "0"}}))
+    said = r"^store: '.*' was written by a newer version of swag-ray; update this one, or set another `store`$"
+    with pytest.raises(InputError, match=said):
+        store.stage("fit", KEY, result)
+    assert (folder(tmp_path) / "arrays.npz").exists() and marker.exists()
 
 
 def test_two_writers_of_one_stage_agree(tmp_path: Path) -> None:
