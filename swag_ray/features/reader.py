@@ -10,23 +10,17 @@ Shapes: N images, P patches, C channels of one stride.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from swag_ray.core.pooling import pool_features
 from swag_ray.core.shortcuts import ImageStatistics
-from swag_ray.features.shards import DAMAGE, damaged, read_shard
+from swag_ray.features.shards import DamagedShard, fixed, patches, read_shard
 from swag_ray.store.store import Store
-
-if TYPE_CHECKING:
-    pass
-
 
 T = TypeVar("T")
 
@@ -95,11 +89,10 @@ class FeatureReader:
         out: Patches = {}
         for shard in np.unique(rows.shard_N):
             where = np.flatnonzero(rows.shard_N == shard)
-            with self._reading(shard, [f"stride_{s}" for s in strides]) as table:
-                for stride, whole in _patches(table, strides).items():
-                    if stride not in out:
-                        out[stride] = np.empty((len(rows), *whole.shape[1:]), np.float16)
-                    out[stride][where] = whole[rows.row_N[where]]
+            for stride, whole in self._patches(shard, strides).items():
+                if stride not in out:
+                    out[stride] = np.empty((len(rows), *whole.shape[1:]), np.float16)
+                out[stride][where] = whole[rows.row_N[where]]
         return out
 
     def pooled(self, rows: Rows, strides: Sequence[int], grid: int) -> NDArray[np.float32]:
@@ -119,8 +112,7 @@ class FeatureReader:
         key = (shard, strides, grid)
         found = self._pooled.get(key)
         if found is None:
-            with self._reading(shard, [f"stride_{s}" for s in strides]) as table:
-                found = pool_features(_patches(table, strides), grid)
+            found = pool_features(self._patches(shard, strides), grid)
             # A pool larger than the cache would push out each shard before it is read again: keep the first ones.
             if sum(a.nbytes for a in self._pooled.values()) + found.nbytes <= self.cache_bytes:
                 self._pooled[key] = found
@@ -134,41 +126,20 @@ class FeatureReader:
         for shard in np.unique(rows.shard_N):
             where = np.flatnonzero(rows.shard_N == shard)
             index = rows.row_N[where]
-            with self._reading(shard, ["width", "height", "border", "grey", "thumbnail"]) as table:
-                thumbnail[where] = _fixed(table.column("thumbnail"), np.uint8)[index].reshape(-1, 32, 32)
-                grey[where] = _fixed(table.column("grey"), np.float32)[index]
-                border[where] = table.column("border").to_numpy()[index]
-                size[where] = np.stack([table[name].to_numpy() for name in ("width", "height")], axis=1)[index]
+            path = self._path(shard)
+            table = read_shard(self.store, path, ["width", "height", "border", "grey", "thumbnail"])
+            thumbnails, greys = fixed(table.column("thumbnail"), np.uint8), fixed(table.column("grey"), np.float32)
+            if thumbnails.shape[1] != thumbnail.shape[1] * thumbnail.shape[2] or greys.shape[1] != grey.shape[1]:
+                raise DamagedShard(path, "statistics of another size")
+            thumbnail[where] = thumbnails[index].reshape(-1, 32, 32)
+            grey[where] = greys[index]
+            border[where] = table.column("border").to_numpy()[index]
+            size[where] = np.stack([table[name].to_numpy() for name in ("width", "height")], axis=1)[index]
         return ImageStatistics(thumbnail, grey, border, size, file_bytes_N)
 
-    @contextmanager
-    def _reading(self, shard: int, columns: list[str]) -> Iterator[pa.Table]:
-        """The shard's columns, while rows are taken from them. Whatever goes wrong then is damage."""
+    def _patches(self, shard: int, strides: Sequence[int]) -> Patches:
         path = self._path(shard)
-        try:
-            yield read_shard(self.store, path, columns)
-        except DAMAGE as error:
-            raise damaged(path, error) from error
+        return patches(path, read_shard(self.store, path, [f"stride_{s}" for s in strides]), strides)
 
     def _path(self, shard: int) -> str:
         return self.store.path("features", self.fingerprint, self.shards[shard])
-
-
-def _patches(table: pa.Table, strides: Sequence[int]) -> Patches:
-    """A shard's features: {stride: (rows, P, C)}; those of unreadable images mean nothing."""
-    out: Patches = {}
-    for stride in strides:
-        channels = int((table.schema.metadata or {})[f"channels_{stride}".encode()])
-        flat = _fixed(table.column(f"stride_{stride}"), np.float16)
-        out[stride] = flat.reshape(len(flat), -1, channels)
-    return out
-
-
-def _fixed(column: pa.ChunkedArray, dtype: Any) -> NDArray[Any]:
-    """A fixed-size binary column as a (rows, values) array, without a copy where it is one chunk."""
-    array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-    if isinstance(array, pa.ChunkedArray):
-        array = array.chunk(0)
-    width = array.type.byte_width
-    data = np.frombuffer(array.buffers()[1], np.uint8)[array.offset * width : (array.offset + len(array)) * width]
-    return data.view(dtype).reshape(len(array), -1)

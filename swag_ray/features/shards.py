@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from swag_ray.errors import InputError, reason_of
 from swag_ray.store.store import Store
+
+FORMAT = 1  # of a shard file, in its metadata; 1 where absent. A larger number is a newer version's.
+# What reading a file that is not what was written comes out as. Taking rows from what was read is no part of it: what
+# goes wrong there is a fault of ours.
+DAMAGE = (OSError, ValueError, pa.ArrowException)
 
 
 def shard_table(sha256: Sequence[str], rows: Sequence[dict[str, Any]], strides: Sequence[int]) -> pa.Table:
@@ -34,11 +41,7 @@ def shard_table(sha256: Sequence[str], rows: Sequence[dict[str, Any]], strides: 
         values = [row["features"][stride] if row["features"] else None for row in rows]
         columns[f"stride_{stride}"] = binary([v.tobytes() if v is not None else None for v in values])
         shape[f"channels_{stride}"] = str(next((v.shape[1] for v in values if v is not None), 0))
-    return pa.table(columns).replace_schema_metadata(shape)
-
-
-# What reading a file that is not what was written comes out as; rows and columns are our own.
-DAMAGE = (OSError, ValueError, LookupError, pa.ArrowException)
+    return pa.table(columns).replace_schema_metadata(shape | {"format": str(FORMAT)})
 
 
 class DamagedShard(InputError):
@@ -78,13 +81,63 @@ def read_shard(store: Store, path: str, columns: list[str]) -> pa.Table:
     Raises:
         DamagedShard: it is not there, or not what was written.
         StorageError: it could not be read, which says nothing about it.
+        InputError: a newer version of swag-ray has written it.
     """
     checked = {"columns": columns, "use_threads": False, "page_checksum_verification": True}
     try:
         try:
             with store.fs.open_input_file(path) as file:  # by name it would be looked up three times
-                return pq.read_table(file, **checked)
+                table = pq.read_table(file, **checked)
+        except MemoryError:
+            raise
         except DAMAGE:
-            return pq.read_table(pa.BufferReader(store.read_bytes(path)), **checked)
+            data = store.read_bytes(path)
+            if _is_newer(data):
+                raise store.newer(path) from None
+            table = pq.read_table(pa.BufferReader(data), **checked)
+    except MemoryError:  # one of Arrow's errors too
+        raise
     except DAMAGE as error:
         raise damaged(path, error) from error
+    if _format(table.schema) > FORMAT:
+        raise store.newer(path)
+    return table
+
+
+def patches(path: str, table: pa.Table, strides: Sequence[int]) -> dict[int, NDArray[np.float16]]:
+    """The features of a shard's table: {stride: (rows, P, C)}; those of unreadable images mean nothing.
+
+    Raises:
+        DamagedShard: the file's own description of them does not fit.
+    """
+    out = {}
+    for stride in strides:
+        flat = fixed(table.column(f"stride_{stride}"), np.float16)
+        channels = (table.schema.metadata or {}).get(f"channels_{stride}".encode(), b"")
+        if not channels.isdigit() or int(channels) == 0 or flat.shape[1] % int(channels):
+            raise DamagedShard(path, f"no number of channels for stride {stride}")
+        out[stride] = flat.reshape(len(flat), -1, int(channels))
+    return out
+
+
+def fixed(column: pa.ChunkedArray, dtype: Any) -> NDArray[Any]:
+    """A fixed-size binary column as a (rows, values) array, without a copy where it is one chunk."""
+    array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+    if isinstance(array, pa.ChunkedArray):
+        array = array.chunk(0)
+    width = array.type.byte_width
+    data = np.frombuffer(array.buffers()[1], np.uint8)[array.offset * width : (array.offset + len(array)) * width]
+    return data.view(dtype).reshape(len(array), -1)
+
+
+def _format(schema: pa.Schema) -> int:
+    number = (schema.metadata or {}).get(b"format", b"1")
+    return int(number) if number.isdigit() else FORMAT
+
+
+def _is_newer(data: bytes) -> bool:
+    """Whether a file whose columns could not be read says that a newer version wrote it."""
+    try:
+        return _format(pq.read_schema(pa.BufferReader(data))) > FORMAT
+    except DAMAGE:
+        return False
