@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swag_ray.errors import StorageError, reason_of
-from swag_ray.system.files import whole_file
+from swag_ray.system.files import is_aside, whole_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,6 +25,7 @@ OVERLAYS_FILE = f"{PLOTS_FOLDER}/overlays.npz"
 # The detector's bundle: a folder of a run, or a copy of it anywhere.
 DETECTOR_FOLDER = "detector"
 DETECTOR_FILE, ARRAYS_FILE, BACKBONE_FILE = "detector.json", "arrays.npz", "backbone.safetensors"
+DRAFT = "run"  # a run's next files, aside in its folder until they are whole
 # Of a sweep.
 SWEEP_FILE, TRIALS_FILE = "sweep.yaml", "trials.parquet"
 SWEEP_REPORT_FILE, TRIALS_TEXT_FILE = "sweep.html", "trials.csv"
@@ -34,7 +35,7 @@ TRIAL_FILE, ERROR_FILE = "trial.json", "error.txt"
 
 @contextmanager
 def writing(directory: Path) -> Iterator[None]:
-    """Tells a write into the directory that fails as one line.
+    """Tells a write into the directory that fails as one line. Of the draft of a run, it names the run's folder.
 
     Raises:
         StorageError: for any OSError of the block.
@@ -42,8 +43,9 @@ def writing(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        named = directory.parent if is_aside(directory.name, DRAFT) else directory
         raise StorageError(
-            f"--out: cannot write to '{directory}' ({reason_of(error)})",
+            f"--out: cannot write to '{named}' ({reason_of(error)})",
             "make room or gain access there, or choose another folder",
         ) from error
 
@@ -69,9 +71,9 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
     write_text(path, json.dumps(record, indent=2, allow_nan=False) + "\n")
 
 
-def write_table(path: Path, table: pa.Table) -> None:
-    """Writes a Parquet file, whole or not at all."""
+def write_table(path: Path, table: pa.Table, group: int | None = None) -> None:
+    """Writes a Parquet file, whole or not at all. `group`: rows that a reader can take alone."""
     import pyarrow.parquet as pq
 
     with whole_file(path) as draft:
-        pq.write_table(table, draft)
+        pq.write_table(table, draft, row_group_size=group)

@@ -23,6 +23,7 @@ from swag_ray.record.directory import FolderTaken, check_directory, held
 from swag_ray.record.files import (
     CONFIG_FILE,
     DETECTOR_FOLDER,
+    DRAFT,
     MANIFEST_FILE,
     METRICS_FILE,
     PLOTS_FOLDER,
@@ -104,7 +105,7 @@ def whole_run(directory: Path) -> Iterator[Path]:
 
     A kill in between leaves either the run that was there, or one that does not look complete.
     """
-    draft = aside(directory / "run")
+    draft = aside(directory / DRAFT)
     try:
         with writing(directory):
             draft.mkdir()

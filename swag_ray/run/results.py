@@ -43,7 +43,8 @@ def write_results(directory: Path, result: ExperimentResult) -> None:
     with writing(directory):
         write_text(directory / CONFIG_FILE, to_yaml(experiment.config))
         save_detector(detector, weights, directory / DETECTOR_FOLDER)
-        write_table(directory / ROUNDS_FILE, rounds_table(experiment, audit, result.trajectory))
+        rounds, pool = rounds_table(experiment, audit, result.trajectory), len(experiment.cohort.pool)
+        write_table(directory / ROUNDS_FILE, rounds, group=pool)  # the report takes one round after the other
         write_table(directory / SCORES_FILE, scores_table(experiment, audit, last, result.controls))
         if overlays is not None:
             (directory / PLOTS_FOLDER).mkdir(exist_ok=True)

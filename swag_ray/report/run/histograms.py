@@ -1,6 +1,6 @@
 """The pool's and the test set's score histograms: normals above a line, anomalies below it.
 
-Shapes: R rows of rounds.parquet, N pool images of one round, T test images.
+Shapes: N pool images of one round, T test images.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ CROSS: dict[str, Any] = {"color": TONES["ink"], "ms": 5, "mew": 1.3}  # a bar of
 def gate_histogram(run: Run) -> Plot | None:
     """The pool's z_s per round: normals above the line, anomalies below it, what was admitted filled."""
     pool = run.pool
-    kept_R = np.isfinite(pool.z_R)
-    if not kept_R.any():
+    if pool.span is None:
         return None
     shown = _spread(pool.rounds, PANELS)
     tau = number(run.settings("gate").get("tau_distance"))
-    low, high = np.percentile(pool.z_R[kept_R], [0.2, 99])
+    low, high = pool.span
     edges = np.linspace(min(low, -2.5), max(high, 4.0, (tau or 0) + 2), 61)
-    labelled = bool((pool.label_R >= 0).any())
+    labelled = pool.labelled
     with figure(0.4 + 0.85 * len(shown), len(shown)) as (drawing, axes):
         for axis, number_of_round in zip(axes, shown, strict=True):
-            here_R = kept_R & (pool.round_R == number_of_round)
-            z_N, ever_N, label_N = (a[here_R] for a in (pool.z_R, pool.ever_R, pool.label_R))
+            here = pool.read(number_of_round)
+            kept_N = np.isfinite(here.z_N)
+            z_N, ever_N, label_N = here.z_N[kept_N], here.ever_N[kept_N], here.label_N[kept_N]
             _mirrored(axis, z_N, label_N if labelled else np.zeros_like(label_N), ever_N, edges, labelled)
             wrong_N = ever_N & (label_N == 1)
             axis.plot(np.clip(z_N[wrong_N], edges[0], edges[-1]), np.full(wrong_N.sum(), -0.16), "x", **CROSS)
@@ -51,7 +51,7 @@ def gate_histogram(run: Run) -> Plot | None:
         caption += "to its own height. " if labelled else ""
         if not labelled:
             caption = caption.split("Up,")[0] + "No label is known. "
-        crosses = " Crosses: anomalies among them." if (pool.ever_R & (pool.label_R == 1)).any() else ""
+        crosses = " Crosses: anomalies among them." if pool.anomaly_admitted else ""
         caption += (
             f"Filled: admitted in that round or before.{crosses} Values beyond the edges are counted in the end bins."
         )

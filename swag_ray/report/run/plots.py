@@ -102,8 +102,10 @@ def flagged_share(p_N: NDArray[np.float64], rate_V: NDArray[np.float64]) -> NDAr
 def calibration(run: Run) -> Plot | None:
     """Measured against nominal false-positive rate, on the pool's and the test set's normals."""
     pool, scores = run.pool, run.scores
-    last_R = pool.round_R == pool.round_R.max(initial=-1)
-    groups = [("pool normals, last round", "third", "--", pool.p_R[last_R & (pool.label_R == 0)])]
+    groups = []
+    if pool.rounds:
+        last = pool.read(pool.rounds[-1])
+        groups.append(("pool normals, last round", "third", "--", last.p_N[last.label_N == 0]))
     if scores is not None:
         groups.append(("test normals", "normal", "-", scores.p_T[scores.label_T == 0]))
     groups = [(name, tone, dash, p[np.isfinite(p)]) for name, tone, dash, p in groups if np.isfinite(p).any()]

@@ -1,6 +1,6 @@
 """Read a run directory: what is damaged is refused in one line, what is absent stays absent.
 
-Shapes: R rows of rounds.parquet, T test images, n images shown, H x W their size, G and g the grids of the two maps.
+Shapes: T test images, n images shown, H x W their size, G and g the grids of the two maps.
 Labels are int8: 1 anomaly, 0 normal, -1 unknown.
 """
 
@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 from numpy.typing import NDArray
@@ -30,6 +29,8 @@ from swag_ray.record.files import (
     SCORES_FILE,
 )
 from swag_ray.record.run_metrics import DetectorMetrics, RunMetrics
+from swag_ray.report.run.pool import PoolRounds, read_pool
+from swag_ray.report.run.tables import damaged, floats, labels, missing
 
 SCORED_BY = {
     "incremental": "Incremental (this run)",
@@ -39,21 +40,6 @@ SCORED_BY = {
     "oracle_gate": "Oracle gate (true normals only)",
     "supervised": "Supervised (true labels)",
 }
-
-
-@dataclass(frozen=True)
-class PoolRounds:
-    """rounds.parquet. `ever_R`: admitted in this row's round or an earlier one."""
-
-    round_R: NDArray[np.int64]
-    z_R: NDArray[np.float64]
-    p_R: NDArray[np.float64]
-    label_R: NDArray[np.int8]
-    ever_R: NDArray[np.bool_]
-
-    @property
-    def rounds(self) -> list[int]:
-        return [int(r) for r in np.unique(self.round_R)]
 
 
 @dataclass(frozen=True)
@@ -135,27 +121,17 @@ def read_run(folder: Path) -> Run:
     options = nested(folder / CONFIG_FILE, config, "report")
     has_scores = (folder / SCORES_FILE).exists()
     if not has_scores and metrics.incremental:
-        raise _missing(folder / SCORES_FILE)
+        raise missing(folder / SCORES_FILE)
     overlays = folder / OVERLAYS_FILE
     return Run(
         folder=folder,
         config=config,
         manifest=read_mapping(folder, MANIFEST_FILE),
         metrics=metrics,
-        pool=_pool(folder / ROUNDS_FILE),
+        pool=read_pool(folder / ROUNDS_FILE),
         scores=_scores(folder / SCORES_FILE) if has_scores else None,
         overlays=_overlays(overlays) if options.get("images", True) and overlays.exists() else None,
     )
-
-
-def _missing(path: Path) -> InputError:
-    return InputError(f"{path}: missing", "give the directory of a finished run, or finish it with --resume")
-
-
-def damaged(path: Path, error: object) -> InputError:
-    """The error to raise for a file whose content is not what it should be, in one line."""
-    reason = " ".join(str(error).split())[:200]
-    return InputError(f"{path}: cannot be read ({reason})", "restore the file or run the experiment again")
 
 
 def read_mapping(folder: Path, name: str) -> Mapping[str, Any]:
@@ -165,7 +141,7 @@ def read_mapping(folder: Path, name: str) -> Mapping[str, Any]:
         text = path.read_text(encoding="utf-8")
         value = yaml.safe_load(text) if name.endswith(".yaml") else json.loads(text)
     except FileNotFoundError:
-        raise _missing(path) from None
+        raise missing(path) from None
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise damaged(path, error) from None
     if not isinstance(value, Mapping):
@@ -176,7 +152,7 @@ def read_mapping(folder: Path, name: str) -> Mapping[str, Any]:
 def read_table(path: Path, required: Sequence[str]) -> pa.Table:
     """A Parquet file with at least the required columns; InputError where it is missing or damaged."""
     if not path.exists():
-        raise _missing(path)
+        raise missing(path)
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
@@ -187,47 +163,17 @@ def read_table(path: Path, required: Sequence[str]) -> pa.Table:
     return table
 
 
-def _floats(table: pa.Table, name: str) -> NDArray[np.float64]:
-    if name not in table.column_names:
-        return np.full(table.num_rows, np.nan)
-    column = pc.fill_null(table[name].cast(pa.float64()), np.nan)
-    return np.asarray(column.to_numpy(), dtype=np.float64)
-
-
-def _labels(table: pa.Table) -> NDArray[np.int8]:
-    if "label" not in table.column_names or pa.types.is_null(table["label"].type):
-        return np.full(table.num_rows, -1, dtype=np.int8)
-    column = pc.fill_null(table["label"].cast(pa.int8()), -1)
-    return np.asarray(column.to_numpy(), dtype=np.int8)
-
-
-def _pool(path: Path) -> PoolRounds:
-    table = read_table(path, ["round", "id", "z_s"])
-    try:
-        round_R = np.asarray(table["round"].to_numpy(), dtype=np.int64)
-        admitted_R = np.zeros(table.num_rows, dtype=bool)
-        if "admitted" in table.column_names:
-            admitted_R = np.asarray(pc.fill_null(table["admitted"].cast(pa.bool_()), False).to_numpy(), dtype=bool)
-        _, image_R = np.unique(np.asarray(table["id"].to_pylist(), dtype=str), return_inverse=True)
-        first = np.full(int(image_R.max(initial=-1)) + 1, np.iinfo(np.int64).max)
-        np.minimum.at(first, image_R[admitted_R], round_R[admitted_R])
-        z_R, p_R, label_R = _floats(table, "z_s"), _floats(table, "p"), _labels(table)
-    except (ValueError, TypeError, pa.ArrowException) as error:
-        raise damaged(path, error) from None
-    return PoolRounds(round_R, z_R, p_R, label_R, first[image_R] <= round_R)
-
-
 def _scores(path: Path) -> TestScores:
     table = read_table(path, ["id"])
     try:
-        score = {name: _floats(table, name) for name in SCORED_BY if name in table.column_names}
+        score = {name: floats(table, name) for name in SCORED_BY if name in table.column_names}
         kind = table["kind"].to_pylist() if "kind" in table.column_names else [None] * table.num_rows
         return TestScores(
             id=[str(value) for value in table["id"].to_pylist()],
             kind=[None if value is None else str(value) for value in kind],
-            label_T=_labels(table),
+            label_T=labels(table),
             score={name: s_T for name, s_T in score.items() if np.isfinite(s_T).any()},
-            p_T=_floats(table, "p"),
+            p_T=floats(table, "p"),
         )
     except (ValueError, TypeError, pa.ArrowException) as error:
         raise damaged(path, error) from None

@@ -1,0 +1,39 @@
+"""Columns of a run's tables as arrays, and the one line for a file that is missing or damaged.
+
+Labels are int8: 1 anomaly, 0 normal, -1 unknown.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from swag_ray.errors import InputError
+
+
+def missing(path: Path) -> InputError:
+    return InputError(f"{path}: missing", "give the directory of a finished run, or finish it with --resume")
+
+
+def damaged(path: Path, error: object) -> InputError:
+    """The error to raise for a file whose content is not what it should be, in one line."""
+    reason = " ".join(str(error).split())[:200]
+    return InputError(f"{path}: cannot be read ({reason})", "restore the file or run the experiment again")
+
+
+def floats(table: pa.Table, name: str) -> NDArray[np.float64]:
+    if name not in table.column_names:
+        return np.full(table.num_rows, np.nan)
+    column = pc.fill_null(table[name].cast(pa.float64()), np.nan)
+    return np.asarray(column.to_numpy(), dtype=np.float64)
+
+
+def labels(table: pa.Table) -> NDArray[np.int8]:
+    if "label" not in table.column_names or pa.types.is_null(table["label"].type):
+        return np.full(table.num_rows, -1, dtype=np.int8)
+    column = pc.fill_null(table["label"].cast(pa.int8()), -1)
+    return np.asarray(column.to_numpy(), dtype=np.int8)
