@@ -77,22 +77,25 @@ def feature_set(
     spent: dict[int, tuple[int, float]] = {}
     if found is None or not _all_there(store, spec, found):
         give_back_freed_memory()
-        found = _index(store, spec, images)
-        lost = pa.array(np.flatnonzero(found.arrays["row"][position] < 0))
-        if len(lost):
-            missing = dict(zip(names.take(lost).to_pylist(), _column(paths).take(lost).to_pylist(), strict=True))
-            spec.weights_in(store)  # what cannot be had is refused here, before any actor starts
-            progress.expect(len(missing))
-            # By all images, not by those left: a run that was killed on the way must cut its shards as it began to.
-            size = SHARD if len(images) <= MANY else LARGE_SHARD
-            for actor, count, seconds in extract(missing, size):
-                progress.advance(count)
-                shards, before = spent.get(actor, (0, 0.0))
-                spent[actor] = (shards + 1, before + seconds)
-            extracted = len(missing)
+        with store.turn("extract", spec.fingerprint):  # of several trials that miss the same shard, one extracts it
             found = _index(store, spec, images)
-            if (found.arrays["row"] < 0).any():
-                raise InputError(f"store: feature shards in '{store.root}' went missing as they were made", "run again")
+            lost = pa.array(np.flatnonzero(found.arrays["row"][position] < 0))
+            if len(lost):
+                missing = dict(zip(names.take(lost).to_pylist(), _column(paths).take(lost).to_pylist(), strict=True))
+                spec.weights_in(store)  # what cannot be had is refused here, before any actor starts
+                progress.expect(len(missing))
+                # By all images, not by those left: a run that was killed on the way must cut its shards as it began to.
+                size = SHARD if len(images) <= MANY else LARGE_SHARD
+                for actor, count, seconds in extract(missing, size):
+                    progress.advance(count)
+                    shards, before = spent.get(actor, (0, 0.0))
+                    spent[actor] = (shards + 1, before + seconds)
+                extracted = len(missing)
+                found = _index(store, spec, images)
+                if (found.arrays["row"] < 0).any():
+                    raise InputError(
+                        f"store: feature shards in '{store.root}' went missing as they were made", "run again"
+                    )
         store.save("index", index_key, found)
     note_shards_used(store, spec.fingerprint, found.info["shards"])
     rows = Rows(found.arrays["shard"][position], found.arrays["row"][position])

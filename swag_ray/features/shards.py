@@ -58,8 +58,11 @@ class DamagedShard(InputError):
         self.args = (path, reason)  # what an exception comes out of an actor by
 
     def remove(self, store: Store) -> None:
-        """Delete the file, if it still is there."""
-        store.delete(self.path)
+        """Deletes the file, unless it was made again since: of several that found it damaged, one was first."""
+        try:
+            read_shard(store, self.path, None)
+        except DamagedShard:
+            store.delete(self.path)
 
 
 def damaged(path: str, error: Exception) -> DamagedShard:
@@ -75,8 +78,8 @@ def write_shard(store: Store, path: str, table: pa.Table) -> None:
     store.write_atomically(path, sink.getvalue().to_pybytes())
 
 
-def read_shard(store: Store, path: str, columns: list[str]) -> pa.Table:
-    """Some columns of a shard. Only a file that was read whole counts as damaged: it is about to be removed.
+def read_shard(store: Store, path: str, columns: list[str] | None) -> pa.Table:
+    """Some columns of a shard, or all. Only a file that was read whole counts as damaged: it is about to be removed.
 
     Raises:
         DamagedShard: it is not there, or not what was written.

@@ -72,8 +72,8 @@ class Store:
         found = self.load(name, key)
         if found is not None:
             return found
-        with self.turn(name, key) as waited:
-            found = self.load(name, key) if waited else None
+        with self.turn(name, key) as patience:
+            found = None if patience is None else self._look_again(name, key, patience)
             if found is not None:
                 return found
             start = time.perf_counter()
@@ -86,9 +86,19 @@ class Store:
             return result
 
     @contextmanager
-    def turn(self, name: str, key: str) -> Iterator[bool]:
-        """Hold while the stage is computed. Yields whether somebody else may have computed it meanwhile."""
-        yield False
+    def turn(self, name: str, key: str) -> Iterator[float | None]:
+        """Hold while the stage is computed. Yields the seconds within which somebody else's result of it may turn up;
+        None where nobody else can have computed it.
+        """
+        yield None
+
+    def _look_again(self, name: str, key: str, patience: float) -> Result | None:
+        deadline = time.monotonic() + patience
+        while (found := self.load(name, key)) is None and time.monotonic() < deadline:
+            self.entries("stages", name)  # opening the folder has NFS ask its server again
+            self.entries("stages", name, key)
+            time.sleep(min(0.2, patience))
+        return found
 
     def load(self, name: str, key: str) -> Result | None:
         """A complete, undamaged result, or None. One that was read and found damaged is removed, to be computed again.

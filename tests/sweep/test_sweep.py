@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,6 +115,23 @@ def test_a_trial_that_fails_is_recorded_and_tried_again_by_the_next_call(base: C
     assert bad["incremental.roc_auc"] is None
     again = run_sweep(sweep, tmp_path / "sweep")
     assert again.table.to_pylist()[0] == good and again.count("failed") == 1
+
+
+def test_a_shard_that_is_damaged_fails_no_trial(base: Config, features: Path, tmp_path: Path) -> None:
+    """One flipped byte in a map that the banks read: one of the trials extracts the shard again."""
+    store = tmp_path / "own"
+    for part in ("features", "stages/index"):
+        shutil.copytree(features / part, store / part)
+    (store / "datasets").symlink_to(features / "datasets")
+    shard = max(store.glob("features/*/*.parquet"), key=lambda path: path.stat().st_size)
+    good = shard.read_bytes()
+    shard.write_bytes(good[:9000] + bytes([good[9000] ^ 16]) + good[9001:])
+    sweep = sweep_of(base.model_copy(update={"store": str(store)}), search={"rounds": [1], "gate.budget": [6, 12]})
+    done = run_sweep(sweep, tmp_path / "sweep")
+    assert done.count("done") == 2, done.table.column("error").to_pylist()
+    assert shard.read_bytes() == good
+    alone = run_experiment(sweep.trials()[0].config.model_copy(update={"store": str(features)}), tmp_path / "alone")
+    assert metrics(done.directory, 0) == figures(alone.metrics)
 
 
 def test_another_sweep_or_foreign_files_are_refused_untouched(base: Config, tmp_path: Path) -> None:

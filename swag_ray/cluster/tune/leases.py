@@ -19,6 +19,8 @@ from swag_ray.store.store import Store
 BEAT = 2.0  # seconds between a holder's signs of life
 DEAD = 15.0  # after so many seconds without one, its leases are free
 LOOK = 0.2  # seconds between two questions of whoever waits
+# Seconds in which a stage that its holder has kept is looked for. NFS remembers for a while that a file was not there.
+TURNS_UP = 5.0
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
@@ -32,6 +34,7 @@ class Leases:
         self.dead = dead
         self.held: dict[str, str] = {}  # stage -> holder
         self.alive: dict[str, float] = {}  # holder -> when it was last heard of
+        self.kept: set[str] = set()  # stages that a holder has computed and kept
 
     def acquire(self, stage: str, holder: str) -> bool:
         """Whether the stage is the holder's to compute now."""
@@ -43,10 +46,20 @@ class Leases:
         self.held[stage] = holder
         return True
 
-    def release(self, stage: str, holder: str) -> None:
-        """Give a lease back; one that has passed to somebody else stays theirs."""
+    def release(self, stage: str, holder: str, kept: bool = False) -> None:
+        """Give a lease back; one that has passed to somebody else stays theirs.
+
+        Args:
+            kept: whether the stage is in the store now.
+        """
         if self.held.get(stage) == holder:
             del self.held[stage]
+        if kept:
+            self.kept.add(stage)
+
+    def was_kept(self, stage: str) -> bool:
+        """Whether any holder has kept the stage."""
+        return stage in self.kept
 
     def beat(self, holder: str, stages: list[str]) -> None:
         """A sign of life, with all that the holder holds."""
@@ -80,18 +93,20 @@ class LeasedStore(Store):
         self._done.set()
 
     @contextmanager
-    def turn(self, name: str, key: str) -> Iterator[bool]:
+    def turn(self, name: str, key: str) -> Iterator[float | None]:
         """Wait while somebody else computes the stage, then hold its lease."""
         stage = f"{name}/{key}"
         while not ray.get(self.leases.acquire.remote(stage, self.holder)):
             time.sleep(LOOK)
         self._mine.add(stage)
+        kept = False
         try:
-            yield True
+            yield TURNS_UP if ray.get(self.leases.was_kept.remote(stage)) else 0.0
+            kept = True
         finally:
             with self._telling:
                 self._mine.discard(stage)
-                self.leases.release.remote(stage, self.holder)
+                self.leases.release.remote(stage, self.holder, kept)
 
     def _beat(self) -> None:
         while not self._done.wait(BEAT):

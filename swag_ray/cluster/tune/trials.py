@@ -11,17 +11,18 @@ import json
 import os
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import ray
 from ray import tune
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from swag_ray.cluster.capacity import Node, amount_text, cluster_nodes, room
+from swag_ray.cluster.extraction import ShardExtractor
 from swag_ray.cluster.sample_actors import SamplePool
 from swag_ray.cluster.session import Session
 from swag_ray.cluster.tune.callbacks import TRIES, Tell, loggers
@@ -30,10 +31,11 @@ from swag_ray.cluster.tune.leases import LeasedStore, Leases
 from swag_ray.cluster.tune.suggest import Listed, Suggested
 from swag_ray.cluster.workers import RayWorkers, Workers
 from swag_ray.config.sweep import SweepConfig, Trial, source_key
-from swag_ray.errors import InputError
+from swag_ray.errors import InputError, StorageError
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.record.run_metrics import RoundMetrics, RunMetrics
 from swag_ray.record.trials_table import flat_metrics
+from swag_ray.store.stages import digest
 from swag_ray.store.store import Store
 from swag_ray.wording import plural
 
@@ -232,12 +234,27 @@ def _workers(shared: Shared) -> Workers:
 
 
 class _TrialWorkers(RayWorkers):
-    """A trial extracts nothing: its cores are its sample actors'. What every node sees, the driver has asked."""
+    """A trial's cores are its sample actors', and what every node sees, the driver has asked. Features are there when
+    a sweep begins; a shard that is damaged or gone since is extracted again on the trial's own sample actors.
+    """
 
     def checked_session(self, root: str, images: Any = ()) -> Session:
         return self.session()
 
-    def extract(self, store: Store, spec: FeatureSpec, images: Any, missing: dict[str, str], size: int) -> NoReturn:
-        raise InputError(
-            "store: features that were there when the sweep began are gone", "`--resume` extracts them again"
-        )
+    def extract(
+        self, store: Store, spec: FeatureSpec, images: Any, missing: dict[str, str], size: int
+    ) -> Iterator[tuple[int, int, float]]:
+        assert self._borrowed_pool is not None
+        digests = list(missing)
+        chunks = [digests[i : i + size] for i in range(0, len(digests), size)]
+        tasks = [{"sha256": chunk, "paths": [missing[name] for name in chunk]} for chunk in chunks]
+        yield from self._borrowed_pool.map(_extract_shard, tasks, store.root, spec)
+
+
+def _extract_shard(reader: Any, task: dict[str, list[str]], root: str, spec: FeatureSpec) -> tuple[int, int, float]:
+    """(actor, images, seconds) of a shard that was written by a sample actor."""
+    name = f"{digest(task['sha256'])}.parquet"
+    done = ShardExtractor(root, spec)({"name": [name], "paths": [task["paths"]], "sha256": [task["sha256"]]})
+    if done["problem"][0]:
+        raise (StorageError if done["storage"][0] else InputError)(str(done["problem"][0]), str(done["advice"][0]))
+    return int(done["actor"][0]), int(done["count"][0]), float(done["seconds"][0])

@@ -56,6 +56,36 @@ def test_a_restarted_actor_learns_from_the_next_beats() -> None:
     assert not leases.acquire("s", "b")
 
 
+def test_what_was_kept_is_remembered() -> None:
+    leases = Plain(dead=60.0)
+    assert leases.acquire("s", "a") and not leases.was_kept("s")
+    leases.release("s", "a")
+    assert not leases.was_kept("s"), "it broke off"
+    leases.release("s", "a", True)
+    assert leases.was_kept("s")
+
+
+class StaleStore(LeasedStore):
+    """As on NFS, whose cache goes on saying for a second that the marker is not there."""
+
+    asked: float | None = None
+
+    def load(self, name: str, key: str) -> Result | None:
+        self.asked = self.asked or time.monotonic()
+        return super().load(name, key) if time.monotonic() - self.asked > 1.0 else None
+
+
+def test_a_stage_that_its_holder_has_kept_is_looked_for_again(leases: Any, tmp_path: Path) -> None:
+    with LeasedStore(str(tmp_path), leases, "first") as first:
+        first.stage("fit", "k", lambda: Result({"x": np.arange(3)}))
+    with StaleStore(str(tmp_path), leases, "second") as second:
+        second.stage("fit", "k", lambda: Result({"x": np.arange(3)}))
+        assert second.computed == [], "it was computed twice"
+        started = time.monotonic()
+        second.stage("fit", "other", lambda: Result({"x": np.arange(3)}))
+        assert time.monotonic() - started < 2.0, "what nobody has kept is not waited for"
+
+
 @ray.remote(num_cpus=0)
 class Holder:
     """Computes a stage slowly, in a process of its own."""
