@@ -23,7 +23,8 @@ def extract(backbone: Backbone, images: Iterable[bytes], image_size: int) -> Ite
     """
     import torch
 
-    from swag_ray.images.decode import ImageError, read_grey
+    from swag_ray.images.decode import read_grey
+    from swag_ray.images.image_error import ImageError
 
     device = next(backbone.parameters()).device
     batch = BATCH if device.type == "cpu" else GPU_BATCH

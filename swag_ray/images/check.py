@@ -13,7 +13,8 @@ from statistics import median
 import pyarrow as pa
 
 from swag_ray.errors import InputError, reason_of
-from swag_ray.images.decode import ImageError, read_grey
+from swag_ray.images.decode import read_grey
+from swag_ray.images.image_error import ImageError
 from swag_ray.images.folders import Listing
 from swag_ray.images.layout import class_folders, find_layout
 from swag_ray.images.split import make_split

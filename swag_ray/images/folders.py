@@ -23,7 +23,15 @@ import pyarrow as pa
 
 from swag_ray.errors import InputError, reason_of
 from swag_ray.images.groups import assign_groups, compile_pattern, suggest_patients
-from swag_ray.images.layout import NESTED, OTHER_TYPE, class_folders, class_images, find_class, find_layout
+from swag_ray.images.layout import (
+    IMAGE_SUFFIXES,
+    NESTED,
+    class_folders,
+    class_images,
+    find_class,
+    find_layout,
+    left_out,
+)
 
 SCHEMA = pa.schema(
     [
@@ -143,9 +151,8 @@ def _split_images(folder: Path, split: str, classes: dict[str, bool], ignored: C
         tally: Counter[str] = Counter()
         names = class_images(found, tally)
         if not names:
-            held = tally[NESTED] + tally[OTHER_TYPE]
-            seen = f"only {held} other files or files in sub-folders" if held else "no image"
-            raise InputError(f"dataset.root: {found} holds {seen}", "put .jpeg, .jpg or .png files directly into it")
+            seen = f"no image, only {held}" if (held := left_out(tally)) else "no image"
+            raise InputError(f"dataset.root: {found} holds {seen}", f"put {', '.join(IMAGE_SUFFIXES)} files into it")
         for file in names:
             _require_text(found, file)
         ignored.update({reason: count for reason, count in tally.items() if count})
@@ -259,6 +266,10 @@ def _warn(
         )
     if ignored[NESTED]:
         warnings.append(f"dataset.root: {ignored[NESTED]} {NESTED} are ignored; move them up to use them")
+    # Other classes and folders are facts of the config and the download; what lies among the images is a surprise.
+    among = {name: n for name, n in ignored.items() if name != NESTED and not name.startswith(("class ", "folder "))}
+    if others := left_out(among):
+        warnings.append(f"dataset.root: {others} in class folders are left out")
     train = [image.name for image in images if image.split == "train"]
     pair = suggest_patients(train) if group is None else None
     if pair:

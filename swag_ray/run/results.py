@@ -12,7 +12,8 @@ from swag_ray.detector.bundle import save_detector
 from swag_ray.detector.detector import Detector, score_maps
 from swag_ray.errors import InputError, reason_of
 from swag_ray.experiment.pipeline import ExperimentResult
-from swag_ray.images.decode import ImageError, picture
+from swag_ray.images.decode import picture
+from swag_ray.images.image_error import ImageError
 from swag_ray.methods.settings import bank_settings, contrast_settings
 from swag_ray.record.files import (
     DETECTOR_FOLDER,
