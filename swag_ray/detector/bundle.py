@@ -21,6 +21,7 @@ import numpy as np
 from swag_ray.core.head import HeadSettings
 from swag_ray.errors import InputError, reason_of
 from swag_ray.features.spec import FeatureSpec
+from swag_ray.images.decode import FULL_WHITE
 from swag_ray.models.fold_bank import BankSettings
 from swag_ray.models.fold_head import ContrastSettings
 from swag_ray.record.files import ARRAYS_FILE, BACKBONE_FILE, DETECTOR_FILE
@@ -42,12 +43,14 @@ def save_detector(detector: Detector, weights: Arrays, folder: Path) -> None:
     arrays |= flat_folds(detector.models, "model.")
     if detector.banks is not detector.models:
         arrays |= flat_folds(detector.banks, "bank.")
+    if detector.typical is not None:
+        arrays["typical"] = detector.typical
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     files = {ARRAYS_FILE: buffer.getvalue(), BACKBONE_FILE: save(weights)}
     record = {
         "format": FORMAT, "name": detector.name, "score_used": detector.score_used, "rate": detector.rate,
-        "spec": asdict(detector.spec), "bank": asdict(detector.bank),
+        "spec": _spec_record(detector.spec), "bank": asdict(detector.bank),
         "head": asdict(detector.head) if detector.head else None,
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     }  # fmt: skip
@@ -83,7 +86,7 @@ def load_detector(folder: Path) -> Detector:
             name=record["name"], score_used=record["score_used"], rate=record["rate"],
             spec=FeatureSpec(**spec), bank=BankSettings(**bank), head=h,
             seed_s=arrays["seed_s"], seed_fold=arrays["seed_fold"],
-            models=models, banks=banks if banks[0] else models,
+            models=models, banks=banks if banks[0] else models, typical=arrays.get("typical"),
         )  # fmt: skip
     except (ValueError, TypeError, LookupError, zipfile.BadZipFile) as error:
         raise _damaged(folder, DETECTOR_FILE) from error
@@ -99,6 +102,16 @@ def load_backbone(folder: Path, spec: FeatureSpec) -> Backbone:
     except (RuntimeError, LookupError) as error:
         reason = f"does not fit this timm's {spec.backbone} ({reason_of(error)})"
         raise InputError(f"detector: '{folder / BACKBONE_FILE}' {reason}", "install the timm of the run") from error
+
+
+def _spec_record(spec: FeatureSpec) -> dict[str, Any]:
+    """The spec's fields; `white` only where 16-bit images have another than 65535, so that other bundles stay as they
+    were.
+    """
+    record = asdict(spec)
+    if spec.white == FULL_WHITE:
+        del record["white"]
+    return record
 
 
 def _record(folder: Path) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def deep_top(data: bytes) -> int | None:
         ImageError, MemoryError: as `read_grey`.
     """
     data, header = _checked(data)
-    return _levels_by_pil(data, FULL_WHITE)[1] if header.format in ("PNG", "TIFF") else None
+    return _levels_by_pil(data, FULL_WHITE)[1] if header.mode.startswith("I") or deep_tiles(data) else None
 
 
 def _checked(data: bytes) -> tuple[bytes, _Header]:

@@ -50,7 +50,7 @@ def _tells_side(name: bytes, data: bytes, start: int, length: int) -> bool:
     if not data.startswith(TURNED, start) or length > LONG:
         return False
     if name != b"zTXt":
-        return True
+        return name == b"tEXt" or data[start : start + length].partition(b"\0")[2][:1] == b"\0"  # not packed
     packed = data[start : start + length].partition(b"\0\0")[2]
     try:
         return len(zlib.decompressobj().decompress(packed, LONG)) < LONG
