@@ -60,7 +60,14 @@ def extract(
         pixels.clear()
 
     for data in images:
-        row: dict[str, Any] = {"error": None, "features": None, "statistics": None, "width": 0, "height": 0, "top": None}
+        row: dict[str, Any] = {
+            "error": None,
+            "features": None,
+            "statistics": None,
+            "width": 0,
+            "height": 0,
+            "top": None,
+        }
         try:
             decoded = read_grey(data, image_size, white)
             row |= {"width": decoded.width, "height": decoded.height, "top": decoded.top}

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+THUMBNAIL = 32  # pixels a side of what an image is judged by
 SIDE = 8  # of what is compared: enough to tell black on white from white on black
 BLANK = 2.0  # sd of a thumbnail's grey levels, 0..255; the dullest of 8,600 films and scans has 12
 # Correlation with the typical trusted image below which an image counts as inverted. Of 8,600 films and scans the
@@ -44,6 +45,20 @@ class Looks:
         """Returns the looks of some of the images."""
         return Looks(self.digest_NB[rows], self.small_ND[rows], self.blank_N[rows])
 
+    def put(self, row: int, thumbnail_HW: NDArray[np.uint8], width: int, height: int) -> None:
+        """Notes one image.
+
+        Args:
+            row: its number.
+            thumbnail_HW: grey levels, (32, 32).
+            width, height: of the file's image, pixels.
+        """
+        data = f"{width} x {height} ".encode() + np.ascontiguousarray(thumbnail_HW).tobytes()
+        self.digest_NB[row] = np.frombuffer(hashlib.blake2b(data, digest_size=16).digest(), np.uint8)
+        cell = THUMBNAIL // SIDE
+        self.small_ND[row] = np.rint(thumbnail_HW.reshape(SIDE, cell, SIDE, cell).mean((1, 3))).ravel()
+        self.blank_N[row] = thumbnail_HW.std() < BLANK
+
 
 def looks_of(images: Iterable[tuple[NDArray[np.uint8], int, int]], count: int) -> Looks:
     """Makes looks of `count` images.
@@ -53,12 +68,8 @@ def looks_of(images: Iterable[tuple[NDArray[np.uint8], int, int]], count: int) -
         count: how many there are.
     """
     out = Looks(np.zeros((count, 16), np.uint8), np.zeros((count, SIDE**2), np.uint8), np.zeros(count, np.bool_))
-    for row, (thumbnail_HW, width, height) in enumerate(images):
-        data = f"{width} x {height} ".encode() + np.ascontiguousarray(thumbnail_HW).tobytes()
-        out.digest_NB[row] = np.frombuffer(hashlib.blake2b(data, digest_size=16).digest(), np.uint8)
-        cell = len(thumbnail_HW) // SIDE
-        out.small_ND[row] = np.rint(thumbnail_HW.reshape(SIDE, cell, SIDE, cell).mean((1, 3))).ravel()
-        out.blank_N[row] = thumbnail_HW.std() < BLANK
+    for row, image in enumerate(images):
+        out.put(row, *image)
     return out
 
 
@@ -84,7 +95,7 @@ def typical_image(trusted: Looks) -> NDArray[np.float32] | None:
 
 
 def inverted(looks: Looks, typical_D: NDArray[np.float32] | None) -> NDArray[np.bool_]:
-    """Returns whether each image looks like the typical trusted one in negative, (N,); of blank ones nothing is said."""
+    """Returns whether each image looks like the typical trusted one in negative, (N,); a blank one never does."""
     if typical_D is None:
         return np.zeros(len(looks.blank_N), np.bool_)
     return (_standardised(looks.small_ND) @ typical_D < INVERTED) & ~looks.blank_N

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from swag_ray.errors import InputError
-from swag_ray.images.check import describe, guess_classes, image_sizes
+from swag_ray.images.check import describe, guess_classes, read_images
 from swag_ray.images.folders import list_folder
 from tests.support.images import blocks, encoded, real_set, small_set, write
 
@@ -49,7 +49,7 @@ def test_describe_reports_a_set_that_cannot_be_split(tmp_path: Path) -> None:
 def test_an_image_that_vanished_is_a_reason(tmp_path: Path) -> None:
     listing = list_folder(small_set(tmp_path), normal="NORMAL", anomaly=["PNEUMONIA"], group=None)
     (tmp_path / str(listing.table["path"][0].as_py())).unlink()
-    assert image_sizes(listing)[0] == "No such file or directory"
+    assert read_images(listing)[0][0] == "No such file or directory"
 
 
 def test_classes_are_guessed(tmp_path: Path) -> None:

@@ -172,7 +172,15 @@ def test_one_rule_says_what_is_an_image_and_the_rest_is_counted(tmp_path: Path) 
     root = small_set(tmp_path / "set")
     folder = root / "train" / "NORMAL"
     for number, (suffix, form) in enumerate(
-        {"jfif": "JPEG", "jpe": "JPEG", "bmp": "BMP", "tif": "TIFF", "TIFF": "TIFF", "webp": "WEBP", "gif": "GIF"}.items()
+        {
+            "jfif": "JPEG",
+            "jpe": "JPEG",
+            "bmp": "BMP",
+            "tif": "TIFF",
+            "TIFF": "TIFF",
+            "webp": "WEBP",
+            "gif": "GIF",
+        }.items()
     ):
         write(folder / f"other{number}.{suffix}", 300 + number, form)
     write(tmp_path / "elsewhere" / "linked.png", 400)

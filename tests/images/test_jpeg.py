@@ -75,7 +75,7 @@ def test_torn_files_are_refused_with_the_reason(kind: dict[str, object]) -> None
         torn["the last third but its end marker"] = data[: n * 2 // 3] + END
         torn["the middle"] = data[: n // 3] + data[n * 2 // 3 :]
     for what, part in torn.items():
-        with pytest.raises(ImageError, match="truncated|damaged"):
+        with pytest.raises(ImageError, match=r"truncated|damaged"):
             read_grey(part, SIDE)
             pytest.fail(f"without {what} it was read")
 
@@ -105,7 +105,7 @@ def test_damage_inside_is_found_and_padding_at_the_end_is_none() -> None:
     n = len(data)
     for padded in (data + bytes(100), data[:-2] + bytes(9) + END):
         np.testing.assert_array_equal(decode_jpeg(padded), decode_jpeg(data))
-    with pytest.raises(ImageError, match="damaged|truncated"):
+    with pytest.raises(ImageError, match=r"damaged|truncated"):
         decode_jpeg(data[: n // 2] + bytes(512) + data[n // 2 + 512 :])
 
 
