@@ -21,7 +21,6 @@ import numpy as np
 from swag_ray.core.head import HeadSettings
 from swag_ray.errors import InputError, reason_of
 from swag_ray.features.spec import FeatureSpec
-from swag_ray.images.decode import FULL_WHITE
 from swag_ray.models.fold_bank import BankSettings
 from swag_ray.models.fold_head import ContrastSettings
 from swag_ray.record.files import ARRAYS_FILE, BACKBONE_FILE, DETECTOR_FILE
@@ -50,7 +49,7 @@ def save_detector(detector: Detector, weights: Arrays, folder: Path) -> None:
     files = {ARRAYS_FILE: buffer.getvalue(), BACKBONE_FILE: save(weights)}
     record = {
         "format": FORMAT, "name": detector.name, "score_used": detector.score_used, "rate": detector.rate,
-        "spec": _spec_record(detector.spec), "bank": asdict(detector.bank),
+        "spec": detector.spec.plain(), "bank": asdict(detector.bank),
         "head": asdict(detector.head) if detector.head else None,
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     }  # fmt: skip
@@ -102,16 +101,6 @@ def load_backbone(folder: Path, spec: FeatureSpec) -> Backbone:
     except (RuntimeError, LookupError) as error:
         reason = f"does not fit this timm's {spec.backbone} ({reason_of(error)})"
         raise InputError(f"detector: '{folder / BACKBONE_FILE}' {reason}", "install the timm of the run") from error
-
-
-def _spec_record(spec: FeatureSpec) -> dict[str, Any]:
-    """The spec's fields; `white` only where 16-bit images have another than 65535, so that other bundles stay as they
-    were.
-    """
-    record = asdict(spec)
-    if spec.white == FULL_WHITE:
-        del record["white"]
-    return record
 
 
 def _record(folder: Path) -> dict[str, Any]:

@@ -177,13 +177,17 @@ def _check_test(audit: Audit) -> None:
 
 def _facts(source: ImageSource, split: Split, kept: pa.Table, unreadable: list[str], odd: dict[str, int]) -> Dataset:
     listing = source.listing
-    return Dataset(
+    facts = Dataset(
         images=len(kept),
         skipped=unreadable,
         ignored=listing.ignored,
         listing=listing.counts,
         split=split.counts,
         contamination=split.contamination,
-        **({"grey_range": source.grey_range} if source.grey_range else {}),
-        **odd,
+        blank=odd.get("blank"),
+        inverted=odd.get("inverted"),
+        equal_pixels=odd.get("equal_pixels"),
     )
+    if source.grey_range:
+        facts.grey_range = source.grey_range
+    return facts

@@ -11,6 +11,10 @@ import pyarrow.parquet as pq
 from swag_ray.errors import InputError, reason_of
 from swag_ray.store.store import Store
 
+# Of the code that decides which images can be read. Raise it when more can: those that an older one refused are tried
+# again, all others stay as they are.
+DECODER = "2"
+
 
 def shard_table(sha256: Sequence[str], rows: Sequence[dict[str, Any]], strides: Sequence[int]) -> pa.Table:
     """The rows of `extract` as the table that a shard file holds."""
@@ -29,7 +33,7 @@ def shard_table(sha256: Sequence[str], rows: Sequence[dict[str, Any]], strides: 
         "grey": binary([None if g is None else g.tobytes() for g in grey]),
         "thumbnail": binary([None if t is None else t.tobytes() for t in thumbnail]),
     }
-    shape = {}
+    shape = {"decoder": DECODER}
     for stride in strides:
         values = [row["features"][stride] if row["features"] else None for row in rows]
         columns[f"stride_{stride}"] = binary([v.tobytes() if v is not None else None for v in values])

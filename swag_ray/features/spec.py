@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from swag_ray.features.extract import BATCH, GPU_BATCH
 from swag_ray.images.decode import FULL_WHITE
@@ -41,6 +41,15 @@ class FeatureSpec:
             ["grey", "bilinear antialias", "mean pool 3", "float16", "fused", BATCH, GPU_BATCH],
             *([] if self.white == FULL_WHITE else [["white", self.white]]),  # sets of 8 and of full 16 bits share names
         )
+
+    def plain(self) -> dict[str, Any]:
+        """Returns the fields by name; `white` only where it is not that of 16 bits, so that other records stay as
+        they were.
+        """
+        record = asdict(self)
+        if self.white == FULL_WHITE:
+            del record["white"]
+        return record
 
     def weights_in(self, store: Store) -> Arrays:
         """Returns the backbone's tensors, weights and normalisation, by name, from a stage like others.
