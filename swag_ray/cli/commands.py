@@ -170,11 +170,16 @@ def score(
     quiet: Quiet = False,
 ) -> None:
     """Score new images with a run's detector, in this process."""
+    from swag_ray.images.layout import left_out as clause
     from swag_ray.score.score import score_to_file
 
     counts = score_to_file(run_dir, images, out)
     for line in counts.unreadable:
         print(f"swag-ray: skipped {line}", file=sys.stderr)
+    for line in counts.warnings:
+        print(f"swag-ray: warning: {line}", file=sys.stderr)
+    if left_out := clause(counts.left_out):
+        print(f"swag-ray: left out {left_out}", file=sys.stderr)
     if not quiet:
         print(f"{counts.scored} images scored, {counts.flagged} flagged (p <= {counts.rate:g}), written to {out}")
 

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 MARKS = {"ok": "[green]ok     [/]", "note": "[yellow]note   [/]", "problem": "[bold red]problem[/]"}
 UNREADABLE_SHOWN = 10
 
+ODD = {
+    "deep": "16-bit images", "bits": "bits in use of 16", "blank": "blank images", "inverted": "inverted images",
+    "equal_pixels": "images equal in pixels, not in bytes",
+}  # fmt: skip
+
 
 def show_check(found: Description) -> None:
     """The tables of `datasets check`."""
@@ -31,7 +36,11 @@ def show_check(found: Description) -> None:
             str(row.unreadable), _spread(row.widths), _spread(row.heights),
         )  # fmt: skip
     console.print(table)
-    facts = {**found.counts, **{f"ignored {name}": count for name, count in found.ignored.items()}}
+    facts = {
+        **found.counts,
+        **{ODD[name]: count for name, count in found.odd.items()},
+        **{f"ignored {name}": count for name, count in found.ignored.items()},
+    }
     for name, count in facts.items():
         if count:
             console.print(f"  {name.replace('_', ' ')}: {count}", highlight=False, markup=False)

@@ -51,12 +51,15 @@ class ShardExtractor:
                 if self.refused is not None:
                     raise self.refused
                 images = self.readers.map(_read_image, paths, sha256)
-                rows = list(extract(self.backbone, images, self.spec.image_size))
+                rows = list(extract(self.backbone, images, self.spec.image_size, self.spec.white))
                 table = shard_table(list(sha256), rows, self.spec.strides)
                 write_shard(self.store, self.store.path("features", self.spec.fingerprint, str(name)), table)
                 errors.append(None)
             except InputError as error:
                 errors.append(error)
+            except MemoryError:  # of this node now, not of the images: a shard would remember them as unreadable
+                advice = "lower cluster.actors, or run where there is more memory"
+                errors.append(InputError(f"memory: too little to decode images like '{paths[0]}'", advice))
             except OSError as error:  # a full disk is the user's to mend: one line, not Ray's stack
                 errors.append(self.store.unusable(error))
             counts.append(len(paths))

@@ -75,8 +75,10 @@ UNUSED: dict[tuple[str, str], tuple[str, ...]] = {
     ("method", "contrast"): ("adapter",),
     ("method", "published"): ("head", "outliers"),
     ("dataset.kind", "folder"): ("dataset.digit_anatomy",),
-    ("dataset.kind", "digit_anatomy"): ("dataset.root", "dataset.normal", "dataset.anomaly", "split.group"),
-}
+    ("dataset.kind", "digit_anatomy"): (
+        "dataset.root", "dataset.normal", "dataset.anomaly", "dataset.range", "split.group",
+    ),
+}  # fmt: skip
 # Defaults that differ from the sections' own.
 METHOD_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
     "published": {"memory": {"whitening": None}, "gate": {"tau_distance": 1.0}},

@@ -137,6 +137,10 @@ class DatasetConfig(Section):
     on_corrupt: Literal["skip", "refuse"] = Field(
         default="skip", description="an unreadable image is counted, or ends the run"
     )
+    range: Literal["bits"] = Field(
+        default="bits",
+        description="`folder`: grey range of 16-bit images; bits: 0 to 2^b - 1, b the bits in use over all of the set",
+    )
     digit_anatomy: DigitAnatomyConfig = DigitAnatomyConfig()
 
 

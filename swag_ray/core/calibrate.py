@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from swag_ray.core.array_checks import Floats, finite, floats, mask
 
 FLOOR = 1e-12  # uncertainties below this are one and the same: no spread at all
-ROUNDING = 1e-12  # a spread below this share of the values' size is rounding, not spread
+RESOLUTION = 1e-6  # of scores of order 1: 8 units in the last place of float32, in which they are computed
+ROUNDING = 1e-12  # of float64: squares below this share of the others are rounding
 
 
 class DegenerateScores(ValueError):
@@ -71,7 +72,9 @@ def cross_conformal_p(seed_score_n: NDArray[Any], seed_fold_n: NDArray[Any], sco
 def z_score(reference_n: NDArray[Any], score_N: NDArray[Any]) -> Floats:
     """(score - mean) / sd of the reference, the sd with n - 1 in its denominator.
 
-    A score that is NaN (not computed) stays NaN; the reference must be complete.
+    A score that is NaN (not computed) stays NaN; the reference must be complete. Scores are figures of order 1 that
+    were computed in float32: logits, or distances between vectors of length 1. A distance is the root of a square that
+    is known to about 1e-6, so distances below 1e-3 (blank films against each other) are rounding.
 
     Shape:
         reference_n: (n,), n >= 2; score_N: any shape, which is also the shape returned.
@@ -84,7 +87,7 @@ def z_score(reference_n: NDArray[Any], score_N: NDArray[Any]) -> Floats:
     _require_rows("reference_n", reference, 2)
     mean = reference.mean()
     sd = reference.std(ddof=1)
-    if sd <= ROUNDING * np.abs(reference).max():
+    if sd <= _rounding(reference):
         raise DegenerateScores(f"reference_n: all {len(reference)} scores are {mean:g}, nothing can be calibrated")
     z: Floats = (np.asarray(score_N, dtype=np.float64) - mean) / sd
     return z
@@ -187,6 +190,13 @@ def _at_least(sorted_n: Floats, score_N: Floats) -> NDArray[np.int64]:
     return (len(sorted_n) - np.searchsorted(sorted_n, score_N, side="left")).astype(np.int64)
 
 
+def _rounding(reference: Floats) -> float:
+    """The largest spread that float32 alone gives scores of this size."""
+    size = np.abs(reference)
+    of_roots = RESOLUTION / max(size.mean(), RESOLUTION**0.5)
+    return float(max(RESOLUTION * size.max(), of_roots))
+
+
 def _leave_one_out(seed_nS: Floats, fold: int) -> Floats:
     """Each row standardised by the mean and sd of the other rows, in closed form."""
     n = len(seed_nS)
@@ -205,7 +215,7 @@ def _fold_seeds(seed_nS: Floats, fold: int) -> Floats:
         raise ValueError(f"fold {fold}: {len(seed_nS)} seeds, at least 3 are needed to standardise one by the others")
     if not np.isfinite(seed_nS).all():
         raise ValueError(f"fold {fold}: a seed's score under a sample is not finite")
-    if (seed_nS.std(axis=0, ddof=1) <= ROUNDING * np.abs(seed_nS).max(axis=0)).any():
+    if (seed_nS.std(axis=0, ddof=1) <= RESOLUTION * np.abs(seed_nS).max(axis=0)).any():
         raise DegenerateScores(f"fold {fold}: its {len(seed_nS)} seeds' scores under a sample are all alike")
     return seed_nS
 

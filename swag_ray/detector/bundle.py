@@ -42,12 +42,14 @@ def save_detector(detector: Detector, weights: Arrays, folder: Path) -> None:
     arrays |= flat_folds(detector.models, "model.")
     if detector.banks is not detector.models:
         arrays |= flat_folds(detector.banks, "bank.")
+    if detector.typical is not None:
+        arrays["typical"] = detector.typical
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     files = {ARRAYS_FILE: buffer.getvalue(), BACKBONE_FILE: save(weights)}
     record = {
         "format": FORMAT, "name": detector.name, "score_used": detector.score_used, "rate": detector.rate,
-        "spec": asdict(detector.spec), "bank": asdict(detector.bank),
+        "spec": detector.spec.plain(), "bank": asdict(detector.bank),
         "head": asdict(detector.head) if detector.head else None,
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     }  # fmt: skip
@@ -83,7 +85,7 @@ def load_detector(folder: Path) -> Detector:
             name=record["name"], score_used=record["score_used"], rate=record["rate"],
             spec=FeatureSpec(**spec), bank=BankSettings(**bank), head=h,
             seed_s=arrays["seed_s"], seed_fold=arrays["seed_fold"],
-            models=models, banks=banks if banks[0] else models,
+            models=models, banks=banks if banks[0] else models, typical=arrays.get("typical"),
         )  # fmt: skip
     except (ValueError, TypeError, LookupError, zipfile.BadZipFile) as error:
         raise _damaged(folder, DETECTOR_FILE) from error

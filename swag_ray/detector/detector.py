@@ -35,6 +35,7 @@ class Detector:
         seed_s, seed_fold: (n,) cross-fitted seed scores and their folds.
         models: per fold, what gives the score.
         banks: per fold, what gives the heatmap.
+        typical: what the seeds have in common to look at, (64,); None where that is nothing, or not kept.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Detector:
     seed_fold: NDArray[np.int8]
     models: tuple[Arrays, ...]
     banks: tuple[Arrays, ...]
+    typical: NDArray[np.float32] | None = None
 
     def scores(self, patches: Patches) -> NDArray[np.float64]:
         """Returns scores of every fold, (n, K), of {stride: (n, P, C) float16} features."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,7 +14,7 @@ from swag_ray.config import Config
 from swag_ray.doctor.finding import Finding, refused
 from swag_ray.doctor.machine import Machine, disk
 from swag_ray.errors import InputError, reason_of
-from swag_ray.experiment.source import feature_spec, list_images, split_table
+from swag_ray.experiment.source import feature_spec, list_images, split_table, stored_white
 from swag_ray.features.index import shard_files
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.images.folders import Listing
@@ -68,7 +69,7 @@ def needs(
     except InputError as error:
         yield refused("dataset", error)
     if listing is not None and spec is not None:
-        yield from feature_findings(store, spec, listing)
+        yield from feature_findings(store, replace(spec, white=stored_white(listing, store)), listing)
     if listing is not None and see is not None:
         yield see(store.root, [str(listing.root / path) for path in sample_paths(listing.table.column("path"))])
 

@@ -77,7 +77,7 @@ def run_pipeline(
             metrics = evaluate(experiment, audit, trajectory, controls, final_bank, feature_reader(prepared))
     except DegenerateScores as error:
         reason = f"dataset: the trusted seeds cannot calibrate anything ({error})"
-        raise InputError(reason, "are they all one image?") from error
+        raise InputError(reason, "are they blank, or all one image?") from error
     for row, spent in zip(metrics.rounds, seconds, strict=True):
         row.seconds = spent
     metrics.warnings = [*prepared.warnings, *_fit_warnings(trajectory)]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from swag_ray.cluster.workers import Workers
 from swag_ray.config import Config
@@ -16,11 +17,14 @@ from swag_ray.errors import InputError
 from swag_ray.experiment.source import ImageSource, split_table
 from swag_ray.features.cohort import build_cohort
 from swag_ray.features.index import FeatureSet, feature_set
+from swag_ray.features.looks import read_looks
 from swag_ray.features.reader import FeatureReader
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.images.audit import Audit, build_audit
 from swag_ray.images.folders import Listing
-from swag_ray.images.split import Split
+from swag_ray.images.groups import join_groups
+from swag_ray.images.oddities import Looks, inverted, oddity_warnings, twins, typical_image
+from swag_ray.images.split import SEED, Split
 from swag_ray.methods.fit import Experiment
 from swag_ray.progress import Progress
 from swag_ray.record.run_metrics import Dataset
@@ -36,6 +40,7 @@ class Prepared:
         audit: labels, for controls and evaluation alone.
         spec, features: what the features are and where.
         root: folder that the audit's test paths are relative to.
+        typical: what the seeds have in common to look at, (64,); None where that is nothing.
         facts: counts for the record (images, groups, skipped).
         warnings: what the user must know first.
     """
@@ -45,6 +50,7 @@ class Prepared:
     spec: FeatureSpec
     features: FeatureSet
     root: Path
+    typical: NDArray[np.float32] | None
     facts: Dataset = field(default_factory=Dataset)
     warnings: tuple[str, ...] = ()
 
@@ -70,21 +76,73 @@ def prepare(source: ImageSource, workers: Workers, progress: Progress) -> Prepar
     back = np.argsort(order)
     readable = np.flatnonzero(features.rows.shard_N[back] >= 0)
     kept, rows = table.take(pa.array(readable)), features.rows.take(back[readable])
+    looks = read_looks(FeatureReader(store.root, spec.fingerprint, features.shards), rows, kept.column("sha256"))
+    kept, twin_rows, twin_lines = _with_twins_joined(kept, looks)
     split = split_table(config, kept)
+    typical = typical_image(looks.take(np.flatnonzero(split.role_N == SEED)))
+    odd = _Odd(looks.blank_N, inverted(looks, typical), twin_rows)
     cohort = build_cohort(kept, split, rows, config.split.folds, spec.fingerprint)
     audit = build_audit(kept, split)
     _check_test(audit)
     give_back_freed_memory()
     workers.use_features(store.root, spec.fingerprint, features.shards, cohort.seeds)
     experiment = Experiment(config, store, cohort, workers, progress)
-    facts = _facts(listing, split, kept, unreadable)
-    warnings = (*listing.warnings, *split.warnings, *_unreadable_warning(unreadable))
-    return Prepared(experiment, audit, spec, features, listing.root, facts, warnings)
+    facts = _facts(source, split, kept, unreadable, odd.facts())
+    warnings = (
+        *listing.warnings, *split.warnings, *_unreadable_warning(unreadable), *odd.warnings(kept), *twin_lines,
+    )  # fmt: skip
+    return Prepared(experiment, audit, spec, features, listing.root, typical, facts, warnings)
 
 
 def feature_reader(prepared: Prepared) -> FeatureReader:
     """Reads the experiment's features in this process: for few images, never for the pool."""
     return FeatureReader(prepared.experiment.store.root, prepared.features.fingerprint, prepared.features.shards)
+
+
+@dataclass(frozen=True)
+class _Odd:
+    """What is doubtful of the readable images, (N,)."""
+
+    blank_N: NDArray[np.bool_]
+    inverted_N: NDArray[np.bool_]
+    twin_rows: list[list[int]]
+
+    def facts(self) -> dict[str, int]:
+        """Counts of what there is."""
+        counts = {
+            "blank": int(self.blank_N.sum()),
+            "inverted": int(self.inverted_N.sum()),
+            "equal_pixels": sum(map(len, self.twin_rows)),
+        }
+        return {name: count for name, count in counts.items() if count}
+
+    def warnings(self, kept: pa.Table) -> list[str]:
+        """What the user must know of them."""
+        if not self.facts():
+            return []
+        return oddity_warnings(kept.column("path").to_pylist(), self.blank_N, self.inverted_N, self.twin_rows)
+
+
+def _with_twins_joined(kept: pa.Table, looks: Looks) -> tuple[pa.Table, list[list[int]], list[str]]:
+    """Makes one group of train images that show the same pixels, as identical files are one.
+
+    Returns:
+        the table; rows of equal pixels; what the user must know of those in two places at once.
+    """
+    found = twins(looks, kept.column("sha256"))
+    if not found:
+        return kept, [], []
+    train = pc.equal(kept.column("split"), "train").to_pylist()
+    label = kept.column("label").to_pylist()
+    own = [[row for row in rows if train[row]] for rows in found]
+    groups = join_groups(kept.column("group").to_pylist(), own)
+    place = kept.schema.get_field_index("group")
+    lines = []
+    if both := sum(len({train[row] for row in rows}) > 1 for rows in found):
+        lines.append(f"dataset: {both} pictures are in train and in test, equal in pixels; they are taken as given")
+    if torn := sum(len({label[row] for row in rows} - {None}) > 1 for rows in found):
+        lines.append(f"dataset: {torn} pictures stand under both labels, equal in pixels; leave one of each out")
+    return kept.set_column(place, kept.schema.field(place), pa.array(groups, pa.string())), found, lines
 
 
 def _unreadable(config: Config, listing: Listing, features: FeatureSet) -> list[str]:
@@ -117,12 +175,19 @@ def _check_test(audit: Audit) -> None:
         raise InputError("dataset: the readable test images are not of both classes; nothing can be evaluated on them")
 
 
-def _facts(listing: Listing, split: Split, kept: pa.Table, unreadable: list[str]) -> Dataset:
-    return Dataset(
+def _facts(source: ImageSource, split: Split, kept: pa.Table, unreadable: list[str], odd: dict[str, int]) -> Dataset:
+    listing = source.listing
+    facts = Dataset(
         images=len(kept),
         skipped=unreadable,
         ignored=listing.ignored,
         listing=listing.counts,
         split=split.counts,
         contamination=split.contamination,
+        blank=odd.get("blank"),
+        inverted=odd.get("inverted"),
+        equal_pixels=odd.get("equal_pixels"),
     )
+    if source.grey_range:
+        facts.grey_range = source.grey_range
+    return facts

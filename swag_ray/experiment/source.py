@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from swag_ray.config import Config
 from swag_ray.errors import InputError
 from swag_ray.features.spec import FeatureSpec
+from swag_ray.images.decode import FULL_WHITE
+from swag_ray.images.deep import bits_in_use, range_warnings, white_of
 from swag_ray.images.folders import Listing, list_folder
 from swag_ray.images.split import Split, make_split
 from swag_ray.models.fold_bank import bank_rows
 from swag_ray.progress import Progress
-from swag_ray.store.stages import digest
+from swag_ray.store.stages import Result, digest, stage_key
 from swag_ray.store.store import Store
 from swag_ray.system.allocator import give_back_freed_memory
 
@@ -28,12 +32,14 @@ class ImageSource:
         store: where its stages are kept.
         spec: what its features depend on.
         listing: its images.
+        grey_range: of the 16-bit images: how many, bits in use, greatest sample; empty where there are none.
     """
 
     config: Config
     store: Store
     spec: FeatureSpec
     listing: Listing
+    grey_range: dict[str, int]
 
 
 def check_source(config: Config, progress: Progress) -> ImageSource:
@@ -51,7 +57,44 @@ def check_source(config: Config, progress: Progress) -> ImageSource:
         give_back_freed_memory()
     split_table(config, listing.table)
     give_back_freed_memory()
-    return ImageSource(config, store, spec, listing)
+    listing, grey_range = with_grey_range(listing, store, progress)
+    spec = replace(spec, white=grey_range.get("white", FULL_WHITE))
+    return ImageSource(config, store, spec, listing, grey_range)
+
+
+def with_grey_range(listing: Listing, store: Store, progress: Progress) -> tuple[Listing, dict[str, int]]:
+    """Returns the listing with what is to be said of its 16-bit images, and their range: images, bits, white.
+
+    Their samples are decoded once for a set and store, in threads of this process.
+    """
+    if not listing.deep:
+        return listing, {}
+    key, paths = _deep_images(listing)
+
+    def compute() -> Result:
+        with progress.phase("range", f"grey range of {len(paths)} images of 16 bits"):
+            progress.expect(len(paths))
+            files = [listing.root / path for path in paths]
+            return Result({"bits": bits_in_use(files, threads=os.cpu_count() or 1, advance=progress.advance)})
+
+    bits_N = store.stage("range", key, compute).arrays["bits"]
+    if not bits_N.any():
+        return listing, {}
+    white = white_of(bits_N)
+    found = {"images": int(np.count_nonzero(bits_N)), "bits": white.bit_length(), "white": white}
+    return replace(listing, warnings=(*listing.warnings, *range_warnings(paths, bits_N, white))), found
+
+
+def stored_white(listing: Listing, store: Store) -> int:
+    """Returns the greatest sample of the listing's 16-bit images if a run has looked for it, else that of 16 bits."""
+    found = store.load("range", _deep_images(listing)[0]) if listing.deep else None
+    return white_of(found.arrays["bits"]) if found is not None else FULL_WHITE
+
+
+def _deep_images(listing: Listing) -> tuple[str, list[str]]:
+    """The key of the range stage, and the paths below the root of what may hold 16 bits a sample."""
+    deep = listing.table.select(["path", "sha256"]).take(pa.array(listing.deep))
+    return stage_key("range", {"images": digest(deep.column("sha256"))}), deep.column("path").to_pylist()
 
 
 def split_table(config: Config, table: pa.Table) -> Split:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from swag_ray.errors import InputError
 from swag_ray.features.reader import Rows
-from swag_ray.features.shards import DamagedShard, read_shard
+from swag_ray.features.shards import DECODER, DamagedShard, read_shard
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.images.arrow_strings import numbered, text_bytes
 from swag_ray.progress import Progress
@@ -115,7 +115,7 @@ def shard_files(store: Store, spec: FeatureSpec) -> dict[str, int]:
 def _index(store: Store, spec: FeatureSpec, images: pa.Array) -> Result:
     """Where these images (sorted, all different) are in the whole shards of this fingerprint, the first place of
     several: shard -1 where one could not be read, row -1 where no shard holds it. Damaged shards are removed: their
-    images are extracted again.
+    images are extracted again. So are those that an earlier version's decoder refused.
     """
     sought = text_bytes(images)
     shard, row = np.full(len(sought), -1, np.int32), np.full(len(sought), -1, np.int32)
@@ -131,12 +131,16 @@ def _index(store: Store, spec: FeatureSpec, images: pa.Array) -> Result:
             continue
         held = text_bytes(table.column("sha256"))
         place = np.minimum(np.searchsorted(sought, held), len(sought) - 1)
-        new = np.flatnonzero((sought[place] == held) & (row[place] < 0))[::-1]  # backwards: the first of several stays
+        refused = table.column("error").is_valid().to_numpy()
+        known = ~refused | ((table.schema.metadata or {}).get(b"decoder") == DECODER.encode())
+        new = np.flatnonzero(known & (sought[place] == held) & (row[place] < 0))[
+            ::-1
+        ]  # backwards: the first of several stays
         if not len(new):
             continue
         row[place[new]] = new
         shard[place[new]] = len(shards)
-        for i in np.flatnonzero(table.column("error").is_valid().to_numpy()):
+        for i in np.flatnonzero(refused & known):
             if row[place[i]] == i and shard[place[i]] == len(shards) and sought[place[i]] == held[i]:
                 shard[place[i]] = -1
                 errors[images[place[i]].as_py()] = table.column("error")[i].as_py()

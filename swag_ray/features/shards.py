@@ -17,6 +17,9 @@ FORMAT = 1  # of a shard file, in its metadata; 1 where absent. A larger number 
 # What reading a file that is not what was written comes out as. Taking rows from what was read is no part of it: what
 # goes wrong there is a fault of ours.
 DAMAGE = (OSError, ValueError, pa.ArrowException)
+# Of the code that decides which images can be read. Raise it when more can: those that an older one refused are tried
+# again, all others stay as they are.
+DECODER = "2"
 
 
 def shard_table(sha256: Sequence[str], rows: Sequence[dict[str, Any]], strides: Sequence[int]) -> pa.Table:
@@ -36,7 +39,7 @@ def shard_table(sha256: Sequence[str], rows: Sequence[dict[str, Any]], strides: 
         "grey": binary([None if g is None else g.tobytes() for g in grey]),
         "thumbnail": binary([None if t is None else t.tobytes() for t in thumbnail]),
     }
-    shape = {}
+    shape = {"decoder": DECODER}
     for stride in strides:
         values = [row["features"][stride] if row["features"] else None for row in rows]
         columns[f"stride_{stride}"] = binary([v.tobytes() if v is not None else None for v in values])

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
+from swag_ray.features.extract import BATCH, GPU_BATCH
+from swag_ray.images.decode import FULL_WHITE
 from swag_ray.store.stages import VERSIONS, Arrays, Result, digest, stage_key
 from swag_ray.store.store import Store
 
 if TYPE_CHECKING:
     from swag_ray.features.backbone import Backbone
-from swag_ray.features.extract import BATCH, GPU_BATCH
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class FeatureSpec:
         backbone, weights: timm name and where its weights come from; `weights_digest` says which they are.
         image_size: pixels a side after resizing.
         strides, grid: the maps taken and the side of their common grid.
+        white: the greatest sample of the set's 16-bit images, read as white (`images/deep.py`).
     """
 
     backbone: str
@@ -29,6 +31,7 @@ class FeatureSpec:
     image_size: int
     strides: tuple[int, ...]
     grid: int
+    white: int = FULL_WHITE
 
     @property
     def fingerprint(self) -> str:
@@ -36,7 +39,17 @@ class FeatureSpec:
         return digest(
             [VERSIONS["features"], self.backbone, self.weights_digest, self.image_size, list(self.strides), self.grid],
             ["grey", "bilinear antialias", "mean pool 3", "float16", "fused", BATCH, GPU_BATCH],
+            *([] if self.white == FULL_WHITE else [["white", self.white]]),  # sets of 8 and of full 16 bits share names
         )
+
+    def plain(self) -> dict[str, Any]:
+        """Returns the fields by name; `white` only where it is not that of 16 bits, so that other records stay as
+        they were.
+        """
+        record = asdict(self)
+        if self.white == FULL_WHITE:
+            del record["white"]
+        return record
 
     def weights_in(self, store: Store) -> Arrays:
         """Returns the backbone's tensors, weights and normalisation, by name, from a stage like others.

@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import pyarrow as pa
 
 from swag_ray.errors import InputError, reason_of
-from swag_ray.images.decode import ImageError, read_grey
+from swag_ray.images.decode import FULL_WHITE, read_grey
+from swag_ray.images.deep import bits_in_use, range_warnings, white_of
 from swag_ray.images.folders import Listing
+from swag_ray.images.image_error import ImageError
 from swag_ray.images.layout import class_folders, find_layout
+from swag_ray.images.oddities import THUMBNAIL, Looks, inverted, looks_of, oddity_warnings, twins, typical_image
 from swag_ray.images.split import make_split
 
 
@@ -52,7 +56,8 @@ class Description:
         ignored, counts: as in `Listing`.
         split_counts: as in `Split`, of the readable images; None when they cannot be split (the reason is a warning).
         contamination, highest_contamination: shares of anomalies in the pool; None likewise.
-        warnings: of the listing, then of the split.
+        odd: what is doubtful -> images: deep (16 bits a sample; `bits` of them in use), blank, inverted, equal_pixels.
+        warnings: of the listing, then of the split, then of the images.
     """
 
     root: Path
@@ -64,6 +69,7 @@ class Description:
     split_counts: dict[str, int] | None
     contamination: float | None
     highest_contamination: float | None
+    odd: dict[str, int]
     warnings: tuple[str, ...]
 
 
@@ -78,9 +84,13 @@ def describe(
 ) -> Description:
     """Decodes every image of `listing` and tries the split. Unreadable images are reported, never raised."""
     table = listing.table
-    found = image_sizes(listing, threads=threads)
+    paths = table["path"].to_pylist()
+    deep = [paths[row] for row in listing.deep]
+    bits_N = bits_in_use([listing.root / path for path in deep], threads=threads, advance=lambda images: None)
+    found, looks = read_images(listing, white=white_of(bits_N), threads=threads)
     lines = list(listing.warnings)
-    readable = table.filter(pa.array([isinstance(size, tuple) for size in found], pa.bool_()))
+    readable_N = np.array([isinstance(size, tuple) for size in found], np.bool_)
+    readable = table.filter(pa.array(readable_N))
     try:
         split = make_split(
             readable,
@@ -93,41 +103,71 @@ def describe(
     except InputError as error:
         split = None
         lines.append(str(error))
+    odd, odd_lines = _odd_images(readable, looks.take(np.flatnonzero(readable_N)))
+    if bits_N.any():
+        odd = {"deep": int(np.count_nonzero(bits_N)), "bits": white_of(bits_N).bit_length()} | odd
+    lines += range_warnings(deep, bits_N, white_of(bits_N)) + odd_lines
     sizes = Counter(size for size in found if isinstance(size, tuple))
     return Description(
         root=listing.root,
         classes=_class_figures(table, found),
         image_sizes={f"{width} x {height}": count for (width, height), count in sizes.most_common()},
-        unreadable={
-            path: size for path, size in zip(table["path"].to_pylist(), found, strict=True) if isinstance(size, str)
-        },
+        unreadable={path: size for path, size in zip(paths, found, strict=True) if isinstance(size, str)},
         ignored=listing.ignored,
         counts=listing.counts,
         split_counts=split.counts if split else None,
         contamination=split.contamination if split else None,
         highest_contamination=split.highest_contamination if split else None,
+        odd=odd,
         warnings=tuple(lines),
     )
 
 
-def image_sizes(listing: Listing, *, threads: int = 2) -> list[tuple[int, int] | str]:
-    """(width, height) in pixels of every row's image after a full decode, or the reason why it cannot be used."""
+def read_images(
+    listing: Listing, *, white: int = FULL_WHITE, threads: int = 2
+) -> tuple[list[tuple[int, int] | str], Looks]:
+    """Decodes every row's image.
+
+    Args:
+        listing: the images.
+        white: the greatest sample of its 16-bit images.
+        threads: that decode.
+
+    Returns:
+        (width, height) in pixels of each image, or the reason why it cannot be used; what it looks like, if it can.
+    """
     import torchvision.transforms.v2.functional  # noqa: F401 (once, before threads ask for it at the same time)
 
-    def size(path: str) -> tuple[int, int] | str:
+    looks = looks_of((), listing.table.num_rows)
+
+    def size(row: int, path: str) -> tuple[int, int] | str:
         try:
-            # At a small size: decoding finds all faults, resizing none.
-            decoded = read_grey((listing.root / path).read_bytes(), 16)
+            # At a thumbnail's size: decoding finds all faults, resizing none.
+            decoded = read_grey((listing.root / path).read_bytes(), THUMBNAIL, white)
         except ImageError as error:
             return str(error)
         except OSError as error:
             return reason_of(error)
+        looks.put(row, decoded.image_1HW[0].numpy(), decoded.width, decoded.height)
         return decoded.width, decoded.height
 
     # read_grey silences warnings too, but two threads that enter and leave such blocks undo each other's.
     with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
         warnings.simplefilter("ignore")
-        return list(pool.map(size, listing.table["path"].to_pylist()))
+        return list(pool.map(size, *zip(*enumerate(listing.table["path"].to_pylist()), strict=True))), looks
+
+
+def _odd_images(table: pa.Table, looks: Looks) -> tuple[dict[str, int], list[str]]:
+    """What is doubtful of these images, all of them readable: counts, and lines for the user."""
+    normal_N = np.array([not label for label in table["label"].to_pylist()], np.bool_)
+    trusted = np.flatnonzero(normal_N & (np.array(table["split"].to_pylist()) == "train"))
+    inverted_N = inverted(looks, typical_image(looks.take(trusted)))
+    equal = twins(looks, table["sha256"].to_pylist())
+    counts = {
+        "blank": int(looks.blank_N.sum()), "inverted": int(inverted_N.sum()), "equal_pixels": sum(map(len, equal)),
+    }  # fmt: skip
+    lines = oddity_warnings(table["path"].to_pylist(), looks.blank_N, inverted_N, equal)
+    return {name: count for name, count in counts.items() if count}, lines
 
 
 def guess_classes(root: Path, normal: str = "normal") -> tuple[str, list[str]]:

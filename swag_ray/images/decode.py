@@ -1,35 +1,39 @@
-"""Image bytes -> one grey square: JPEG by torchvision, all else by PIL.
+"""Image bytes -> one grey square: JPEG by libjpeg-turbo (`images/jpeg.py`), all else by PIL.
 
 torchvision 0.29 ends the whole process (segmentation fault) on a PNG with a damaged byte, so PNG is not given to it.
 No crop: the image is squeezed to size x size (bilinear with antialias, in float32, rounded once: so it does not depend
 on which uint8 kernels a CPU has, and 16-bit levels are not rounded twice). An EXIF orientation is applied, alpha
-dropped, the first frame of several taken. 16-bit samples span 0..65535, as PNG defines them, whatever an image uses.
+dropped, the first frame of several taken. Samples of 16 bits span 0..`white`: films of 10, 12 or 14 bits are stored so
+too, and which they are shows in a set of them, not in one (`images/deep.py`).
 Decoding runs in the caller's thread; threads of the resize are the caller's torch setting.
 """
 
 from __future__ import annotations
 
 import io
-import struct
 import warnings
-import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+
+from swag_ray.images.image_error import ImageError
+from swag_ray.images.jpeg import UnusualJpeg, bits_of_jpeg, decode_jpeg, decode_unusual
+from swag_ray.images.png import SIGNATURE, deep_tiles, pixels_only
 
 if TYPE_CHECKING:  # importing torch costs seconds; listing a folder needs none of it
     import torch
 
 MIN_SIDE = 16  # pixels; below it an icon or a broken export, not a film
 MAX_PIXELS = 50_000_000  # over twice the largest digital radiograph; 200 MB as float32
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")  # by content: some .jpg files are something else
-
-
-class ImageError(ValueError):
-    """An image that cannot be used; the message is the reason, without the path."""
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")  # by content: some .jpg files are something else
+FULL_WHITE = 65535  # the greatest sample that 16 bits hold
+ORIENTATION = 0x0112  # EXIF
+PHOTOMETRIC, BITS = 262, 258  # TIFF; of the first, 0 says that 0 is white
+# Turns and mirrors of the EXIF orientations 2 to 8: quarter turns to the left, then whether left and right are swapped.
+UPRIGHT = {2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True), 6: (3, False), 7: (1, True), 8: (1, False)}
 
 
 @dataclass(frozen=True)
@@ -39,109 +43,180 @@ class Decoded:
     Attributes:
         image_1HW: uint8 tensor, (1, size, size).
         width, height: pixels of the file's image, upright.
+        top: greatest sample of an image of 16 bits a sample; None for any other.
     """
 
     image_1HW: torch.Tensor
     width: int
     height: int
+    top: int | None = None
 
 
-def read_grey(data: bytes, size: int) -> Decoded:
+@dataclass(frozen=True)
+class _Header:
+    """What is known before any pixel is decoded: the format, PIL's mode, and the EXIF orientation of a JPEG."""
+
+    format: str
+    mode: str
+    orientation: int
+
+
+def read_grey(data: bytes, size: int, white: int = FULL_WHITE) -> Decoded:
     """Decodes `data` to a grey square of `size` pixels.
 
+    Args:
+        data: the file.
+        size: pixels a side.
+        white: the greatest sample that 16-bit images of this set hold; it is read as white.
+
     Raises:
-        ImageError: unreadable, truncated, a side under 16 pixels, or over 50 megapixels (known from the header alone).
+        ImageError: unreadable, truncated, a side under 16 pixels, or over 50 megapixels (known from the header alone);
+            a 16-bit image with samples above `white`.
+        MemoryError: there is not enough of it here, which says nothing about the image.
     """
     import torch
     from torchvision.transforms.v2.functional import resize
 
-    grey_1HW = _grey(data, _checked_format(data))
-    height, width = grey_1HW.shape[-2:]
+    data, header = _checked(data)
+    levels_HW, top = _levels(data, header, white)
+    height, width = levels_HW.shape
+    grey_1HW = torch.from_numpy(levels_HW)[None].to(torch.float32)
     resized_1HW = resize(grey_1HW, [size, size], antialias=True)  # bilinear is the default
-    return Decoded(resized_1HW.round_().clamp_(0, 255).to(torch.uint8), width, height)
+    return Decoded(resized_1HW.round_().clamp_(0, 255).to(torch.uint8), width, height, top)
 
 
-def _checked_format(data: bytes) -> str:
-    """The image format, from the header alone: nothing is decoded of a file whose header promises too much."""
+def picture(data: bytes, size: int, white: int = FULL_WHITE) -> NDArray[np.uint8]:
+    """The image as grey levels (size, size) for people to look at, within rounding what `read_grey` gives, no torch.
+
+    Raises:
+        ImageError, MemoryError: as `read_grey`.
+    """
+    data, _ = _checked(data)
+    levels_HW = _levels_by_pil(data, white)[0]
+    resized = Image.fromarray(levels_HW.astype(np.float32)).resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(resized).round().clip(0, 255).astype(np.uint8)
+
+
+def deep_top(data: bytes) -> int | None:
+    """Returns the greatest sample of an image of 16 bits a sample; None for any other.
+
+    Raises:
+        ImageError, MemoryError: as `read_grey`.
+    """
+    data, header = _checked(data)
+    return _levels_by_pil(data, FULL_WHITE)[1] if header.mode.startswith("I") or deep_tiles(data) else None
+
+
+def _checked(data: bytes) -> tuple[bytes, _Header]:
+    """The part of the file that the pixels need, and its header: nothing is decoded of one that promises too much."""
     if not data:
         raise ImageError("empty file")
+    if data.startswith(SIGNATURE):
+        data = pixels_only(data)
+    return data, _header(data)
+
+
+def _header(data: bytes) -> _Header:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PIL warns of large images; we refuse them
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                width, height, found = image.width, image.height, image.format or ""
+                width, height, found, mode = image.width, image.height, image.format or "", image.mode
+                turned = _orientation(image) if found in ("JPEG", "MPO") and "exif" in image.info else 1
     except Image.DecompressionBombError:
         raise ImageError(f"over {MAX_PIXELS // 10**6} megapixels") from None
+    except MemoryError:
+        raise
     except Exception as error:  # PIL's parsers raise OSError, SyntaxError, struct.error, ... on broken bytes
+        if (bits := bits_of_jpeg(data) or 8) > 8:
+            raise ImageError(f"a JPEG of {bits} bits; save it as a 16-bit PNG") from None
         raise ImageError(f"not a readable image ({type(error).__name__})") from None
     if min(width, height) < MIN_SIDE:
         raise ImageError(f"{width} x {height} pixels, a side under {MIN_SIDE}")
     if width * height > MAX_PIXELS:
         raise ImageError(f"{width} x {height} pixels, over {MAX_PIXELS // 10**6} megapixels")
-    if found == "PNG":
-        _check_png(data)
-    return found
+    return _Header(found, mode, turned)
 
 
-def _check_png(data: bytes) -> None:
-    """Every chunk that the pixels need is whole and the last one is there; PIL looks at neither."""
-    place = 8
-    while place + 12 <= len(data):
-        length, name = struct.unpack_from(">I4s", data, place)
-        body = data[place + 4 : place + 8 + length]
-        if name[:1].isupper() and data[place + 8 + length : place + 12 + length] != zlib.crc32(body).to_bytes(4, "big"):
-            raise ImageError("truncated or damaged PNG")
-        if name == b"IEND":
-            return
-        place += 12 + length
-    raise ImageError("truncated PNG")
+def _orientation(image: Image.Image) -> int:
+    exif = Image.Exif()
+    try:
+        exif.load(image.info["exif"])
+        return int(exif.get(ORIENTATION, 1))
+    except Exception:  # a camera's broken notes are no reason to refuse its picture
+        return 1
 
 
-def _grey(data: bytes, found: str) -> torch.Tensor:
-    """float32 grey levels 0..255, (1, H, W)."""
-    import torch
-    from torchvision.io import ImageReadMode, decode_image
-
-    if found in ("JPEG", "MPO"):  # MPO: a camera's JPEG with a second picture behind the first
-        raw = torch.frombuffer(bytearray(data), dtype=torch.uint8)  # a copy: frombuffer wants a writable buffer
+def _levels(data: bytes, header: _Header, white: int) -> tuple[NDArray[Any], int | None]:
+    """Grey levels 0..255, (H, W), and the greatest sample where there are 16 bits."""
+    if header.format in ("JPEG", "MPO"):  # MPO: a camera's JPEG with a second picture behind the first
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)  # torchvision 0.29 recommends torchcodec, per image
-                grey_1HW: torch.Tensor = decode_image(raw, mode=ImageReadMode.GRAY, apply_exif_orientation=True)
-        except RuntimeError:
-            return _grey_by_pil(data)
-        return grey_1HW.to(torch.float32)
-    return _grey_by_pil(data)
+            if header.mode != "CMYK":
+                return _upright(decode_jpeg(data), header.orientation), None
+        except UnusualJpeg:
+            pass
+        return decode_unusual(data), None
+    return _levels_by_pil(data, white)
 
 
-def picture(data: bytes, size: int) -> NDArray[np.uint8]:
-    """The image as grey levels (size, size) for people to look at, within rounding what `read_grey` gives, no torch.
-
-    Raises:
-        ImageError: as `read_grey`.
-    """
-    _checked_format(data)
-    resized = Image.fromarray(_levels_by_pil(data)).resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(resized).round().clip(0, 255).astype(np.uint8)
-
-
-def _grey_by_pil(data: bytes) -> torch.Tensor:
-    import torch
-
-    return torch.from_numpy(_levels_by_pil(data))[None]
-
-
-def _levels_by_pil(data: bytes) -> NDArray[np.float32]:
-    """Grey levels 0..255, (H, W)."""
+def _levels_by_pil(data: bytes, white: int) -> tuple[NDArray[np.float32], int | None]:
+    """Grey levels 0..255, (H, W), and the greatest sample where there are 16 bits."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                image.load()
-                upright = ImageOps.exif_transpose(image)
-                deep = upright.mode.startswith("I")  # PIL would clip 16-bit levels at 255
-                grey_HW: NDArray[np.float32] = np.array(upright if deep else upright.convert("L"), dtype=np.float32)
+                samples = _deep_samples(data, image)
+                if samples is None or (samples.ndim == 3 and white == FULL_WHITE):  # of colours the high bytes will do
+                    image.load()
+                    grey_HW = np.array(ImageOps.exif_transpose(image).convert("L"), dtype=np.float32)
+                    return grey_HW, None if samples is None else int(samples.max())
+                white_is_0 = image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == 0  # type: ignore[attr-defined]
+    except (ImageError, MemoryError):
+        raise
     except Exception as error:
         reason = "truncated" if "truncated" in str(error).lower() else f"broken image data ({type(error).__name__})"
         raise ImageError(reason) from None
-    return grey_HW / np.float32(257 if deep else 1)
+    low, top = int(samples.min()), int(samples.max())
+    if low < 0 or top > FULL_WHITE:
+        raise ImageError(f"samples from {low} to {top}; save it as 16-bit grey, 0 to {FULL_WHITE}")
+    if top > white:
+        raise ImageError(f"samples up to {top}, in a set or for a detector whose 16-bit images end at {white}")
+    grey = samples @ np.array([0.299, 0.587, 0.114]) if samples.ndim == 3 else samples  # as PIL weighs colours
+    levels_HW: NDArray[np.float32] = grey.astype(np.float32) / np.float32(white / 255)
+    return 255 - levels_HW if white_is_0 else levels_HW, top
+
+
+def _deep_samples(data: bytes, image: Image.Image) -> NDArray[Any] | None:
+    """The samples of an image of more than 8 bits, upright, (H, W) or (H, W, 3); None for any other.
+
+    Raises:
+        ImageError: samples that PIL would cut to 8 bits, or that are no grey levels.
+    """
+    if image.mode.startswith("I"):
+        image.load()
+        return np.asarray(ImageOps.exif_transpose(image))
+    if image.mode == "F":
+        raise ImageError("samples are fractions; save it as 8- or 16-bit grey")
+    if image.format == "TIFF" and max(image.tag_v2.get(BITS, (8,))) > 8:  # type: ignore[attr-defined]
+        raise ImageError("a TIFF of colours of more than 8 bits; save it as 16-bit grey")
+    tiles = deep_tiles(data) if image.format == "PNG" else None
+    if tiles is None:
+        return None
+    turned = int(image.getexif().get(ORIENTATION, 1))
+    halves = []
+    for mode in tiles:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as half:
+            half.tile = [tile._replace(args=mode) for tile in half.tile]
+            halves.append(np.asarray(half).astype(np.uint16))
+    if len(halves) == 1:  # grey and alpha, each as a high and a low byte
+        return _upright(halves[0][..., 0] * 256 + halves[0][..., 1], turned)
+    return _upright(halves[0][..., :3] * 256 + halves[1][..., :3], turned)
+
+
+def _upright(levels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turns and mirrors rows and columns as an EXIF orientation asks."""
+    if orientation not in UPRIGHT:
+        return levels
+    turns, mirrored = UPRIGHT[orientation]
+    turned = np.rot90(levels, turns)
+    return np.ascontiguousarray(turned[:, ::-1] if mirrored else turned)

@@ -14,6 +14,7 @@ any pool image can, and p-values would be wrong.) Sets of anomalies hold no norm
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -67,7 +68,7 @@ class Sizes:
 
 
 def generate(target: Path, *, random_seed: int, sizes: Sizes | None = None) -> None:
-    """Draws the set into `target` (train|test/NORMAL|ANOMALY/*.png) unless it already is there.
+    """Draws the set into `target` (train|test/NORMAL|ANOMALY/*.png) unless all of it already is there.
 
     The same settings give the same bytes (with the same versions of numpy, scikit-learn and PIL). The folder appears
     complete or not at all; two processes may draw it at the same time.
@@ -78,8 +79,10 @@ def generate(target: Path, *, random_seed: int, sizes: Sizes | None = None) -> N
     sizes = sizes or Sizes()
     stamp = {"version": VERSION, "random_seed": random_seed, **asdict(sizes)}
     if target.exists():
-        _check_stamp(target, stamp)
-        return
+        names = {path for path, _ in plan(sizes)}
+        if _is_whole(target, stamp, names):
+            return
+        shutil.rmtree(target)  # somebody cleared up half of it
     try:
         # Hidden until it is whole: a listing of the parent must not take a half-drawn set for an image set.
         with whole_folder(target) as draft:
@@ -88,7 +91,8 @@ def generate(target: Path, *, random_seed: int, sizes: Sizes | None = None) -> N
                 Image.fromarray(pixels_HW).save(draft / path, "PNG")
             (draft / MARKER).write_text(json.dumps(stamp, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     except FileExistsError:
-        _check_stamp(target, stamp)  # another process was first
+        if not _is_whole(target, stamp, {path for path, _ in plan(sizes)}):  # another process was first
+            raise InputError(f"dataset.root: {target} changes while it is drawn", "run again") from None
 
 
 def list_digit_anatomy(root: Path) -> Listing:
@@ -108,27 +112,35 @@ def list_digit_anatomy(root: Path) -> Listing:
     return replace(listing, table=listing.table.set_column(place, SCHEMA.field(place), pa.array(kinds, pa.string())))
 
 
+def plan(sizes: Sizes) -> Iterator[tuple[str, str | None]]:
+    """Yields (path below the root, kind of anomaly or None) of every image, in the order in which they are drawn."""
+    for number in range(sizes.test_normals):
+        yield f"test/{NORMAL}/test-normal-{number:04d}.png", None
+    for number in range(sizes.test_anomalies):
+        kind = KINDS[number % len(KINDS)]
+        yield f"test/{ANOMALY}/test-{kind}-{number:04d}.png", kind
+    for owner in range(sizes.normal_sets):
+        for number in range(sizes.normals_per_set):
+            yield f"train/{NORMAL}/set{owner:03d}-normal-{number:04d}.png", None
+    for owner in range(sizes.normal_sets, sizes.normal_sets + sizes.anomaly_sets):
+        for number in range(sizes.anomalies_per_set):
+            kind = KINDS[number % len(KINDS)]
+            yield f"train/{ANOMALY}/set{owner:03d}-{kind}-{number:04d}.png", kind
+
+
 def draw(*, random_seed: int, sizes: Sizes) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """Yields (path below the root, uint8 pixels (224, 224)) of every image, in a fixed order."""
     generator = np.random.default_rng(random_seed)
     scans = _scans(generator, sizes.scans)
     start = sizes.test_scans
-    test = {digit: glyphs[:start] for digit, glyphs in scans.items()}
-    for number in range(sizes.test_normals):
-        yield f"test/{NORMAL}/test-normal-{number:04d}.png", _grid(test, None, generator)
-    for number in range(sizes.test_anomalies):
-        kind = KINDS[number % len(KINDS)]
-        yield f"test/{ANOMALY}/test-{kind}-{number:04d}.png", _grid(test, kind, generator)
-    for owner in range(sizes.normal_sets + sizes.anomaly_sets):
-        first = start + SCANS_PER_SET * owner
-        stock = {digit: glyphs[first : first + SCANS_PER_SET] for digit, glyphs in scans.items()}
-        if owner < sizes.normal_sets:
-            for number in range(sizes.normals_per_set):
-                yield f"train/{NORMAL}/set{owner:03d}-normal-{number:04d}.png", _grid(stock, None, generator)
-            continue
-        for number in range(sizes.anomalies_per_set):
-            kind = KINDS[number % len(KINDS)]
-            yield f"train/{ANOMALY}/set{owner:03d}-{kind}-{number:04d}.png", _grid(stock, kind, generator)
+    for path, kind in plan(sizes):
+        name = Path(path).name
+        first, last = 0, start
+        if not name.startswith("test"):
+            first = start + SCANS_PER_SET * int(name[3:6])  # the set's number
+            last = first + SCANS_PER_SET
+        stock = {digit: glyphs[first:last] for digit, glyphs in scans.items()}
+        yield path, _grid(stock, kind, generator)
 
 
 def _scans(generator: np.random.Generator, needed: int) -> Stock:
@@ -179,10 +191,21 @@ def _pick(stock: Stock, digit: int, generator: np.random.Generator) -> Glyph:
     return glyphs[int(generator.integers(len(glyphs)))]
 
 
-def _check_stamp(target: Path, stamp: dict[str, int]) -> None:
+def _is_whole(target: Path, stamp: dict[str, int], names: set[str]) -> bool:
+    """Whether the folder holds the set of this stamp and every image of it; False for a part of it and nothing else.
+
+    Raises:
+        InputError: it holds another set, or anything else.
+    """
     try:
         found = json.loads((target / MARKER).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        found = None
     except (OSError, ValueError):
         raise InputError(f"dataset.root: {target} is no DigitAnatomy set", "give a new folder") from None
-    if found != stamp:
+    if found is not None and found != stamp:
         raise InputError(f"dataset.root: {target} holds a DigitAnatomy set of other settings", "give another folder")
+    files = {path.relative_to(target).as_posix(): path.stat().st_size for path in target.rglob("*") if path.is_file()}
+    if found is None and not files.keys() <= names:
+        raise InputError(f"dataset.root: {target} is no DigitAnatomy set", "give a new folder")
+    return found is not None and all(files.get(name) for name in names)

@@ -22,8 +22,17 @@ from pathlib import Path
 import pyarrow as pa
 
 from swag_ray.errors import InputError, reason_of
+from swag_ray.images.deep import HEADER, may_be_deep
 from swag_ray.images.groups import assign_groups, compile_pattern, suggest_patients
-from swag_ray.images.layout import NESTED, OTHER_TYPE, class_folders, class_images, find_class, find_layout
+from swag_ray.images.layout import (
+    IMAGE_SUFFIXES,
+    NESTED,
+    class_folders,
+    class_images,
+    find_class,
+    find_layout,
+    left_out,
+)
 
 SCHEMA = pa.schema(
     [
@@ -53,6 +62,7 @@ class Listing:
         ignored: folder, class or reason -> number of files that were left out.
         counts: train_groups, test_groups, same_id_files (left out), contradictory_images (left out),
             identical_in_split (images with a copy in their split), in_train_and_test (images of train found in test).
+        deep: rows of the table whose file may hold 16 bits a sample: a PNG that says so, or a TIFF.
     """
 
     root: Path
@@ -60,6 +70,7 @@ class Listing:
     warnings: tuple[str, ...]
     ignored: dict[str, int]
     counts: dict[str, int]
+    deep: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)  # there may be millions
@@ -72,6 +83,7 @@ class _Image:
     sha256: str = ""
     file_bytes: int = 0
     group: str = ""
+    deep: bool = False
 
     @property
     def path(self) -> Path:
@@ -115,7 +127,8 @@ def list_folder(root: Path, *, normal: str, anomaly: Sequence[str], group: str |
     counts |= {f"{split}_groups": _groups(images, split) for split in ("train", "test")}
     _warn(images, ignored, group, counts, warnings)
     images.sort(key=lambda image: (image.id, image.split))
-    return Listing(root, _table(images, root), tuple(warnings), dict(sorted(ignored.items())), counts)
+    deep = tuple(row for row, image in enumerate(images) if image.deep)
+    return Listing(root, _table(images, root), tuple(warnings), dict(sorted(ignored.items())), counts, deep)
 
 
 def _classes(normal: str, anomaly: Sequence[str]) -> dict[str, bool]:
@@ -143,9 +156,8 @@ def _split_images(folder: Path, split: str, classes: dict[str, bool], ignored: C
         tally: Counter[str] = Counter()
         names = class_images(found, tally)
         if not names:
-            held = tally[NESTED] + tally[OTHER_TYPE]
-            seen = f"only {held} other files or files in sub-folders" if held else "no image"
-            raise InputError(f"dataset.root: {found} holds {seen}", "put .jpeg, .jpg or .png files directly into it")
+            seen = f"no image, only {held}" if (held := left_out(tally)) else "no image"
+            raise InputError(f"dataset.root: {found} holds {seen}", f"put {', '.join(IMAGE_SUFFIXES)} files into it")
         for file in names:
             _require_text(found, file)
         ignored.update({reason: count for reason, count in tally.items() if count})
@@ -198,14 +210,21 @@ def _with_digests(images: Sequence[_Image]) -> list[_Image]:
         for start in range(0, len(images), ASKED):  # what is asked for takes more memory than what is found
             part = images[start : start + ASKED]
             digests = pool.map(_digest, [image.path for image in part])
-            found += [replace(image, sha256=d, file_bytes=size) for image, (d, size) in zip(part, digests, strict=True)]
+            found += [
+                replace(image, sha256=sha256, file_bytes=size, deep=deep)
+                for image, (sha256, size, deep) in zip(part, digests, strict=True)
+            ]
     return found
 
 
-def _digest(path: Path) -> tuple[str, int]:
+def _digest(path: Path) -> tuple[str, int, bool]:
+    """A file's SHA-256, its size, and whether it may hold 16 bits a sample."""
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            size = file.tell()
+            file.seek(0)
+            return sha256, size, may_be_deep(file.read(HEADER))
     except OSError as error:
         raise InputError(f"dataset.root: cannot read {path} ({reason_of(error)})", "remove it or its fault") from None
 
@@ -259,6 +278,10 @@ def _warn(
         )
     if ignored[NESTED]:
         warnings.append(f"dataset.root: {ignored[NESTED]} {NESTED} are ignored; move them up to use them")
+    # Other classes and folders are facts of the config and the download; what lies among the images is a surprise.
+    among = {name: n for name, n in ignored.items() if name != NESTED and not name.startswith(("class ", "folder "))}
+    if others := left_out(among):
+        warnings.append(f"dataset.root: {others} in class folders are left out")
     train = [image.name for image in images if image.split == "train"]
     pair = suggest_patients(train) if group is None else None
     if pair:

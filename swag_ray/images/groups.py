@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from swag_ray.errors import InputError
 
+OWN = ("bytes:", "file:")  # how groups are called that no patient names
 _SEPARATOR = re.compile(r"[-_. ]")
 
 
@@ -49,13 +50,37 @@ def assign_groups(names: Sequence[str], digests: Sequence[str | None], pattern: 
     nodes = []
     for name, digest in zip(names, digests, strict=True):
         # Kind 0 (patient) sorts before kind 1 (bytes) and 2 (name): the smallest node of a group names it.
-        own = (1, f"bytes:{digest[:16]}") if digest else (2, f"file:{name}")
+        own = (1, f"{OWN[0]}{digest[:16]}") if digest else (2, f"{OWN[1]}{name}")
         match = pattern.search(name) if pattern else None
         node = (0, match.group(1)) if match and match.group(1) else own
         nodes.append(node)
         first, second = sorted((find(node), find(own)))
         parent[second] = first
     return [find(node)[1] for node in nodes]
+
+
+def join_groups(groups: Sequence[str], sets: Iterable[Sequence[int]]) -> list[str]:
+    """Returns the group of every image after those of some images were found to be one.
+
+    A joined group is called by its smallest patient, else by its smallest name.
+
+    Args:
+        groups: (N,).
+        sets: rows whose groups belong together.
+    """
+    parent: dict[str, str] = {}
+
+    def find(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            name = parent[name]
+        return name
+
+    for rows in sets:
+        for row in rows[1:]:
+            ends = {find(groups[rows[0]]), find(groups[row])}
+            first, *others = sorted(ends, key=lambda name: (name.startswith(OWN), name))
+            parent |= dict.fromkeys(others, first)
+    return [find(name) if name in parent else name for name in groups]
 
 
 def suggest_patients(names: Sequence[str]) -> tuple[str, str] | None:

@@ -3,21 +3,30 @@
 A Kaggle download is taken as it comes: the pair may lie up to three folders below the root, beside `__MACOSX`,
 `.DS_Store`, `._files`, a `val` folder and a nested copy of itself. The shallowest pair wins; the rest is only counted.
 Folder names match whatever their case, an exact match first.
+
+One rule for `run`, `score` and `datasets check` says what an image file is: a file, or a link to one, with one of
+IMAGE_SUFFIXES. Hidden and system names (`.ipynb_checkpoints`) are left out with all below them; links to folders are
+followed, each folder once; links that lead nowhere, pipes and files of another type are left out. All are counted.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from swag_ray.errors import InputError, reason_of
 
-IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png")
+IMAGE_SUFFIXES = (
+    ".jpeg", ".jpg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif",
+)  # fmt: skip
 SYSTEM_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 HIDDEN = "hidden or system files"
-OTHER_TYPE = "files of another type"
+OTHER_TYPE = "files of another type"  # followed by their suffix in brackets
+BROKEN_LINK = "links that lead nowhere"
+NO_FILE = "pipes and devices"
 NESTED = "images in sub-folders of class folders"
 MAX_DEPTH = 3  # ROOT/chest_xray/chest_xray/train is as deep as known downloads go
 
@@ -75,24 +84,52 @@ def class_images(folder: Path, tally: Counter[str]) -> list[str]:
     """Names of the image files directly in `folder`, sorted. What is left out is added to `tally` by reason."""
     images = []
     for entry in _entries(folder):
-        if _is_hidden(entry.name):
-            tally[HIDDEN] += 1
-        elif entry.is_dir():
+        if not _is_hidden(entry.name) and entry.is_dir():
             tally[NESTED] += count_images(Path(entry.path))
-        elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
-            images.append(entry.name)
+        elif reason := _left_out(entry):
+            tally[reason] += 1
         else:
-            tally[OTHER_TYPE] += 1
+            images.append(entry.name)
     return images
 
 
+def find_images(folder: Path, tally: Counter[str]) -> list[Path]:
+    """Image files anywhere below `folder`, sorted by path. What is left out is added to `tally` by reason.
+
+    Raises:
+        InputError: a folder that cannot be read.
+    """
+    images: list[Path] = []
+    seen: set[tuple[int, int]] = set()  # a link may lead back to a folder above it
+    waiting = [folder]
+    while waiting:
+        place = waiting.pop()
+        try:
+            status = place.stat()
+        except OSError as error:
+            raise InputError(f"dataset.root: cannot read the folder {place} ({reason_of(error)})") from None
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        for entry in _entries(place):
+            if not _is_hidden(entry.name) and entry.is_dir():
+                waiting.append(Path(entry.path))
+            elif reason := _left_out(entry):
+                tally[reason] += 1
+            else:
+                images.append(Path(entry.path))
+    return sorted(images)
+
+
 def count_images(folder: Path) -> int:
-    """Number of image files anywhere below `folder`, hidden and system ones aside."""
-    total = 0
-    for _, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not _is_hidden(name)]
-        total += sum(not _is_hidden(name) and name.lower().endswith(IMAGE_SUFFIXES) for name in files)
-    return total
+    """Returns the number of image files anywhere below `folder`, hidden and system ones aside."""
+    return len(find_images(folder, Counter()))
+
+
+def left_out(tally: Mapping[str, int]) -> str:
+    """Returns what of a folder was left out, by reason, as one clause; empty for nothing but hidden files."""
+    told = {reason: count for reason, count in sorted(tally.items()) if reason != HIDDEN and count}
+    return ", ".join(f"{count} {reason}" for reason, count in told.items())
 
 
 def _pairs_by_depth(root: Path) -> tuple[list[list[Path]], Path | None]:
@@ -136,6 +173,18 @@ def _match(folders: dict[str, Path], name: str, parent: Path) -> str | None:
             f"dataset.root: {parent} has {' and '.join(close)}, neither spelt {name}", "rename one of them"
         )
     return close[0] if close else None
+
+
+def _left_out(entry: os.DirEntry[str]) -> str | None:
+    """Why an entry that is no folder is no image; None if it is one."""
+    if _is_hidden(entry.name):
+        return HIDDEN
+    suffix = os.path.splitext(entry.name)[1].lower()
+    if suffix not in IMAGE_SUFFIXES:
+        return f"{OTHER_TYPE} ({suffix or 'no suffix'})"
+    if entry.is_file():
+        return None
+    return BROKEN_LINK if entry.is_symlink() else NO_FILE
 
 
 def _is_hidden(name: str) -> bool:

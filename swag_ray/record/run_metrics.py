@@ -248,6 +248,14 @@ class Dataset(Table):
     """Counts of seed, pool (normals, anomalies), unused and test images, and of groups among the seeds and in train."""
     contamination: Number | None = None
     """The share of anomalies in the pool that the split gave."""
+    grey_range: dict[str, Count] = Field(default_factory=dict)
+    """Of 16-bit images: how many, `bits` in use, and `white`, the greatest sample; without such images no key."""
+    blank: Count | None = None
+    """Images that are blank or nearly so; as the two below absent where there are none."""
+    inverted: Count | None = None
+    """Images that are black where the seeds are white."""
+    equal_pixels: Count | None = None
+    """Images that show another's pixels under other bytes."""
 
 
 class Timing(Table):

@@ -13,7 +13,9 @@ from swag_ray.detector.bundle import save_detector
 from swag_ray.detector.detector import Detector, score_maps
 from swag_ray.errors import InputError, reason_of
 from swag_ray.experiment.pipeline import ExperimentResult
-from swag_ray.images.decode import ImageError, picture
+from swag_ray.features.spec import FeatureSpec
+from swag_ray.images.decode import picture
+from swag_ray.images.image_error import ImageError
 from swag_ray.methods.settings import bank_settings, contrast_settings
 from swag_ray.record.files import (
     CONFIG_FILE,
@@ -61,6 +63,7 @@ def detector_of(result: ExperimentResult) -> Detector:
         head=contrast_settings(config) if last.score_used == "head" else None,
         rate=config.calibration.false_positive_rate, seed_s=last.seed_s,
         seed_fold=cohort.fold_N[cohort.seeds], models=last.folds, banks=result.final_bank.folds,
+        typical=result.prepared.typical,
     )  # fmt: skip
 
 
@@ -72,7 +75,7 @@ def _overlays(result: ExperimentResult, detector: Detector) -> Arrays:
     shown = np.unique(np.concatenate([order[:SHOWN], order[-SHOWN:]]))
     shown = shown[np.argsort(-last.s_T[shown], kind="stable")]
     maps = prepared.experiment.workers.run_one(score_maps, cohort.rows_T.take(shown), detector)
-    pixels = [_pixels(prepared.root / audit.path_T[i], prepared.spec.image_size) for i in shown]
+    pixels = [_pixels(prepared.root / audit.path_T[i], prepared.spec) for i in shown]
     facts = {
         "id": np.array(cohort.id_T.take(pa.array(shown)).to_pylist(), dtype=str), "score": last.s_T[shown],
         "p": last.p_T[shown], "label": audit.label_T[shown],
@@ -80,8 +83,8 @@ def _overlays(result: ExperimentResult, detector: Detector) -> Arrays:
     return facts | {"image": np.stack(pixels)} | maps
 
 
-def _pixels(path: Path, size: int) -> NDArray[np.uint8]:
+def _pixels(path: Path, spec: FeatureSpec) -> NDArray[np.uint8]:
     try:
-        return picture(path.read_bytes(), size)
+        return picture(path.read_bytes(), spec.image_size, spec.white)
     except (OSError, ImageError) as error:
         raise InputError(f"dataset: '{path}' changed after it was listed ({reason_of(error)})", "run again") from error

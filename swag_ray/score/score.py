@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,9 @@ import numpy as np
 
 from swag_ray.errors import InputError, reason_of
 from swag_ray.features.extract import extract
-from swag_ray.images.layout import IMAGE_SUFFIXES
+from swag_ray.images import layout
+from swag_ray.images.deep import range_warnings
+from swag_ray.images.oddities import inverted, looks_of, oddity_warnings, twins
 from swag_ray.record.files import (
     ARRAYS_FILE,
     BACKBONE_FILE,
@@ -34,17 +38,28 @@ FORMATS = (".csv", ".json", ".parquet")
 
 BUNDLE = (DETECTOR_FILE, ARRAYS_FILE, BACKBONE_FILE)  # what `detector/` holds, or a copy of it
 
-COLUMNS = ("path", "score", "p", "above_threshold", "seconds")
+COLUMNS = ("path", "score", "p", "above_threshold", "status", "seconds")
+SCORED = "scored"  # the status of an image that has a score; of any other the reason
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What became of the images; `unreadable` holds `path: reason`, and those are not in the table."""
+    """What became of the images.
+
+    Attributes:
+        scored, flagged: how many.
+        rate: false-positive rate of a flag.
+        unreadable: `path: reason`; their rows hold the reason and no score.
+        left_out: files in the folders that are no images, by reason.
+        warnings: what is doubtful of the scored ones, one line each.
+    """
 
     scored: int
     flagged: int
     rate: float
     unreadable: tuple[str, ...]
+    left_out: dict[str, int]
+    warnings: tuple[str, ...]
 
 
 def score_to_file(run_dir: str | Path, images: Sequence[Path], out: Path) -> Counts:
@@ -59,23 +74,35 @@ def score_to_file(run_dir: str | Path, images: Sequence[Path], out: Path) -> Cou
         raise InputError(f"--out: no folder '{out.parent}'", "make it first")
     if out.is_dir() or not os.access(out.parent, os.W_OK):
         raise InputError(f"--out: cannot write '{out}'", "choose another place")
-    paths = find_images(images)
+    left_out: Counter[str] = Counter()
+    paths = find_images(images, left_out)
     from swag_ray.detector.bundle import load_detector
 
     with local_copy(run_dir, "score", f"{DETECTOR_FOLDER}/", *BUNDLE) as run:
         folder = run / DETECTOR_FOLDER if (run / DETECTOR_FOLDER).is_dir() else run
         detector = load_detector(folder)
         rows = list(score_files(folder, paths))
-    good = [{name: row[name] for name in COLUMNS} for row in rows if row["error"] is None]
-    unreadable = tuple(f"{row['path']}: {row['error']}" for row in rows if row["error"] is not None)
+    good = [row for row in rows if row["status"] == SCORED]
+    unreadable = tuple(f"{row['path']}: {row['status']}" for row in rows if row["status"] != SCORED)
     if not good:
         raise InputError(f"score: none of the {len(rows)} images can be read; the first is {unreadable[0]}")
-    _write(good, out)
-    return Counts(len(good), sum(bool(row["above_threshold"]) for row in good), detector.rate, unreadable)
+    _write([{name: row[name] for name in COLUMNS} for row in rows], out)
+    flagged = sum(row["above_threshold"] for row in good)
+    return Counts(len(good), flagged, detector.rate, unreadable, dict(left_out), tuple(_doubts(detector, good)))
 
 
-def find_images(images: Sequence[Path]) -> list[Path]:
-    """Files as given, folders searched at any depth; hidden files are left out.
+def _doubts(detector: Detector, rows: list[dict[str, Any]]) -> list[str]:
+    """What is doubtful of the images that have a score."""
+    paths = [row["path"] for row in rows]
+    looks = looks_of((row["look"] for row in rows), len(rows))
+    twin_rows = twins(looks, [row["sha256"] for row in rows])
+    lines = oddity_warnings(paths, looks.blank_N, inverted(looks, detector.typical), twin_rows)
+    bits_N = np.array([row["top"].bit_length() if row["top"] else 0 for row in rows], np.uint8)
+    return lines + range_warnings(paths, bits_N, detector.spec.white)
+
+
+def find_images(images: Sequence[Path], left_out: Counter[str]) -> list[Path]:
+    """Files as given, and what `images.layout` calls an image at any depth of folders; the rest is tallied by reason.
 
     Raises:
         InputError: a path that does not exist, or no image at all.
@@ -83,14 +110,15 @@ def find_images(images: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in images:
         if path.is_dir():
-            inside = (p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
-            found.extend(sorted(inside))
+            found.extend(layout.find_images(path, left_out))
         elif path.is_file():
             found.append(path)
         else:
             raise InputError(f"score: no file or folder '{path}'")
     if not found:
-        raise InputError(f"score: no image ({', '.join(IMAGE_SUFFIXES)}) in {', '.join(map(str, images))}")
+        others = f" ({held})" if (held := layout.left_out(left_out)) else ""
+        suffixes = ", ".join(layout.IMAGE_SUFFIXES)
+        raise InputError(f"score: no image ({suffixes}) in {', '.join(map(str, images))}{others}")
     return list(dict.fromkeys(found))
 
 
@@ -121,8 +149,8 @@ def score_files(folder: Path, paths: Sequence[Path]) -> Iterator[dict[str, Any]]
     """Score image files with the bundle in `folder`, in this process.
 
     Yields:
-        path, score, p, above_threshold, seconds (its share of its batch's time), error (None, or why it cannot be
-        read).
+        path, score, p, above_threshold (None without a score), seconds (its share of its batch's time), status
+        (`scored`, or why it cannot be read); look, sha256 and top for what is doubtful.
     """
     import torch
 
@@ -140,7 +168,7 @@ def score_files(folder: Path, paths: Sequence[Path]) -> Iterator[dict[str, Any]]
 def _scored(detector: Detector, backbone: Backbone, chunk: Sequence[Path]) -> Iterator[dict[str, Any]]:
     spec, start = detector.spec, time.perf_counter()
     data, denied = zip(*map(_read, chunk), strict=True)
-    rows = list(extract(backbone, data, spec.image_size))
+    rows = list(extract(backbone, data, spec.image_size, spec.white))
     for row, reason in zip(rows, denied, strict=True):
         row["error"] = reason or row["error"]
     good = [row["features"] for row in rows if row["error"] is None]
@@ -148,13 +176,15 @@ def _scored(detector: Detector, backbone: Backbone, chunk: Sequence[Path]) -> It
         score_nK = detector.scores({s: np.stack([f[s] for f in good]) for s in spec.strides})
         values = iter(zip(score_nK.mean(axis=1), detector.p_values(score_nK), strict=True))
     seconds = (time.perf_counter() - start) / len(chunk)
-    for path, row in zip(chunk, rows, strict=True):
+    for path, row, content in zip(chunk, rows, data, strict=True):
         score, p = next(values) if row["error"] is None else (None, None)
         yield {
             "path": os.fsencode(path).decode(errors="replace"),  # a name may be of another encoding
             "score": None if score is None else float(score), "p": None if p is None else float(p),
             "above_threshold": None if p is None else bool(p <= detector.rate),
-            "seconds": seconds, "error": row["error"],
+            "status": row["error"] or SCORED, "seconds": seconds, "top": row["top"],
+            "look": (row["statistics"][0], row["width"], row["height"]) if row["statistics"] else None,
+            "sha256": hashlib.sha256(content).hexdigest(),
         }  # fmt: skip
 
 

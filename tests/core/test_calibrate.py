@@ -89,6 +89,17 @@ def test_z_score_refuses_seeds_without_spread(constant: float) -> None:
         calibrate.z_score(np.full(403, constant, dtype=np.float32), np.array([0.0]))
 
 
+def test_z_score_refuses_a_spread_that_float32_alone_makes() -> None:
+    """Distances of blank films to each other, as the whitened bank gives them: roots of rounded squares."""
+    generator = np.random.default_rng(0)
+    rounding = np.sqrt(np.abs(generator.normal(0, 4e-7, 60)))
+    for spread in (rounding, 0.7 + generator.normal(0, 1e-7, 60), -3e4 + generator.normal(0, 1e-3, 60)):
+        with pytest.raises(calibrate.DegenerateScores):
+            calibrate.z_score(spread.astype(np.float32), spread)
+    for scores in (generator.normal(0.95, 0.005, 60), generator.normal(0, 1, 60), generator.normal(-9, 0.1, 60)):
+        assert calibrate.z_score(scores, scores).std(ddof=1) == pytest.approx(1)
+
+
 @pytest.mark.parametrize("bad", [np.array([]), np.array([1.0]), np.array([1.0, np.nan, 2.0]), np.array([1.0, np.inf])])
 def test_z_score_refuses_incomplete_references(bad: NDArray[Any]) -> None:
     with pytest.raises(ValueError, match="reference_n"):
@@ -164,7 +175,9 @@ def test_standardise_samples_keeps_null_of_pool_images_and_refuses_it_of_seeds()
         calibrate.standardise_samples(raw_NS, np.array([0, 0, 1, 0]), is_seed_N)
 
 
-@pytest.mark.parametrize("seed_scores", [[1.0, 1.0, 1.0], [1.0, 1.0, 5.0], [0.1, 0.1, 0.3]])
+@pytest.mark.parametrize(
+    "seed_scores", [[1.0, 1.0, 1.0], [1.0, 1.0, 5.0], [0.1, 0.1, 0.3], [3.0, 3.0000002, 3.0000004]]
+)
 def test_standardise_samples_refuses_seeds_without_spread(seed_scores: list[float]) -> None:
     with pytest.raises(calibrate.DegenerateScores):
         calibrate.standardise_samples(np.array(seed_scores)[:, None], np.zeros(3, dtype=int), np.ones(3, dtype=bool))

@@ -22,6 +22,7 @@ from swag_ray.features.backbone import Backbone, build_backbone
 from swag_ray.features.extract import BATCH, extract
 from swag_ray.features.index import Extract, FeatureSet, feature_set
 from swag_ray.features.reader import FeatureReader
+from swag_ray.features.shards import shard_table, write_shard
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.features.weights import weights_digest, weights_file
 from swag_ray.progress import Progress
@@ -85,6 +86,50 @@ def test_unreadable_images_shift_nobody(backbone: Backbone) -> None:
         bits(r) for r in rows(backbone, [images[i] for i in (0, 2, 4)])
     ]
     assert found[1]["features"] is None and rows(backbone, [b"", b"x"])[1]["features"] is None
+
+
+def test_an_image_whose_features_are_not_finite_is_unusable_alone(backbone: Backbone) -> None:
+    images = [image(i) for i in range(BATCH + 2)]
+    expected = rows(backbone, images)
+
+    def spoil(module: torch.nn.Module, inputs: object, features: dict[int, torch.Tensor]) -> dict[int, torch.Tensor]:
+        features[16][1, 3, 5] = torch.inf  # the second of each batch
+        return features
+
+    handle = backbone.register_forward_hook(spoil)
+    found = rows(backbone, images)
+    handle.remove()
+    reasons = [row["error"] for row in found]
+    assert [i for i, reason in enumerate(reasons) if reason] == [1, BATCH + 1]
+    assert reasons[1] == "its features are not finite numbers"
+    assert found[1]["features"] is None and found[1]["statistics"] is None
+    assert [bits(r) for r in found if r["error"] is None] == [
+        bits(r) for i, r in enumerate(expected) if i not in (1, BATCH + 1)
+    ]
+
+
+def test_too_little_memory_is_not_remembered_as_a_fault_of_the_image(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.Image.Image.load", full)
+    with pytest.raises(MemoryError):
+        rows(backbone, [image(1)])
+
+
+def test_the_grey_range_is_in_the_fingerprint_only_where_it_is_not_that_of_16_bits(spec: FeatureSpec) -> None:
+    twelve = dataclasses.replace(spec, white=4095)
+    assert len({spec.fingerprint, twelve.fingerprint, dataclasses.replace(spec, white=1023).fingerprint}) == 3
+    assert dataclasses.replace(spec, white=65535).fingerprint == spec.fingerprint
+    assert "white" not in spec.plain() and twelve.plain()["white"] == 4095
+    # As it was before there was a range: users' stores hold features under this name.
+    before = stages.digest(
+        [stages.VERSIONS["features"], NAME, spec.weights_digest, SIZE, list(STRIDES), GRID],
+        ["grey", "bilinear antialias", "mean pool 3", "float16", "fused", 4, 64],
+    )
+    assert spec.fingerprint == before
 
 
 def test_fingerprint_changes_with_what_features_depend_on(spec: FeatureSpec, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,6 +222,35 @@ def images(tmp_path: Path, spec: FeatureSpec) -> Images:
 
 def nobody(missing: dict[str, str], size: int) -> Iterator[tuple[int, int, float]]:
     raise AssertionError("nothing is missing, so no Ray is needed")
+
+
+def test_what_an_older_decoder_refused_is_tried_again(images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shard of an earlier version remembers two images as unreadable; one of them can be read now."""
+    names = list(images.paths)[:5]
+    good = {s: np.ones((GRID**2, 8), np.float16) for s in STRIDES}
+    statistics = (np.zeros((32, 32), np.uint8), np.zeros(7, np.float32), 0.0)
+    row = {"error": None, "features": good, "statistics": statistics, "width": 9, "height": 9}
+    refused = row | {"error": "truncated", "features": None, "statistics": None}
+
+    def put(name: str, held: list[str], made: list[dict[str, Any]]) -> None:
+        path = images.store.path("features", images.spec.fingerprint, name)
+        write_shard(images.store, path, shard_table(held, made, STRIDES))
+
+    monkeypatch.setattr("swag_ray.features.shards.DECODER", "1")
+    put("old.parquet", names, [row, refused, row, refused, row])
+    monkeypatch.undo()
+    asked: list[str] = []
+
+    def again(missing: dict[str, str], size: int) -> Iterator[tuple[int, int, float]]:
+        asked.extend(missing)
+        put("new.parquet", list(missing), [row, refused])
+        yield 0, len(missing), 0.0
+
+    found = images.features(again, names)
+    assert asked == [names[1], names[3]]
+    assert found.errors == {names[3]: "truncated"}
+    assert (found.rows.shard_N >= 0).tolist() == [True, True, True, False, True]
+    assert images.features(nobody, names[:4]).errors == found.errors, "a refusal of this version stands"
 
 
 class KillsTheBusy(Progress):

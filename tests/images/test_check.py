@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from swag_ray.errors import InputError
-from swag_ray.images.check import describe, guess_classes, image_sizes
+from swag_ray.images.check import describe, guess_classes, read_images
 from swag_ray.images.folders import list_folder
+from tests.support.command_line import Command
 from tests.support.images import blocks, encoded, real_set, small_set, write
 
 
@@ -38,6 +42,34 @@ def test_describe_counts_and_survives_broken_images(tmp_path: Path) -> None:
     assert any("rough" in line for line in found.warnings)
 
 
+def test_doubtful_images_are_counted_and_told(tmp_path: Path, command: Command) -> None:
+    """12-bit films in 16 bits, one of them of 9 bits, one blank, one inverted, one again as a BMP."""
+    generator = np.random.default_rng(0)
+    column = 40 + 150 * np.exp(-(np.linspace(-2, 2, 64) ** 2))
+    for number in range(40):
+        film = np.clip(column + generator.normal(0, 9, (64, 64)), 0, 255)
+        film = 255 - film if number == 3 else film * 0 if number == 4 else film / 8 if number == 5 else film
+        folder = tmp_path / ("train" if number < 30 else "test") / ("NORMAL" if number % 2 else "PNEUMONIA")
+        folder.mkdir(parents=True, exist_ok=True)
+        deep = Image.fromarray(np.round(film * (4095 / 255)).astype(np.uint16))
+        (folder / f"{number}.png").write_bytes(encoded(deep))
+        if number == 7:
+            (folder / "again.tif").write_bytes(encoded(deep, "TIFF"))
+    ended = command("datasets", "check", tmp_path, "--json")
+    found = json.loads(ended.out)
+    assert found["odd"] == {"deep": 41, "bits": 12, "blank": 1, "inverted": 1, "equal_pixels": 2}
+    told = " ".join(found["warnings"])
+    for part in (
+        "41 16-bit images use 12 bits at most", "2 of 41 16-bit images use 9 bits at most",
+        "1 images are blank or nearly so (train/PNEUMONIA/4.png)", "1 images look inverted",
+        "(train/NORMAL/3.png)", "2 images show 1 pictures again", "train/NORMAL/again.tif",
+    ):  # fmt: skip
+        assert part in told, part
+    shown = command("datasets", "check", tmp_path).out
+    assert "16-bit images: 41" in shown and "inverted images: 1" in shown and "bits in use of 16: 12" in shown
+    assert "1 images look inverted" in shown
+
+
 def test_describe_reports_a_set_that_cannot_be_split(tmp_path: Path) -> None:
     listing = list_folder(small_set(tmp_path), normal="NORMAL", anomaly=["PNEUMONIA"], group=None)
     found = describe(listing, seed_fraction=0.3, folds=5)
@@ -49,7 +81,7 @@ def test_describe_reports_a_set_that_cannot_be_split(tmp_path: Path) -> None:
 def test_an_image_that_vanished_is_a_reason(tmp_path: Path) -> None:
     listing = list_folder(small_set(tmp_path), normal="NORMAL", anomaly=["PNEUMONIA"], group=None)
     (tmp_path / str(listing.table["path"][0].as_py())).unlink()
-    assert image_sizes(listing)[0] == "No such file or directory"
+    assert read_images(listing)[0][0] == "No such file or directory"
 
 
 def test_classes_are_guessed(tmp_path: Path) -> None:

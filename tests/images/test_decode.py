@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from swag_ray.images.decode import ImageError, picture, read_grey
+from swag_ray.images.decode import deep_top, picture, read_grey
+from swag_ray.images.image_error import ImageError
 from tests.support.images import blocks, encoded, real_set
 
 SIDE = 64
@@ -131,7 +132,8 @@ def test_damaged_bytes_never_end_the_process(grey: Image.Image) -> None:
     """In a process of its own: torchvision 0.29 segfaults on damaged PNGs."""
     code = f"""
 import numpy as np
-from swag_ray.images.decode import ImageError, picture, read_grey
+from swag_ray.images.decode import deep_top, picture, read_grey
+from swag_ray.images.image_error import ImageError
 generator = np.random.default_rng(0)
 for whole in {[encoded(grey, form) for form in ("JPEG", "PNG")]!r}:
     for _ in range(200):
@@ -193,3 +195,100 @@ def test_the_picture_for_people_is_what_the_network_sees(grey: Image.Image) -> N
         assert abs(seen.astype(int) - levels(encoded(image), 32)).max() <= 1
     with pytest.raises(ImageError, match="truncated"):
         picture(encoded(grey)[:-20], 32)
+
+
+def chunk(name: bytes, body: bytes, broken: bool = False) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body) ^ broken)
+
+
+def deep_png(samples: np.ndarray, kind: int = 0, interlaced: bool = False) -> bytes:
+    """A PNG of 16 bits a sample, of any kind of pixels, which PIL does not write."""
+    height, width = samples.shape[:2]
+    passes = [samples]
+    if interlaced:  # Adam7: (first row, first column, step down, step right)
+        steps = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
+        passes = [samples[top::down, left::right] for top, left, down, right in steps]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for part in passes for row in part)
+    header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, interlaced)
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(name, body) for name, body in parts)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_films_of_fewer_bits_are_read_with_their_range(grey: Image.Image, bits: int, interlaced: bool) -> None:
+    white = 2**bits - 1
+    samples = np.round(np.asarray(grey) * (white / 255)).astype(np.uint16)
+    data = deep_png(samples, interlaced=interlaced)
+    decoded = read_grey(data, SIDE, white)
+    assert decoded.top == deep_top(data) == samples.max()
+    np.testing.assert_array_equal(decoded.image_1HW[0], np.asarray(grey))
+    assert abs(picture(data, SIDE, white).astype(int) - np.asarray(grey)).max() <= 1
+    if bits < 16:
+        with pytest.raises(ImageError, match=f"samples up to {samples.max()}.* end at {samples.max() // 2}"):
+            read_grey(data, SIDE, int(samples.max()) // 2)
+
+
+@pytest.mark.parametrize(("kind", "channels"), [(2, 3), (4, 2), (6, 4)])
+def test_deep_colours_are_read_with_their_range_too(grey: Image.Image, kind: int, channels: int) -> None:
+    levels_HW = np.asarray(grey).astype(np.uint16)
+    data = deep_png(np.repeat((levels_HW * 16)[..., None], channels, 2), kind)
+    decoded = read_grey(data, SIDE, 4095)
+    assert decoded.top == levels_HW.max() * 16
+    assert abs(decoded.image_1HW[0].numpy().astype(int) - levels_HW * 16 / 4095 * 255).max() <= 1
+    whole = deep_png(np.repeat((levels_HW * 257)[..., None], channels, 2), kind)
+    np.testing.assert_array_equal(levels(whole), levels_HW)
+
+
+def test_tiffs_of_all_depths(grey: Image.Image) -> None:
+    levels_HW = np.asarray(grey)
+    deep = Image.fromarray(np.round(levels_HW * (4095 / 255)).astype(np.uint16))
+    for more in ({}, {"compression": "tiff_lzw"}, {"compression": "tiff_adobe_deflate"}):
+        np.testing.assert_array_equal(levels(encoded(grey, "TIFF", **more)), levels_HW)
+        read = read_grey(encoded(deep, "TIFF", **more), SIDE, 4095)
+        np.testing.assert_array_equal(read.image_1HW[0], levels_HW)
+    black_is_white = read_grey(encoded(deep, "TIFF", tiffinfo={262: 0}), SIDE, 4095)
+    np.testing.assert_array_equal(black_is_white.image_1HW[0], 255 - levels_HW)
+    data = encoded(deep, "TIFF")
+    for share in (0.3, 0.9):
+        with pytest.raises(ImageError):
+            read_grey(data[: int(len(data) * share)], SIDE)
+    for odd, reason in (
+        (levels_HW.astype(np.float32) / 255, "fractions"),
+        (levels_HW.astype(np.int32) * 1000, "samples from"),
+        (levels_HW.astype(np.int32) - 9, "samples from -9"),
+    ):
+        with pytest.raises(ImageError, match=reason):
+            read_grey(encoded(Image.fromarray(odd), "TIFF"), SIDE)
+
+
+def test_texts_and_damaged_comments_are_passed_over(grey: Image.Image) -> None:
+    data = encoded(grey)
+    end = data.index(b"IEND") - 4
+    bomb = zlib.compress(bytes(3 << 20))
+    extras = {
+        "a damaged comment": chunk(b"tEXt", b"Comment\0scanned", broken=True),
+        "a damaged date": chunk(b"tIME", b"1234567", broken=True),
+        "a large text": chunk(b"tEXt", b"Comment\0" + b"x" * (80 << 20)),
+        "a text that unpacks to much": chunk(b"zTXt", b"Comment\0\0" + bomb),
+        "notes of a camera that unpack to much": chunk(b"zTXt", b"Raw profile type exif\0\0" + bomb),
+        "a profile that unpacks to much": chunk(b"iCCP", b"profile\0\0" + bomb),
+    }
+    for extra in extras.values():
+        for whole in (data[:33] + extra + data[33:], data[:end] + extra + data[end:]):
+            np.testing.assert_array_equal(levels(whole), np.asarray(grey))
+    with pytest.raises(ImageError, match="damaged"):
+        read_grey(data[:33] + chunk(b"PLTE", b"\0\0\0", broken=True) + data[33:], SIDE)
+
+
+def test_too_little_memory_is_no_fault_of_the_image(grey: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    for form, place in (("PNG", "PIL.Image.Image.load"), ("JPEG", "simplejpeg.decode_jpeg"), ("BMP", "PIL.Image.open")):
+        data = encoded(grey, form)
+        with monkeypatch.context() as patch:
+            patch.setattr(place, full)
+            with pytest.raises(MemoryError):
+                read_grey(data, SIDE)
+        read_grey(data, SIDE)

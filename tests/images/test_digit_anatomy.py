@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from PIL import Image
 
 from swag_ray.errors import InputError
 from swag_ray.images import digit_anatomy
-from swag_ray.images.digit_anatomy import CELL, EDGE, GROUP, KINDS, Sizes, draw, generate, list_digit_anatomy
+from swag_ray.images.digit_anatomy import CELL, EDGE, GROUP, KINDS, MARKER, Sizes, draw, generate, list_digit_anatomy
 from swag_ray.images.folders import list_folder
 from swag_ray.images.split import POOL, SEED, make_split
 
@@ -44,6 +45,28 @@ def test_a_drawn_set_is_left_alone_and_another_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no DigitAnatomy set"):
         generate(tmp_path / "mine", random_seed=0, sizes=SMALL)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+def test_a_half_removed_set_is_drawn_again(tmp_path: Path) -> None:
+    target = tmp_path / "set"
+    generate(target, random_seed=0, sizes=SMALL)
+    whole = contents(target)
+    losses = {
+        "images": lambda: [path.unlink() for path in sorted(target.rglob("*.png"))[::3]],
+        "a class": lambda: shutil.rmtree(target / "train" / "NORMAL"),
+        "the marker and more": lambda: [(target / MARKER).unlink(), shutil.rmtree(target / "test")],
+        "content": lambda: next(target.rglob("*.png")).write_bytes(b""),
+    }
+    for lose in losses.values():
+        lose()
+        assert contents(target) != whole
+        generate(target, random_seed=0, sizes=SMALL)
+        assert contents(target) == whole
+    (target / MARKER).unlink()
+    (target / "thesis.txt").write_text("x")
+    with pytest.raises(InputError, match="no DigitAnatomy set"):
+        generate(target, random_seed=0, sizes=SMALL)
+    assert (target / "thesis.txt").exists()
 
 
 def test_a_failed_drawing_leaves_nothing(tmp_path: Path) -> None:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import os
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from swag_ray.errors import InputError
 from swag_ray.images.folders import SCHEMA, Listing, list_folder
+from swag_ray.images.layout import find_images
 from tests.support.images import PATIENT, blocks, encoded, real_set, small_set, write
 
 
@@ -65,7 +68,7 @@ def test_kaggle_download_as_it_comes(tmp_path: Path) -> None:
     assert all(str(path).startswith("chest_xray/t") for path in column(listing, "path"))
     assert listing.ignored == {
         "class train/COVID19": 1,
-        "files of another type": 1,
+        "files of another type (.txt)": 1,
         "folder chest_xray/chest_xray": 14,
         "folder chest_xray/val": 1,
         "hidden or system files": 2,
@@ -156,7 +159,7 @@ def test_refusals_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (root / "test" / "PNEUMONIA").mkdir()
     refused(root, r"dataset\.root: .*PNEUMONIA holds no image")
     (root / "test" / "PNEUMONIA" / "a.dcm").write_bytes(b"x")
-    refused(root, r"dataset\.root: .*PNEUMONIA holds only 1 other files")
+    refused(root, r"dataset\.root: .*PNEUMONIA holds no image, only 1 files of another type \(\.dcm\)")
 
     def forbidden(_: object) -> None:
         raise PermissionError(13, "Permission denied")
@@ -165,10 +168,48 @@ def test_refusals_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     refused(root, r"dataset\.root: cannot read the folder .*Permission denied")
 
 
-def test_dangling_link_is_named(tmp_path: Path) -> None:
-    root = small_set(tmp_path)
-    (root / "train" / "NORMAL" / "gone.png").symlink_to(tmp_path / "nowhere.png")
-    refused(root, r"dataset\.root: cannot read .*gone\.png")
+def test_one_rule_says_what_is_an_image_and_the_rest_is_counted(tmp_path: Path) -> None:
+    root = small_set(tmp_path / "set")
+    folder = root / "train" / "NORMAL"
+    for number, (suffix, form) in enumerate(
+        {
+            "jfif": "JPEG",
+            "jpe": "JPEG",
+            "bmp": "BMP",
+            "tif": "TIFF",
+            "TIFF": "TIFF",
+            "webp": "WEBP",
+            "gif": "GIF",
+        }.items()
+    ):
+        write(folder / f"other{number}.{suffix}", 300 + number, form)
+    write(tmp_path / "elsewhere" / "linked.png", 400)
+    (folder / "linked.png").symlink_to(tmp_path / "elsewhere" / "linked.png")
+    (folder / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (folder / "below").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "elsewhere")
+    os.mkfifo(folder / "pipe.png")
+    (folder / "film.dcm").write_bytes(b"x")
+    write(folder / ".ipynb_checkpoints" / "copy-checkpoint.png", 500)
+    before = listed(small_set(tmp_path / "plain")).table.num_rows
+    listing = listed(root)
+    assert listing.table.num_rows == before + 8, "seven other suffixes and the link to a file"
+    assert listing.ignored == {
+        "files of another type (.dcm)": 1,
+        "hidden or system files": 1,
+        "images in sub-folders of class folders": 1,
+        "links that lead nowhere": 1,
+        "pipes and devices": 1,
+    }
+    (line,) = (line for line in listing.warnings if "left out" in line)
+    assert "1 files of another type (.dcm), 1 links that lead nowhere, 1 pipes and devices" in line
+    tally: Counter[str] = Counter()
+    found = find_images(folder, tally)
+    assert len(found) == 4 + 8 + 1, "and what the linked folder holds, once"
+    assert found == sorted(found) and tally == {
+        "files of another type (.dcm)": 1, "hidden or system files": 1, "links that lead nowhere": 1,
+        "pipes and devices": 1,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("pattern", ["(", "person"])

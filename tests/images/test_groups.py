@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swag_ray.images.groups import assign_groups, compile_pattern, suggest_patients
+from swag_ray.images.groups import assign_groups, compile_pattern, join_groups, suggest_patients
 
 PATTERN = compile_pattern(r"^(p\d)")
 
@@ -45,3 +45,10 @@ def test_series_and_plain_numbers_are_no_patients() -> None:
     assert suggest_patients([f"image{number}.png" for number in range(100)]) is None
     assert suggest_patients([]) is None
     assert suggest_patients([f"person{number // 2}_bacteria_{number}.jpeg" for number in range(40)]) is not None
+
+
+def test_groups_are_joined_and_called_by_a_patient() -> None:
+    groups = ["bytes:1", "p2", "bytes:3", "p1", "p1", "file:x", "p9"]
+    assert join_groups(groups, [[0, 1], [1, 3], [2, 5]]) == ["p1", "p1", "bytes:3", "p1", "p1", "bytes:3", "p9"]
+    assert join_groups(groups, []) == groups
+    assert join_groups(groups, [[], [6]]) == groups

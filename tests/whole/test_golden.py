@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from swag_ray.core.outliers import fewest_rejects, tells_apart
 from swag_ray.experiment.controls import supervised_fit
@@ -26,6 +27,8 @@ from swag_ray.features.index import feature_set
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.features.weights import weights_digest
 from swag_ray.images.decode import read_grey
+from swag_ray.images.deep import bits_in_use
+from swag_ray.images.oddities import looks_of
 from swag_ray.methods.bank_fit import bank_fit
 from swag_ray.methods.contrast_fit import contrast_fit
 from swag_ray.methods.published_fit import published_fit
@@ -38,7 +41,7 @@ from tests.support.made_up_experiment import FINGERPRINT, config, made_up_experi
 GOLDEN = Path(__file__).with_name("golden.json")
 KINDS = (
     "backbone", "features decoded", "features", "index", "cohort", "bank", "decide", "fit contrast", "supervised",
-    "fit published",
+    "fit published", "range", "looks",
 )  # fmt: skip
 # Other CPUs round otherwise, and float16 features amplify it; whoever changes a formula changes more than this.
 # Each is a share of the largest figure and of the figure itself, so that up to twice as much is let pass.
@@ -93,6 +96,14 @@ def figures() -> dict[str, dict[str, Any]]:
         },
         "features": {f"stride {s}": numbers([*f[0, :4], *f[63, :2]]) for s, f in found.items()},
     }
+    with tempfile.TemporaryDirectory() as folder:
+        films = [Path(folder, f"{white}.png") for white in (255, 4095, 65535)]
+        for film, white in zip(films, (255, 4095, 65535), strict=True):
+            film.write_bytes(encoded(Image.fromarray(np.asarray(blocks(3)).astype(np.uint16) * (white // 255))))
+        out["range"] = {"bits": numbers(bits_in_use(films, threads=1, advance=lambda images: None))}
+    looks = looks_of([(np.asarray(blocks(seed)), 40, 30) for seed in (3, 4)], 2)
+    out["looks"] = {"small": numbers(looks.small_ND[:, ::9].ravel()), "digest": numbers(looks.digest_NB[:, 0])}
+    out["looks"]["blank"] = numbers(looks_of([(np.full((32, 32), 7, np.uint8), 9, 9)], 1).blank_N)
     with tempfile.TemporaryDirectory() as folder:
         experiment, audit = made_up_experiment(Path(folder), config())
         cohort = experiment.cohort

@@ -1,0 +1,78 @@
+"""The grey range of a set of 16-bit images: films of 10, 12 or 14 bits are stored in 16 too, and no file says so.
+
+One range for a set, from the bits in use over all its deep images: were each film stretched to its own, a dark film
+and a bright one would look alike.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swag_ray.images.decode import FULL_WHITE, deep_top
+from swag_ray.images.image_error import ImageError
+from swag_ray.images.png import is_deep
+
+HEADER = 26  # bytes of a file that `may_be_deep` looks at
+TIFFS = (b"II*\0", b"MM\0*")
+CLEARLY_FEWER = 2  # bits: a film with a quarter of the set's greatest sample; one bit less is a dark film
+
+
+def may_be_deep(start: bytes) -> bool:
+    """Whether the first bytes of a file are those of a 16-bit PNG, or of a TIFF, whose depth stands further on."""
+    return is_deep(start) or start.startswith(TIFFS)
+
+
+def bits_in_use(paths: Sequence[Path], *, threads: int, advance: Callable[[int], None]) -> NDArray[np.uint8]:
+    """Returns the bits of the greatest sample of each image, (N,): 1 to 16, and 0 for one of 8 bits or unreadable.
+
+    Every sample is decoded, in threads: PIL lets go of the interpreter meanwhile.
+    """
+
+    def bits(path: Path) -> int:
+        try:
+            top = deep_top(path.read_bytes())
+        except (ImageError, OSError):  # said where images are read
+            top = None
+        advance(1)
+        return 0 if top is None else max(1, top.bit_length())
+
+    # Two threads that each silence warnings would undo each other's.
+    with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
+        warnings.simplefilter("ignore")
+        return np.fromiter(pool.map(bits, paths), np.uint8, len(paths))
+
+
+def white_of(bits_N: NDArray[np.uint8]) -> int:
+    """Returns the greatest sample of a set: 2^bits - 1 for the most bits in use; 65535 without a deep image."""
+    most = int(bits_N.max(initial=0))
+    return 2**most - 1 if most else FULL_WHITE
+
+
+def range_warnings(paths: Sequence[str], bits_N: NDArray[np.uint8], white: int) -> list[str]:
+    """Returns what the user must know of the range: that it is not the file's own, and images far below it.
+
+    Args:
+        paths: (N,) names for the user.
+        bits_N: as `bits_in_use` gives them.
+        white: the greatest sample of that range.
+    """
+    lines = []
+    if white != FULL_WHITE:
+        lines.append(
+            f"dataset.range: {np.count_nonzero(bits_N)} 16-bit images use {white.bit_length()} bits at most and are "
+            f"read with the range 0 to {white}"
+        )
+    few = np.flatnonzero((bits_N > 0) & (bits_N.astype(int) <= white.bit_length() - CLEARLY_FEWER))
+    if len(few):
+        lines.append(
+            f"dataset.range: {len(few)} of {np.count_nonzero(bits_N)} 16-bit images use {int(bits_N[few].max())} bits "
+            f"at most, with the range 0 to {white} they come out dark (for instance {paths[few[0]]}); films of "
+            "another depth belong in a set of their own"
+        )
+    return lines

@@ -1,0 +1,150 @@
+"""Images that are read as they are and yet doubtful: blank, inverted against trusted ones, or another's pixels again.
+
+No label is looked at. What is kept of an image is small: a digest, and 8 x 8 grey levels.
+
+Shapes: N images, n trusted ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+THUMBNAIL = 32  # pixels a side of what an image is judged by
+SIDE = 8  # of what is compared: enough to tell black on white from white on black
+BLANK = 2.0  # sd of a thumbnail's grey levels, 0..255; the dullest of 8,600 films and scans has 12
+# Correlation with the typical trusted image below which an image counts as inverted. Of 8,600 films and scans the
+# lowest is -.53; of inverted chest films like the trusted ones .99 lie below, of adults' against children's a quarter.
+INVERTED = -0.55
+TYPICAL = 0.3  # trusted images less like each other than this (median) say nothing about polarity
+MOST = 1000  # trusted images that the typical one is made of
+TURNS = 50  # of the power iteration, far more than it needs
+SHOWN = 3  # paths that a warning names
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What is kept of N images.
+
+    Attributes:
+        digest_NB: (N, 16) uint8, of the thumbnail and the size in pixels: equal pixels have equal digests.
+        small_ND: (N, 64) uint8, grey levels of 8 x 8 cells.
+        blank_N: (N,) bool.
+    """
+
+    digest_NB: NDArray[np.uint8]
+    small_ND: NDArray[np.uint8]
+    blank_N: NDArray[np.bool_]
+
+    def take(self, rows: NDArray[Any]) -> Looks:
+        """Returns the looks of some of the images."""
+        return Looks(self.digest_NB[rows], self.small_ND[rows], self.blank_N[rows])
+
+    def put(self, row: int, thumbnail_HW: NDArray[np.uint8], width: int, height: int) -> None:
+        """Notes one image.
+
+        Args:
+            row: its number.
+            thumbnail_HW: grey levels, (32, 32).
+            width, height: of the file's image, pixels.
+        """
+        data = f"{width} x {height} ".encode() + np.ascontiguousarray(thumbnail_HW).tobytes()
+        self.digest_NB[row] = np.frombuffer(hashlib.blake2b(data, digest_size=16).digest(), np.uint8)
+        cell = THUMBNAIL // SIDE
+        self.small_ND[row] = np.rint(thumbnail_HW.reshape(SIDE, cell, SIDE, cell).mean((1, 3))).ravel()
+        self.blank_N[row] = thumbnail_HW.std() < BLANK
+
+
+def looks_of(images: Iterable[tuple[NDArray[np.uint8], int, int]], count: int) -> Looks:
+    """Makes looks of `count` images.
+
+    Args:
+        images: (thumbnail, width, height) of each: grey levels (32, 32), and the file's size in pixels.
+        count: how many there are.
+    """
+    out = Looks(np.zeros((count, 16), np.uint8), np.zeros((count, SIDE**2), np.uint8), np.zeros(count, np.bool_))
+    for row, image in enumerate(images):
+        out.put(row, *image)
+    return out
+
+
+def typical_image(trusted: Looks) -> NDArray[np.float32] | None:
+    """Returns what trusted images have in common, (64,), a unit vector; None where they are too unlike each other.
+
+    The first principal direction of the standardised images: unlike their mean it is not blurred by some that are
+    inverted, and points to where most are.
+    """
+    clear = trusted.small_ND[~trusted.blank_N]
+    some = clear[np.linspace(0, len(clear) - 1, min(MOST, len(clear))).astype(int)]
+    if len(some) < 3:
+        return None
+    unit_nD = _standardised(some)
+    direction_D = unit_nD[0]
+    for _ in range(TURNS):
+        direction_D = unit_nD.T @ (unit_nD @ direction_D)
+        direction_D /= np.linalg.norm(direction_D)
+    alike_n = unit_nD @ direction_D
+    if np.count_nonzero(alike_n < 0) > len(some) / 2:
+        direction_D, alike_n = -direction_D, -alike_n
+    return direction_D.astype(np.float32) if np.median(np.abs(alike_n)) >= TYPICAL else None
+
+
+def inverted(looks: Looks, typical_D: NDArray[np.float32] | None) -> NDArray[np.bool_]:
+    """Returns whether each image looks like the typical trusted one in negative, (N,); a blank one never does."""
+    if typical_D is None:
+        return np.zeros(len(looks.blank_N), np.bool_)
+    return (_standardised(looks.small_ND) @ typical_D < INVERTED) & ~looks.blank_N
+
+
+def twins(looks: Looks, sha256: Sequence[Any]) -> list[list[int]]:
+    """Returns rows whose pixels are equal though their bytes are not, a list for each such picture; blank ones aside.
+
+    Args:
+        looks: of N images.
+        sha256: (N,) digests of the files, a list or an Arrow column.
+    """
+    names = looks.digest_NB.view("V16").ravel()
+    order = np.argsort(names, kind="stable")
+    ends = np.flatnonzero(names[order][1:] != names[order][:-1]) + 1
+    found = []
+    for rows in np.split(order, ends) if len(order) else []:
+        if len(rows) > 1 and not looks.blank_N[rows[0]] and len({sha256[row] for row in rows}) > 1:
+            found.append(sorted(rows.tolist()))
+    return sorted(found)
+
+
+def oddity_warnings(
+    paths: Sequence[str], blank_N: NDArray[np.bool_], inverted_N: NDArray[np.bool_], twin_rows: list[list[int]]
+) -> list[str]:
+    """Returns a line for each kind of oddity that there is, with its count and the first paths."""
+    lines = []
+    if blank_N.any():
+        rows = np.flatnonzero(blank_N)
+        lines.append(f"dataset: {len(rows)} images are blank or nearly so ({_first(paths, rows)}); leave them out")
+    if inverted_N.any():
+        rows = np.flatnonzero(inverted_N)
+        lines.append(
+            f"dataset: {len(rows)} images look inverted, black where trusted ones are white ({_first(paths, rows)}); "
+            "films of MONOCHROME1 must be saved with black and white swapped"
+        )
+    if twin_rows:
+        rows = np.array([row for rows in twin_rows for row in rows])
+        lines.append(f"dataset: {len(rows)} images show {len(twin_rows)} pictures again under other bytes "
+                     f"({_first(paths, rows)}); they count as one group each, as identical files do")  # fmt: skip
+    return lines
+
+
+def _first(paths: Sequence[str], rows: NDArray[Any]) -> str:
+    return ", ".join(str(paths[row]) for row in rows[:SHOWN]) + (", ..." if len(rows) > SHOWN else "")
+
+
+def _standardised(small_ND: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Mean 0 and length 1 each, so that a product is a correlation."""
+    centred_ND = small_ND.astype(np.float32)
+    centred_ND -= centred_ND.mean(axis=1, keepdims=True)
+    return centred_ND / np.maximum(np.linalg.norm(centred_ND, axis=1, keepdims=True), 1e-6)
