@@ -16,6 +16,7 @@ from swag_ray.errors import InputError
 if TYPE_CHECKING:
     from swag_ray.config import Config
 from swag_ray.cli.exit import as_one_line, flushed, interruptible, usage_error
+from swag_ray.cli.process import prepare_process
 
 app = typer.Typer(
     name="swag-ray", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -44,6 +45,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object inst
 def main() -> NoReturn:
     """Entry point: exit codes 0 done, 1 failed, 2 bad input, 130 interrupted."""
     try:
+        prepare_process()
         code = app(standalone_mode=False) or 0  # Typer hands an interruption on as the code 130
     except InputError as error:
         print(f"swag-ray: {as_one_line(error)}", file=sys.stderr)
@@ -269,7 +271,10 @@ def config_show(
     from swag_ray.config import load_config, resolved, to_yaml
 
     loaded = load_config(config, set_ or [])
-    print(json.dumps(resolved(loaded)) if as_json else to_yaml(loaded), end="" if not as_json else "\n")
+    if as_json:
+        print(json.dumps(resolved(loaded)))
+    else:  # into a file too it must be a config: where it would not be UTF-8, other letters are escaped
+        print(to_yaml(loaded, escaped=not sys.stdout.encoding.lower().startswith("utf")), end="")
 
 
 @config_app.command("schema")

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from swag_ray.cli.bars import TerminalProgress
 from swag_ray.config import Config
-from swag_ray.errors import InputError
+from swag_ray.errors import InputError, reason_of
 from swag_ray.progress import Progress
 from swag_ray.record.files import REPORT_FILE
 from swag_ray.record.run_metrics import RoundMetrics, RunMetrics
@@ -100,9 +100,15 @@ def _stderr_kept_for_us() -> Iterator[Path]:
     """Ray's C++ core writes straight to file descriptor 2: give it a file, and keep the terminal for Python's
     stderr.
     """
-    handle, name = tempfile.mkstemp(prefix="swag-ray-", suffix=".log")
+    try:
+        handle, name = tempfile.mkstemp(prefix="swag-ray-", suffix=".log")
+    except OSError as error:
+        raise InputError(
+            f"no file can be made for temporary use ({reason_of(error)})", "set TMPDIR to a folder with room"
+        ) from error
     terminal = os.dup(2)
-    ours, sys.stderr = sys.stderr, os.fdopen(os.dup(2), "w", buffering=1)
+    ours = sys.stderr
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding=ours.encoding, errors="replace")
     os.dup2(handle, 2)
     os.close(handle)
     try:

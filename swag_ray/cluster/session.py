@@ -7,12 +7,13 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from swag_ray.cluster.address import check_address, no_cluster, use_token
-from swag_ray.errors import InputError, reason_of
+from swag_ray.cluster.local_ray import local_ray, working_folder_kept
+from swag_ray.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def ray_session(
         ready: called once connected, before anything is counted: may wait for nodes.
 
     Raises:
-        InputError: no cluster answers at `address`, or it has no room for so many actors.
+        InputError: no cluster answers at `address`, no local Ray can start, or there is no room for so many actors.
     """
     # Set before Ray is imported: its data layer reads some of these once.
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
@@ -60,9 +61,14 @@ def ray_session(
     import ray
 
     ours = not ray.is_initialized()
-    try:
-        if ours:
-            _start(address, cpus, gpus, object_store_mb)
+    with ExitStack() as stack:
+        if ours and address is None:
+            with _sigterm_kept():
+                stack.enter_context(local_ray(cpus, gpus, object_store_mb))
+        elif ours:
+            stack.callback(ray.shutdown)
+            with _sigterm_kept():
+                _join(str(address))
         quiet_ray_data()
         ready()
         total = ray.cluster_resources()
@@ -75,9 +81,6 @@ def ray_session(
                 "a sweep asks for one with --wait MINUTES)",
             )
         yield Session(n_cpus, n_gpus, _actors(actors, local=ours and address is None))
-    finally:
-        if ours:
-            ray.shutdown()
 
 
 def get_or_raise(reference: Any) -> Any:
@@ -122,28 +125,24 @@ def _actors(asked: int | None, *, local: bool) -> int:
     return wanted.actors
 
 
-def _start(address: str | None, cpus: int | None, gpus: int | None, object_store_mb: int | None) -> None:
+def _join(address: str) -> None:
     import ray
 
-    ended_by = signal.getsignal(signal.SIGTERM)
-    if address is None:
-        memory = object_store_mb * 2**20 if object_store_mb else None
-        try:
-            # "local" always, so that a stray RAY_ADDRESS in the environment is not joined by accident.
-            ray.init(
-                address="local", num_cpus=cpus, num_gpus=gpus, object_store_memory=memory, include_dashboard=False,
-                log_to_driver=False, logging_level=logging.ERROR, configure_logging=True,
-            )  # fmt: skip
-        except ValueError as error:
-            raise InputError(
-                f"cluster: Ray cannot start with cluster.cpus, gpus, object_store_mb as set: {reason_of(error)}"
-            ) from error
-    else:
-        check_address(address)
-        use_token()
-        try:
+    check_address(address)
+    use_token()
+    try:
+        with working_folder_kept():
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise no_cluster(address, error) from error
-    if callable(ended_by) and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, ended_by)  # Ray puts its own in place of the program's
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise no_cluster(address, error) from error
+
+
+@contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Keeps the program's handler of SIGTERM, in place of which Ray puts its own."""
+    ended_by = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(ended_by) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, ended_by)

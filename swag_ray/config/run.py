@@ -204,9 +204,9 @@ def resolved(config: Config) -> dict[str, Any]:
     return plain
 
 
-def to_yaml(config: Config) -> str:
-    """The resolved config as YAML."""
-    return dump_yaml(resolved(config))
+def to_yaml(config: Config, *, escaped: bool = False) -> str:
+    """Returns the resolved config as YAML; `escaped`: in ASCII alone."""
+    return dump_yaml(resolved(config), escaped=escaped)
 
 
 def fields(config: Config, *paths: str) -> dict[str, Any]:

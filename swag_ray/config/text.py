@@ -80,9 +80,9 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
     raw[keys[-1]] = value
 
 
-def dump_yaml(plain: dict[str, Any]) -> str:
-    """YAML that `read_yaml` reads back unchanged, keys in their order."""
-    return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+def dump_yaml(plain: dict[str, Any], *, escaped: bool = False) -> str:
+    """Returns YAML that `read_yaml` reads back unchanged, keys in their order; `escaped`: in ASCII alone."""
+    return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=not escaped, width=120)
 
 
 RULES = {

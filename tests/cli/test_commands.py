@@ -207,22 +207,17 @@ def test_interrupted_it_ends_soon_and_goes_on(
     assert figures(json.loads((out / "metrics.json").read_text())) == figures(finished)
 
 
-def test_a_scheduler_s_signal_is_an_interruption_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scheduler_s_signal_is_an_interruption_too() -> None:
     """Ray puts a handler of its own in place, which ends the program with another code and no word."""
-    import ray
-
     from swag_ray.cluster import session
-
-    def init(**options: Any) -> None:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))
 
     def mine(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ray, "init", init)
     before = signal.signal(signal.SIGTERM, mine)
     try:
-        session._start(None, 1, None, None)
+        with session._sigterm_kept():
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))
         assert signal.getsignal(signal.SIGTERM) is mine
     finally:
         signal.signal(signal.SIGTERM, before)

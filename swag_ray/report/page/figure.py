@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import matplotlib
+# MPLBACKEND may name a backend that is not installed here, as a notebook's kernel does: importing would then fail, and
+# no backend is used for drawing to a file. A valid one is kept for whoever shares this process.
+try:
+    backend = os.environ.pop("MPLBACKEND", None)
+    import matplotlib
+finally:
+    if backend is not None:
+        os.environ["MPLBACKEND"] = backend
+        with suppress(ValueError):
+            matplotlib.rcParams["backend"] = backend
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 

@@ -1,0 +1,120 @@
+"""Starts a Ray of our own on this machine, and leaves nothing of it behind."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from swag_ray.cluster.surroundings import PREFIX, check_limits, reason_and_advice, session_place
+from swag_ray.errors import InputError, reason_of
+
+MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
+UV = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
+
+
+@contextmanager
+def local_ray(cpus: int | None, gpus: int | None, object_store_mb: int | None) -> Iterator[None]:
+    """Starts a local Ray; its session lies in a folder that this account alone may read and that goes with it.
+
+    Args:
+        cpus, gpus, object_store_mb: its size; None is what is there.
+
+    Raises:
+        InputError: it cannot start here; why, and what to do.
+    """
+    import ray
+
+    check_limits()
+    place = session_place()
+    try:
+        os.makedirs(place.folder, exist_ok=True)
+        folder = tempfile.mkdtemp(prefix=PREFIX, dir=place.folder)
+    except OSError as error:
+        raise InputError(
+            f"cluster: no folder for Ray's session can be made in '{place.folder}' ({reason_of(error)})",
+            "set RAY_TMPDIR to a folder that you may write",
+        ) from error
+    try:
+        with _own_token(), working_folder_kept():
+            try:
+                # "local" always, so that a stray RAY_ADDRESS in the environment is not joined by accident.
+                ray.init(
+                    address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, log_to_driver=False,
+                    object_store_memory=object_store_mb * 2**20 if object_store_mb else None,
+                    logging_level=logging.ERROR, configure_logging=True, _temp_dir=folder,
+                )  # fmt: skip
+            except ValueError as error:
+                raise InputError(
+                    f"cluster: Ray cannot start with cluster.cpus, gpus, object_store_mb as set: {reason_of(error)}"
+                ) from error
+            except Exception as error:
+                if not _of_surroundings(error):
+                    raise
+                reason, advice = reason_and_advice(error)
+                raise InputError(f"cluster: Ray cannot start on this machine: {reason}", advice) from error
+            with suppress(OSError):
+                os.chmod(folder, 0o700)  # Ray opens it to everybody
+            yield
+    finally:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def working_folder_kept() -> Iterator[None]:
+    """Keeps Ray from packing the working folder, X-rays and all, into its session when it sees `uv run` above us.
+
+    All that the workers need is installed, with uv or without.
+    """
+    from ray._private import ray_constants
+
+    found = getattr(ray_constants, UV, None)  # read from the environment once, maybe before we were there
+    with suppress(AttributeError):
+        setattr(ray_constants, UV, False)
+    try:
+        yield
+    finally:
+        setattr(ray_constants, UV, found)
+
+
+def _of_surroundings(error: Exception) -> bool:
+    """Whether the machine is to blame: what Ray says of it comes as these, or as a plain Exception."""
+    from ray.exceptions import RayError
+
+    return isinstance(error, OSError | RuntimeError | MemoryError | RayError) or type(error) is Exception
+
+
+@contextmanager
+def _own_token() -> Iterator[None]:
+    """Gives the session a token of its own, by the environment. Ray would write one into the home folder, which may be
+    absent, another account's or read-only, and readable to everybody.
+    """
+    if os.environ.get(MODE, "token").lower() != "token":
+        yield
+        return
+    before: dict[str, Any] = {name: os.environ.get(name) for name in (MODE, TOKEN, TOKEN_PATH)}
+    os.environ[TOKEN] = secrets.token_hex(32)
+    os.environ.pop(TOKEN_PATH, None)
+    _forget_token()
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+        _forget_token()
+
+
+def _forget_token() -> None:
+    """Has Ray's core look for a token again."""
+    with suppress(ImportError, AttributeError):  # not public
+        from ray._raylet import AuthenticationTokenLoader
+
+        AuthenticationTokenLoader.instance().reset_cache()
