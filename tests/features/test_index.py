@@ -93,8 +93,9 @@ def test_an_image_whose_features_are_not_finite_is_unusable_alone(backbone: Back
     expected = rows(backbone, images)
 
     def spoil(module: torch.nn.Module, inputs: object, features: dict[int, torch.Tensor]) -> dict[int, torch.Tensor]:
-        features[16][1, 3, 5] = torch.inf  # the second of each batch
-        return features
+        spoilt = features[16].clone()
+        spoilt[1, 3, 5] = torch.inf  # the second of each batch
+        return features | {16: spoilt}
 
     handle = backbone.register_forward_hook(spoil)
     found = rows(backbone, images)

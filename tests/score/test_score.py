@@ -90,6 +90,9 @@ def test_files_and_folders_in_three_formats(
         (mixed / name).write_bytes(b"")
     (mixed / "notes.txt").write_text("not asked for")
     (mixed / ".hidden.png").write_bytes(b"")
+    (mixed / ".ipynb_checkpoints").mkdir()
+    shutil.copy(few[1], mixed / ".ipynb_checkpoints" / "copy-checkpoint.png")
+    (mixed / "gone.png").symlink_to(tmp_path / "nowhere.png")
     asked = [*few, few[0], tmp_path / "mixed", "/proc/self/mem"]
     read: dict[str, list[Row]] = {}
     for suffix in ("csv", "json", "parquet"):
@@ -100,7 +103,8 @@ def test_files_and_folders_in_three_formats(
         assert [re.sub(r"^.*/", "", line) for line in skipped[:3]] == [
             f"{n}: empty file" for n in ("a.png", "b.jpg", "c.jpeg")
         ]
-        assert len(skipped) == 4 and skipped[3].startswith("/proc/self/mem: "), "whatever cannot be read is named"
+        assert skipped[3].startswith("/proc/self/mem: "), "whatever cannot be read is named"
+        assert skipped[4:] == ["swag-ray: left out 1 files of another type (.txt), 1 links that lead nowhere"]
         match suffix:
             case "csv":
                 with out.open(newline="") as file:
@@ -110,9 +114,18 @@ def test_files_and_folders_in_three_formats(
             case _:
                 read[suffix] = pq.read_table(out).to_pylist()
     names = [*(str(path) for path in few), str(mixed / "COPY.PNG")]
+    for suffix, every in read.items():
+        assert list(every[0]) == ["path", "score", "p", "above_threshold", "status", "seconds"]
+        without = [row for row in every if row["status"] != "scored"]
+        assert [(Path(row["path"]).name, row["status"]) for row in without[:3]] == [
+            (name, "empty file") for name in ("a.png", "b.jpg", "c.jpeg")
+        ]
+        assert len(without) == 4 and all(
+            row[key] is None for row in without for key in ("score", "p", "above_threshold")
+        )
+        read[suffix] = [row for row in every if row["status"] == "scored"]
     for rows in read.values():
         assert [row["path"] for row in rows] == names, "each once, as given"
-        assert list(rows[0]) == ["path", "score", "p", "above_threshold", "seconds"]
         assert rows[0]["score"] == pytest.approx(rows[3]["score"], abs=1e-6), "the same image under another name"
     plain = [[(row["path"], row["above_threshold"]) for row in rows] for rows in read.values()]
     assert plain[0] == plain[1] == plain[2]
@@ -122,8 +135,8 @@ def test_files_and_folders_in_three_formats(
 
 
 def typed(row: dict[str, str]) -> Row:
-    return row | {name: float(row[name]) for name in ("score", "p", "seconds")} | {
-        "above_threshold": {"true": True, "false": False}[row["above_threshold"].lower()]
+    return row | {name: float(row[name]) if row[name] else None for name in ("score", "p", "seconds")} | {
+        "above_threshold": {"true": True, "false": False, "": None}[row["above_threshold"].lower()]
     }  # fmt: skip
 
 
@@ -137,7 +150,7 @@ def test_what_cannot_be_scored_is_one_line_and_writes_nothing(
         (finished, image, tmp_path / "s.txt"): r"^--out: '.*/s\.txt' must end in \.csv, \.json, \.parquet$",
         (finished, image, tmp_path / "none" / "s.csv"): r"^--out: no folder '.*/none'; make it first$",
         (finished, tmp_path / "no.png", out): r"^score: no file or folder '.*/no\.png'$",
-        (finished, empty, out): r"^score: no image \(\.jpeg, \.jpg, \.png\) in .*/empty$",
+        (finished, empty, out): r"^score: no image \(\.jpeg, \.jpg, .*\.gif\) in .*/empty$",
         (finished, tmp_path / "broken.png", out): r"^score: none of the 1 images can be read; the first is .*truncated",
         (empty, image, out): r"^detector: '.*/empty' holds no detector\.json \(No such file .*\); give a run directory",
     }
