@@ -46,7 +46,7 @@ def session_place() -> Place:
     Raises:
         InputError: there is none.
     """
-    refused = []
+    refused: list[tuple[str, str, str]] = []
     for variable, folder in _wanted():
         reason = unfit(folder)
         if not reason:
