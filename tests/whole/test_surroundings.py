@@ -1,4 +1,4 @@
-"""A run in odd surroundings gives the figures of a plain one, or one clear line. Each starts the program as a user would.
+"""A run in odd surroundings gives the figures of a plain one, or one clear line. Each starts it as users do.
 
 All but the first run find features and fits in the store, and still need Ray for the scores.
 """
@@ -68,7 +68,8 @@ CASES = {
     ),
     "notebook's backend, many threads, absent GPU, dead proxies and cluster, umask 077": Case(
         {
-            "MPLBACKEND": "module://matplotlib_inline.backend_inline", "OMP_NUM_THREADS": "16", "RAY_ADDRESS": "127.0.0.1:9",
+            "MPLBACKEND": "module://matplotlib_inline.backend_inline", "OMP_NUM_THREADS": "16",
+            "RAY_ADDRESS": "127.0.0.1:9",
             "CUDA_VISIBLE_DEVICES": "7", "http_proxy": NOWHERE, "https_proxy": NOWHERE, "ALL_PROXY": NOWHERE,
         },
         shell="umask 077",
@@ -143,9 +144,9 @@ def possible(case: Case, folders: dict[str, str]) -> None:
     """Skips what cannot be had on this machine."""
     if case.prefix and subprocess.run([*case.prefix, "true"], capture_output=True).returncode:
         pytest.skip(f"{case.prefix[0]} is refused here")
-    if any("{full}" in str(text) for text in (*case.environment.values(), case.out, case.store)):
-        if not os.path.ismount(folders["full"]):
-            pytest.skip("no disk can be mounted here")
+    wants_disk = any("{full}" in str(text) for text in (*case.environment.values(), case.out, case.store))
+    if wants_disk and not os.path.ismount(folders["full"]):
+        pytest.skip("no disk can be mounted here")
     name = case.environment.get("LC_ALL")
     if name in LEGACY:
         source, charset = LEGACY[name]
@@ -162,9 +163,10 @@ def run(case: Case, folders: dict[str, str], plain: Plain) -> subprocess.Complet
     path = config(store, Path(folders["work"]) / "config.yaml")
     program = [sys.executable, *case.flags, "-m", "swag_ray.cli", "run", str(path), "--out", case.out, "--json"]
     changes = {name: value and value.format(**folders) for name, value in case.environment.items()}
+    shell = ["sh", "-c", f'{case.shell.format(**folders)}\nexec "$@"', "sh"]
     return subprocess.run(
-        [*case.prefix, "sh", "-c", f'{case.shell.format(**folders)}\nexec "$@"', "sh", *(p.format(**folders) for p in program)],
-        env=environment(changes), capture_output=True, text=True, timeout=500, encoding="utf-8", errors="replace",
+        [*case.prefix, *shell, *(part.format(**folders) for part in program)], env=environment(changes),
+        capture_output=True, text=True, timeout=500, encoding="utf-8", errors="replace",
     )  # fmt: skip
 
 
