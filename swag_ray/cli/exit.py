@@ -17,6 +17,9 @@ def usage_error(error: Exception) -> int:
     """A wrong command line is bad input; anything else is our fault and keeps its traceback."""
     # Newer Typers have a copy of click inside: what a complaint offers tells it, not its class.
     complaint = getattr(error, "format_message", None)
+    if isinstance(error, RuntimeError) and "home directory" in str(error):  # pathlib's words; it has no class for it
+        print("swag-ray: a path with ~ lies in a home folder, and there is none; set HOME", file=sys.stderr)
+        return 2
     if complaint is None:
         raise error
     context = getattr(error, "ctx", None)

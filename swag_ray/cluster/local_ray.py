@@ -28,7 +28,7 @@ def local_ray(cpus: int | None, gpus: int | None, object_store_mb: int | None) -
     Raises:
         InputError: it cannot start here; why, and what to do.
     """
-    import ray
+    import ray  # whoever waits for a config's first fault should not wait for Ray
 
     check_limits()
     place = session_place()
@@ -41,29 +41,38 @@ def local_ray(cpus: int | None, gpus: int | None, object_store_mb: int | None) -
             "set RAY_TMPDIR to a folder that you may write",
         ) from error
     try:
-        with _own_token(), working_folder_kept():
+        with _own_token():
             try:
-                # "local" always, so that a stray RAY_ADDRESS in the environment is not joined by accident.
-                ray.init(
-                    address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, log_to_driver=False,
-                    object_store_memory=object_store_mb * 2**20 if object_store_mb else None,
-                    logging_level=logging.ERROR, configure_logging=True, _temp_dir=folder,
-                )  # fmt: skip
-            except ValueError as error:
-                raise InputError(
-                    f"cluster: Ray cannot start with cluster.cpus, gpus, object_store_mb as set: {reason_of(error)}"
-                ) from error
-            except Exception as error:
-                if not _of_surroundings(error):
-                    raise
-                reason, advice = reason_and_advice(error)
-                raise InputError(f"cluster: Ray cannot start on this machine: {reason}", advice) from error
-            with suppress(OSError):
-                os.chmod(folder, 0o700)  # Ray opens it to everybody
-            yield
+                with working_folder_kept():
+                    _init(cpus, gpus, object_store_mb, folder)
+                yield
+            finally:
+                ray.shutdown()  # asks for the token until its end
     finally:
-        ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _init(cpus: int | None, gpus: int | None, object_store_mb: int | None, folder: str) -> None:
+    import ray
+
+    try:
+        # "local" always, so that a stray RAY_ADDRESS in the environment is not joined by accident.
+        ray.init(
+            address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, log_to_driver=False,
+            object_store_memory=object_store_mb * 2**20 if object_store_mb else None,
+            logging_level=logging.ERROR, configure_logging=True, _temp_dir=folder,
+        )  # fmt: skip
+    except ValueError as error:
+        raise InputError(
+            f"cluster: Ray cannot start with cluster.cpus, gpus, object_store_mb as set: {reason_of(error)}"
+        ) from error
+    except Exception as error:
+        if not _of_surroundings(error):
+            raise
+        reason, advice = reason_and_advice(error)
+        raise InputError(f"cluster: Ray cannot start on this machine: {reason}", advice) from error
+    with suppress(OSError):
+        os.chmod(folder, 0o700)  # Ray opens it to everybody
 
 
 @contextmanager
@@ -101,7 +110,7 @@ def _own_token() -> Iterator[None]:
     before: dict[str, Any] = {name: os.environ.get(name) for name in (MODE, TOKEN, TOKEN_PATH)}
     os.environ[TOKEN] = secrets.token_hex(32)
     os.environ.pop(TOKEN_PATH, None)
-    _forget_token()
+    forget_token()
     try:
         yield
     finally:
@@ -109,12 +118,12 @@ def _own_token() -> Iterator[None]:
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
-        _forget_token()
+        # Not forgotten here: a thread of Ray's core that finds no token any more aborts the process.
 
 
-def _forget_token() -> None:
-    """Has Ray's core look for a token again."""
-    with suppress(ImportError, AttributeError):  # not public
-        from ray._raylet import AuthenticationTokenLoader
+def forget_token() -> None:
+    """Has Ray's core, which remembers the last token, look for one again."""
+    with suppress(ImportError, AttributeError):
+        from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # not public
 
         AuthenticationTokenLoader.instance().reset_cache()

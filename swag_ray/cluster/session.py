@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from swag_ray.cluster.address import check_address, no_cluster, use_token
-from swag_ray.cluster.local_ray import local_ray, working_folder_kept
+from swag_ray.cluster.local_ray import forget_token, local_ray, working_folder_kept
 from swag_ray.errors import InputError
 
 
@@ -128,6 +128,7 @@ def _actors(asked: int | None, *, local: bool) -> int:
 def _join(address: str) -> None:
     import ray
 
+    forget_token()  # a local session of this process had one of its own
     check_address(address)
     use_token()
     try:

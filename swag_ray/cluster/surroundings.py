@@ -18,13 +18,14 @@ from swag_ray.errors import InputError
 from swag_ray.wording import size
 
 PREFIX = "ray-"
+SYSTEM_FOLDERS = ("/tmp", "/var/tmp")
 # Ray's sockets lie in FOLDER/ray-12345678/session_2026-01-31_12-00-00_123456_4194304/sockets/plasma_store.
 BELOW = len("/ray-12345678/session_2026-01-31_12-00-00_123456_4194304/sockets/plasma_store")
 SOCKET = 107 if sys.platform == "linux" else 103  # bytes of a socket's path, unix(7)
 LONGEST = SOCKET - BELOW
 ROOM = 64 * 2**20  # bytes; logs of a short session
 OPEN_FILES = 256  # a session of one actor opens more than 200 at a time
-ADDRESSES = 16 * 2**30  # bytes of addresses; each of Ray's and torch's processes reserves some 10 GB and uses little
+ADDRESSES = 8 * 2**30  # bytes of addresses; each of Ray's and torch's processes reserves some 10 GB and uses little
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def session_place() -> Place:
     Raises:
         InputError: there is none.
     """
-    refused = []
+    refused: list[tuple[str, str, str]] = []
     for variable, folder in _wanted():
         reason = unfit(folder)
         if not reason:
@@ -119,7 +120,7 @@ def reason_and_advice(error: BaseException) -> tuple[str, str]:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "no space is left", "make room in RAY_TMPDIR or /tmp, or set RAY_TMPDIR to a folder with room"
     if isinstance(error, OSError) and error.errno and error.filename:
-        return f"'{error.filename}': {os.strerror(error.errno)}", "set RAY_TMPDIR to a folder that you may write"
+        return f"'{error.filename}': {os.strerror(error.errno)}", "this account must be able to read and write it"
     if "timed out" in text or "failed to start" in text.lower() or "GCS" in text:
         return (
             "its processes did not come up in time",
@@ -134,5 +135,5 @@ def _wanted() -> Iterator[tuple[str, str]]:
     for variable in ("RAY_TMPDIR", "TMPDIR"):
         if os.environ.get(variable) and (variable == "RAY_TMPDIR" or sys.platform == "linux"):
             yield variable, os.environ[variable]
-    yield "", "/tmp"
-    yield "", "/var/tmp"
+    for folder in SYSTEM_FOLDERS:
+        yield "", folder

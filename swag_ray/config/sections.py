@@ -47,7 +47,12 @@ def absolute(value: str) -> str:
     """Absolute, so that a run can be resumed from another folder; `~` is expanded, environment variables are not."""
     if not value.strip():
         raise ValueError("must not be empty")
-    return value if "://" in value else os.path.abspath(os.path.expanduser(value))
+    if "://" in value:
+        return value
+    expanded = os.path.expanduser(value)
+    if expanded == "~" or expanded.startswith("~/"):  # a folder of that name would be made in the working folder
+        raise ValueError("lies in a home folder, and there is none: set HOME, or give a path without ~")
+    return os.path.abspath(expanded)
 
 
 def store_path(value: str) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from swag_ray.cluster.address import check_address
 from swag_ray.cluster.capacity import RAY_STORE_MINIMUM, cluster_nodes, local_defaults
 from swag_ray.cluster.session import ray_session
+from swag_ray.cluster.surroundings import low_limits
 from swag_ray.cluster.visibility import check_visible
 from swag_ray.config.sections import ClusterConfig
 from swag_ray.doctor.finding import Finding, refused
@@ -26,7 +26,7 @@ def token(*, joining: bool) -> Finding:
     places = (
         ("RAY_AUTH_TOKEN", bool(os.environ.get("RAY_AUTH_TOKEN"))),
         (f"'{path}' (RAY_AUTH_TOKEN_PATH)", bool(path) and os.path.isfile(str(path))),
-        ("~/.ray/auth_token", (Path.home() / ".ray" / "auth_token").is_file()),
+        ("~/.ray/auth_token", os.path.isfile(os.path.expanduser("~/.ray/auth_token"))),
     )
     place = next((name for name, there in places if there), None)
     said = f"RAY_AUTH_MODE is {mode}" if mode else "RAY_AUTH_MODE is not set"
@@ -75,6 +75,8 @@ def local_ray(wanted: ClusterConfig, machine: Machine) -> Iterator[Finding]:
     text = f"{cpus} CPUs{store}, unless told otherwise"
     text += f"; /dev/shm: {size(shared.free)} of {size(shared.total)} free" if shared else ""
     yield Finding("local Ray", "ok", text)
+    for problem, advice in low_limits():
+        yield Finding("local Ray", "problem", problem, advice)
     if wanted.cpus is None and cpus > machine.usable_cores:
         yield Finding(
             "local Ray", "note", f"it counts {cpus} CPUs, more than the {machine.usable_cores} that it may use",

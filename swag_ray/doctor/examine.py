@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from functools import partial
 
 from swag_ray.cluster.capacity import Node, local_defaults, local_node
+from swag_ray.cluster.surroundings import session_place
 from swag_ray.config import Config
 from swag_ray.config.sections import ClusterConfig
-from swag_ray.doctor.finding import Finding
-from swag_ray.doctor.machine import Machine, disk, read_machine, temporary_folder
+from swag_ray.doctor.finding import Finding, refused
+from swag_ray.doctor.machine import Machine, disk, read_machine
 from swag_ray.doctor.software import faiss_build, packages, torch_gpus, weights
-from swag_ray.errors import reason_of
+from swag_ray.errors import InputError, reason_of
 from swag_ray.wording import size
 
 LITTLE_DISK = 5e9  # bytes; Ray's sessions, and objects that memory has no room for
@@ -32,7 +33,7 @@ def examine(*configs: Config, address: str | None = None) -> Iterator[Finding]:
         missing |= finding.state == "problem"
         yield finding
     yield from machine_findings(machine)
-    yield temporary_space()
+    yield from session_folder()
     if missing:
         return  # what follows imports them
     # Only now: these load numpy, pyarrow and Ray.
@@ -81,9 +82,22 @@ def machine_findings(machine: Machine) -> Iterator[Finding]:
     yield Finding("memory", "ok", text)
 
 
-def temporary_space(folder: str | None = None) -> Finding:
+def session_folder() -> Iterator[Finding]:
+    """Where the session of a local Ray would lie, and why not where the environment says."""
+    try:
+        place = session_place()
+    except InputError as error:
+        yield refused("temporary files", error)
+        return
+    yield temporary_space(place.folder)
+    for variable, folder, reason in place.refused:
+        named = f"{variable} '{folder}'" if variable else f"'{folder}'"
+        text = f"{named} {reason}: Ray's session goes to '{place.folder}'"
+        yield Finding("temporary files", "note", text, "set RAY_TMPDIR if it should lie elsewhere")
+
+
+def temporary_space(folder: str) -> Finding:
     """Where Ray keeps sessions and spills objects to."""
-    folder = folder or temporary_folder()
     try:
         found = disk(folder)
     except OSError as error:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,12 +75,6 @@ def disk(folder: str | Path) -> Disk:
 def shared_memory() -> Disk | None:
     """Where Ray keeps its object store on Linux; None elsewhere."""
     return disk("/dev/shm") if sys.platform == "linux" and os.path.isdir("/dev/shm") else None
-
-
-def temporary_folder() -> str:
-    """Where Ray puts its sessions, and objects that its memory has no room for."""
-    folder = os.environ.get("RAY_TMPDIR") or (os.environ.get("TMPDIR") if sys.platform == "linux" else None)
-    return folder or ("/tmp" if os.path.isdir("/tmp") else tempfile.gettempdir())
 
 
 def _memory(root: Path) -> tuple[int, int | None]:

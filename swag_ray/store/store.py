@@ -41,7 +41,13 @@ class Store:
         self.computed: list[tuple[str, str, float]] = []  # (stage, key, seconds) that this object had to compute
         self.local = "://" not in self.root
         if self.local:
-            self.base = str(Path(self.root).expanduser().absolute())
+            try:
+                self.base = str(Path(self.root).expanduser().absolute())
+            except RuntimeError:
+                raise InputError(
+                    f"{called}: '{self.root}' lies in a home folder, and there is none",
+                    "set HOME, or give another path",
+                ) from None
         elif self.root.startswith("s3://"):  # others are tried for minutes
             self._address = s3.parse(self.root, called)
             self.base = self._address.path
