@@ -55,7 +55,7 @@ class Screen:
         """The final table and where everything is."""
         m = RunMetrics.read(run.metrics)
         for warning in m.warnings:
-            self.console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
+            self.progress.warning(warning)
         table = Table(title=None, header_style="bold")
         for column in ("", "ROC-AUC", "PR-AUC", "recall", "false positives", "FPR (nominal)"):
             table.add_column(column, justify="left" if not column else "right", no_wrap=not column)
@@ -70,7 +70,7 @@ class Screen:
         d, t = m.delta_vs_seed_only, m.totals
         wrong = f", {t.ever_admitted_anomalies} of them anomalies" if t.ever_admitted_anomalies is not None else ""
         self.console.print(
-            f"against seed-only: {d.roc_auc:+.4f} (95 % {d.low:+.4f} to {d.high:+.4f}) · "
+            f"against seed-only, on this split: {d.roc_auc:+.4f} (95 % {d.low:+.4f} to {d.high:+.4f}) · "
             f"score used: {m.incremental.score_used} · {t.ever_admitted} images admitted{wrong}"
             + (" · pool exhausted" if t.exhausted else ""),
             highlight=False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from swag_ray.errors import InputError, reason_of
+from swag_ray.errors import InputError, reason_of, remedy_of
 from swag_ray.record.files import write_text
 from swag_ray.report.page.markup import Html, element
 from swag_ray.report.page.style import style_sheet
@@ -38,5 +38,5 @@ def write_files(files: Mapping[Path, str]) -> None:
             write_text(path, text)
         except OSError as error:
             raise InputError(
-                f"{path}: cannot be written ({reason_of(error)})", "make the folder writable or free space"
+                f"{path}: cannot be written ({reason_of(error)})", remedy_of(error)
             ) from None
