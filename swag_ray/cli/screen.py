@@ -61,9 +61,11 @@ class Screen:
             table.add_column(column, justify="left" if not column else "right", no_wrap=not column)
         for name, figures in [*m.baselines.items(), ("incremental", m.incremental)]:
             c = figures.conformal
+            decided = [f"{c.recall:.3f}", str(c.fp), f"{c.rate_test_normals:.3f} ({c.rate_nominal:.2f})"]
+            if not m.can_flag:  # zeros would read as the detector's doing; a warning says why
+                decided = ["-"] * 3
             table.add_row(
-                name, f"{figures.roc_auc:.4f}", f"{figures.pr_auc:.4f}", f"{c.recall:.3f}", str(c.fp),
-                f"{c.rate_test_normals:.3f} ({c.rate_nominal:.2f})",
+                name, f"{figures.roc_auc:.4f}", f"{figures.pr_auc:.4f}", *decided,
                 style="bold" if name == "incremental" else None,
             )  # fmt: skip
         self.console.print(table)

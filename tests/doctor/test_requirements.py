@@ -176,6 +176,8 @@ def test_every_setting_that_is_advised_is_accepted_and_cures_it(folder: Folder, 
         return [said(f) for f in found if f.state != "ok" and f.text.startswith(f"{field}:")]
 
     (told,) = findings()
-    number = re.search(r"; (?:lower|set) (?:it|cluster\.actors) to ([\d.]+\d|\d+)|highest possible share, ([\d.]+)", told)
+    number = re.search(
+        r"; (?:lower|set) (?:it|cluster\.actors) to ([\d.]+\d|\d+)|highest possible share, ([\d.]+)", told
+    )
     assert number is not None, told
     assert not findings(f"{field}={number[1] or number[2]}")

@@ -179,7 +179,9 @@ def test_an_output_folder_that_holds_something_else(refused: Refused, folder: Pa
     assert (other / "config.yaml").read_text() == text and (other / "metrics.json").read_text() == "{}"
     (tmp_path / "file").write_text("")
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
-        assert re.search(r"^--out: cannot write to '.*' \(.*\); mend that, or choose", refused(out=out, untouched=False))
+        assert re.search(
+            r"^--out: cannot write to '.*' \(.*\); mend that, or choose", refused(out=out, untouched=False)
+        )
 
 
 def test_an_output_folder_and_a_store_that_are_read_only(

@@ -37,6 +37,4 @@ def write_files(files: Mapping[Path, str]) -> None:
             path.parent.mkdir(exist_ok=True)
             write_text(path, text)
         except OSError as error:
-            raise InputError(
-                f"{path}: cannot be written ({reason_of(error)})", remedy_of(error)
-            ) from None
+            raise InputError(f"{path}: cannot be written ({reason_of(error)})", remedy_of(error)) from None
