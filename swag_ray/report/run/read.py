@@ -66,7 +66,11 @@ class TestScores:
 
 @dataclass(frozen=True)
 class Overlays:
-    """overlays.npz: the first half are the highest-scored test images, the second half the lowest-scored."""
+    """overlays.npz: the first half are the highest-scored test images, the second half the lowest-scored.
+
+    `seed_patches`, which older runs lack, holds mean, standard deviation and 99th centile of the trusted seeds' patch
+    distances: (3,).
+    """
 
     id: list[str]
     score_n: NDArray[np.float64]
@@ -75,6 +79,7 @@ class Overlays:
     image_nHW: NDArray[np.uint8]
     distance_nGG: NDArray[np.float32] | None
     evidence_ngg: NDArray[np.float32] | None
+    seed_patches: NDArray[np.float64] | None
 
 
 @dataclass(frozen=True)
@@ -192,10 +197,10 @@ def _scores(path: Path) -> TestScores:
     try:
         score = {name: floats(table, name) for name in SCORED_BY if name in table.column_names}
         kind = table["kind"].to_pylist() if "kind" in table.column_names else [None] * table.num_rows
-        path = table["path"].to_pylist() if "path" in table.column_names else [None] * table.num_rows
+        places = table["path"].to_pylist() if "path" in table.column_names else [None] * table.num_rows
         return TestScores(
             id=[str(value) for value in table["id"].to_pylist()],
-            path=[None if value is None else str(value) for value in path],
+            path=[None if value is None else str(value) for value in places],
             kind=[None if value is None else str(value) for value in kind],
             label_T=labels(table),
             score={name: s_T for name, s_T in score.items() if np.isfinite(s_T).any()},
@@ -209,12 +214,13 @@ def _overlays(path: Path) -> Overlays:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             held = {name: arrays[name] for name in arrays.files}
-        count = len(held["id"])
+        count, seed_patches = len(held["id"]), held.pop("seed_patches", None)
         wrong = [name for name, array in held.items() if array.ndim == 0 or len(array) != count]
         if wrong:
             raise ValueError(f"{', '.join(wrong)}: not one entry per image")
         dimensions = {"score": 1, "p": 1, "label": 1, "image": 3, "distance": 3, "evidence": 3}
         wrong = [name for name, ndim in dimensions.items() if name in held and held[name].ndim != ndim]
+        wrong += ["seed_patches"] if seed_patches is not None and seed_patches.shape != (3,) else []
         if wrong:
             raise ValueError(f"{', '.join(wrong)}: wrong shape")
         label_n = np.nan_to_num(np.asarray(held["label"], dtype=np.float64), nan=-1) if "label" in held else None
@@ -226,6 +232,7 @@ def _overlays(path: Path) -> Overlays:
             image_nHW=np.asarray(held["image"], dtype=np.uint8),
             distance_nGG=np.asarray(held["distance"], dtype=np.float32) if "distance" in held else None,
             evidence_ngg=np.asarray(held["evidence"], dtype=np.float32) if "evidence" in held else None,
+            seed_patches=None if seed_patches is None else np.asarray(seed_patches, dtype=np.float64),
         )
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise damaged(path, error) from None
