@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+
+DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class InputError(Exception):
@@ -43,3 +47,11 @@ def reason_of(error: Exception) -> str:
             return error.strerror
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def remedy_of(error: Exception) -> str:
+    """Returns what to do where an operation failed: "gain access there", "free space there" or "mend that"."""
+    number = getattr(error, "errno", None)
+    if isinstance(error, PermissionError) or number in DENIED:
+        return "gain access there"
+    return "free space there" if number in FULL else "mend that"

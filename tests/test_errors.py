@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 import socket
 from pathlib import Path
@@ -10,8 +11,10 @@ import pyarrow as pa
 import pyarrow.fs
 import pytest
 
-from swag_ray.errors import InputError, StorageError, reason_of
+from swag_ray.errors import InputError, StorageError, reason_of, remedy_of
 from swag_ray.features.shards import DamagedShard
+from swag_ray.record.files import writing
+from swag_ray.store.store import Store
 
 
 def test_the_message_is_the_problem_and_then_the_advice() -> None:
@@ -48,3 +51,25 @@ def test_a_reason_is_one_line_of_any_exception() -> None:
     assert reason_of(PermissionError(0, "'/a' is read-only")) == "'/a' is read-only"
     assert reason_of(ValueError("\nfirst\nsecond")) == "first"
     assert reason_of(TimeoutError()) == "TimeoutError"
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.EACCES, "gain access there"), (errno.EPERM, "gain access there"), (errno.EROFS, "gain access there"),
+        (errno.ENOSPC, "free space there"), (errno.EDQUOT, "free space there"), (errno.ENOTDIR, "mend that"),
+    ],
+)  # fmt: skip
+def test_the_remedy_is_that_of_the_fault(tmp_path: Path, number: int, remedy: str) -> None:
+    """No space is freed for a permission, and no access gained on a full disk."""
+    error = OSError(number, "as the system says")
+    assert remedy_of(error) == remedy
+    for doing in ("write to", "read", "remove from"):
+        said = str(Store(tmp_path).unusable(error, doing))
+        assert said.endswith(f"; {remedy} or set another `store`")
+    with pytest.raises(StorageError, match=f"; {remedy}, or choose another folder$"), writing(tmp_path):
+        raise error
+
+
+def test_a_refusal_without_a_number_is_one_of_access() -> None:
+    assert remedy_of(PermissionError(0, "'/a' is read-only")) == "gain access there"

@@ -23,6 +23,7 @@ class TerminalProgress(Progress):
     def __init__(self, console: Console) -> None:
         super().__init__()
         self.console = console
+        self._warned: set[str] = set()
         self._bars: Bars | None = None
         self._task: int | None = None
         self._total, self._done, self._shown, self._text = 0, 0, 0.0, ""
@@ -64,6 +65,9 @@ class TerminalProgress(Progress):
             self.console.print(f"  {self._text}: {self._done} of {self._total}", highlight=False)
 
     def warning(self, text: str) -> None:
+        if text in self._warned:  # a summary goes through all of them again
+            return
+        self._warned.add(text)
         from rich.markup import escape
 
         self.console.print(f"[yellow]warning:[/] {escape(text)}", highlight=False)

@@ -95,6 +95,9 @@ def run(
         bool, typer.Option("--overwrite", help="Replace the run of another config in that directory.")
     ] = False,
     address: Annotated[str | None, typer.Option(help="Join a running Ray cluster: `auto` or HOST:PORT.")] = None,
+    repeat: Annotated[
+        int | None, typer.Option(metavar="N", help="Run on N splits (random_seed and those that follow) and compare.")
+    ] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Write where the time went; the report shows it.")] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -103,8 +106,18 @@ def run(
     from swag_ray.cli.screen import shown
     from swag_ray.config import load_config
 
+    if repeat is not None and resume is not None:
+        raise InputError("run: --repeat and --resume do not go together", "give the same --repeat again: it goes on")
+    if repeat is not None and profile:
+        raise InputError("run: --repeat and --profile do not go together", "profile a single run")
     with _config_file("run", config, out, resume) as (file, out):
         loaded = load_config(file, set_ or [])
+    if repeat is not None:
+        from swag_ray.cli.repeat_screen import run_repeated
+
+        if not run_repeated(loaded, repeat, out, address=address, quiet=quiet, as_json=as_json):
+            raise typer.Exit(1)
+        return
     with shown(quiet=quiet or as_json) as screen, interruptible(screen.progress):
         from swag_ray.run.run import run_experiment
 

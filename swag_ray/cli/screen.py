@@ -55,22 +55,24 @@ class Screen:
         """The final table and where everything is."""
         m = RunMetrics.read(run.metrics)
         for warning in m.warnings:
-            self.console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
+            self.progress.warning(warning)
         table = Table(title=None, header_style="bold")
         for column in ("", "ROC-AUC", "PR-AUC", "recall", "false positives", "FPR (nominal)"):
             table.add_column(column, justify="left" if not column else "right", no_wrap=not column)
         for name, figures in [*m.baselines.items(), ("incremental", m.incremental)]:
             c = figures.conformal
+            decided = [f"{c.recall:.3f}", str(c.fp), f"{c.rate_test_normals:.3f} ({c.rate_nominal:.2f})"]
+            if not m.can_flag:  # zeros would read as the detector's doing; a warning says why
+                decided = ["-"] * 3
             table.add_row(
-                name, f"{figures.roc_auc:.4f}", f"{figures.pr_auc:.4f}", f"{c.recall:.3f}", str(c.fp),
-                f"{c.rate_test_normals:.3f} ({c.rate_nominal:.2f})",
+                name, f"{figures.roc_auc:.4f}", f"{figures.pr_auc:.4f}", *decided,
                 style="bold" if name == "incremental" else None,
             )  # fmt: skip
         self.console.print(table)
         d, t = m.delta_vs_seed_only, m.totals
         wrong = f", {t.ever_admitted_anomalies} of them anomalies" if t.ever_admitted_anomalies is not None else ""
         self.console.print(
-            f"against seed-only: {d.roc_auc:+.4f} (95 % {d.low:+.4f} to {d.high:+.4f}) · "
+            f"against seed-only, on this split: {d.roc_auc:+.4f} (95 % {d.low:+.4f} to {d.high:+.4f}) · "
             f"score used: {m.incremental.score_used} · {t.ever_admitted} images admitted{wrong}"
             + (" · pool exhausted" if t.exhausted else ""),
             highlight=False,

@@ -20,6 +20,7 @@ from swag_ray.config.sweep import SweepConfig
 from swag_ray.progress import Progress
 from swag_ray.record.files import SWEEP_REPORT_FILE
 from swag_ray.report.sweep.read import short_names
+from swag_ray.wording import plural
 
 if TYPE_CHECKING:
     from swag_ray.sweep.sweep import Sweep
@@ -46,7 +47,11 @@ class SweepScreen:
     def __enter__(self) -> SweepScreen:
         count = len(self.sweep.repetitions())
         where = f"each point {count} times, over datasets and seeds" if count > 1 else "each point once"
-        self.console.print(f"[bold]{self.sweep.name}[/] · {self.sweep.algorithm} · {where}", highlight=False)
+        where = f"{self.sweep.algorithm} · {where}"
+        if not self.sweep.search and not self.sweep.datasets:
+            seeds = self.sweep.random_seeds
+            where = f"{plural(len(seeds), 'split')}, random seeds {seeds[0]} to {seeds[-1]}"
+        self.console.print(f"[bold]{self.sweep.name}[/] · {where}", highlight=False)
         return self
 
     def __exit__(self, *exc: object) -> None:

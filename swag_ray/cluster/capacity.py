@@ -20,7 +20,6 @@ from swag_ray.wording import plural, size
 Bundle = Mapping[str, float]
 
 GRAIN = 10_000  # Ray counts resources in ten-thousandths
-RAY_STORE_MINIMUM = 75 * 2**20  # bytes; Ray refuses a smaller object store
 
 
 @dataclass(frozen=True)

@@ -284,6 +284,9 @@ class ReportConfig(Section):
     )
 
 
+LEAST_OBJECT_STORE = 80  # MB; Ray refuses less than 75
+
+
 class ClusterConfig(Section):
     """Where it runs, never what comes out; null: what is there."""
 
@@ -292,4 +295,4 @@ class ClusterConfig(Section):
     actors: int | None = Field(
         default=None, ge=1, description="backbone and sample actors; null: one a GPU, or one a core"
     )
-    object_store_mb: int | None = Field(default=None, ge=80, description="Ray's shared memory, MB")
+    object_store_mb: int | None = Field(default=None, ge=LEAST_OBJECT_STORE, description="Ray's shared memory, MB")

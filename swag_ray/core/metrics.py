@@ -129,6 +129,44 @@ def paired_difference(
     return difference, float(low), float(high)
 
 
+def repeated_difference(
+    label_T: Mask,
+    score_a_RT: NDArray[Any],
+    score_b_RT: NDArray[Any],
+    generator: np.random.Generator,
+    draws: int = 2000,
+    level: float = 0.95,
+) -> tuple[float, float, float]:
+    """Mean over R splits of the ROC-AUC of a minus that of b, with a paired bootstrap interval.
+
+    Each draw resamples the test images by class, the same for all splits and both scores, and the splits: what another
+    test set of the kind and other splits would give. With few splits the interval is somewhat too narrow, as that of
+    any bootstrap of few.
+
+    Shape:
+        label_T: (T,) bool; score_a_RT, score_b_RT: (R, T), the same test images under each split.
+
+    Returns:
+        (difference, low, high), percentile interval.
+
+    Raises:
+        ValueError: as `paired_difference`, or fewer than 2 splits.
+    """
+    label = _both_classes(label_T)
+    a_RT = finite("score_a_RT", score_a_RT, None, len(label))
+    b_RT = finite("score_b_RT", score_b_RT, len(a_RT), len(label))
+    splits = len(a_RT)
+    if splits < 2 or draws < 2 or not 0 < level < 1:
+        raise ValueError(f"splits {splits}, draws {draws} and level {level}: at least 2, 2, and between 0 and 1")
+    difference = float(np.mean([roc_auc(label, a) - roc_auc(label, b) for a, b in zip(a_RT, b_RT, strict=True)]))
+    area_BM = _bootstrap(label, [*a_RT, *b_RT], generator, draws)
+    gain_BR = area_BM[:, :splits] - area_BM[:, splits:]
+    drawn_BR = generator.integers(0, splits, size=(draws, splits))
+    gain_B = np.take_along_axis(gain_BR, drawn_BR, axis=1).mean(axis=1)
+    low, high = np.quantile(gain_B, [(1 - level) / 2, (1 + level) / 2])
+    return difference, float(low), float(high)
+
+
 def two_sided(area: float) -> float:
     """How far from chance an area is, whichever way it points."""
     return max(area, 1 - area)

@@ -18,6 +18,7 @@ from swag_ray.features.spec import FeatureSpec
 from swag_ray.models import fold_head
 from swag_ray.models.fold_bank import BankSettings, distances
 from swag_ray.models.fold_head import ContrastSettings
+from swag_ray.models.tasks import ScoreTask
 from swag_ray.store.stages import Arrays
 
 
@@ -68,6 +69,14 @@ class Detector:
         mean_nP = np.mean(self._distances(patches, self.banks), axis=0)
         return mean_nP.reshape(len(mean_nP), self.spec.grid, self.spec.grid).astype(np.float32)
 
+    def held_out_distances(self, patches: Patches, fold_n: NDArray[np.int8]) -> NDArray[np.float32]:
+        """Returns patch distances (n, P) of seeds, each to the memory bank of its own fold, which holds none of it."""
+        out_nP = np.empty(next(iter(patches.values())).shape[:2], np.float32)
+        for k in np.unique(fold_n):
+            own = {stride: x[fold_n == k] for stride, x in patches.items()}
+            out_nP[fold_n == k] = self._distances(own, (self.banks[k],))[0]
+        return out_nP
+
     def evidence_maps(self, patches: Patches) -> NDArray[np.float32] | None:
         """Returns each place's share of the head's logit, mean over the folds: (n, g, g); None without a head."""
         if self.head is None:
@@ -84,6 +93,13 @@ class Detector:
 
             return [fold_adapter.distances(held, fold, self.bank) for fold in folds]
         return [distances(held, fold, self.bank) for fold in folds]
+
+
+def seed_patches(reader: FeatureReader, task: ScoreTask, detector: Detector) -> NDArray[np.float64]:
+    """Returns mean, sd and 99th centile (3,) of these seeds' held-out patch distances: the scale of distance maps."""
+    patches = reader.patches(task.rows, detector.spec.strides)
+    distance_nP = detector.held_out_distances(patches, task.fold).astype(np.float64)
+    return np.array([distance_nP.mean(), distance_nP.std(), np.percentile(distance_nP, 99)])
 
 
 def score_maps(reader: FeatureReader, rows: Rows, detector: Detector) -> Arrays:

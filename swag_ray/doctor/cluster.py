@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterator
 
 from swag_ray.cluster.address import check_address
-from swag_ray.cluster.capacity import RAY_STORE_MINIMUM, cluster_nodes, local_defaults
+from swag_ray.cluster.capacity import cluster_nodes, local_defaults
 from swag_ray.cluster.session import ray_session
 from swag_ray.cluster.surroundings import low_limits
 from swag_ray.cluster.visibility import check_visible
-from swag_ray.config.sections import ClusterConfig
+from swag_ray.config.sections import LEAST_OBJECT_STORE, ClusterConfig
 from swag_ray.doctor.finding import Finding, refused
 from swag_ray.doctor.machine import Disk, Machine, shared_memory
 from swag_ray.errors import InputError
@@ -97,10 +97,11 @@ def object_store(asked: int, memory: int, shared: Disk | None) -> Iterator[Findi
     elif shared is not None and asked > shared.free:
         slow = asked <= LARGEST_ON_DISK
         then = "Ray puts it on the disk, which is slow" if slow else "Ray refuses that"
-        most = max(RAY_STORE_MINIMUM, shared.free) >> 20
+        most = shared.free >> 20
+        larger = "enlarge /dev/shm (docker run --shm-size)"
         wanted, there = unequal_sizes(asked, shared.free)
         yield Finding(
             "local Ray", "note" if slow else "problem",
             f"cluster.object_store_mb: {wanted} do not fit into /dev/shm, {there} free: {then}",
-            f"set it to {most} at most, or enlarge /dev/shm (docker run --shm-size)",
+            f"set it to {most} at most, or {larger}" if most >= LEAST_OBJECT_STORE else larger,
         )  # fmt: skip

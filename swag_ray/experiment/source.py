@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from swag_ray.config import Config
+from swag_ray.config import Config, resolved
 from swag_ray.errors import InputError
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.images.decode import FULL_WHITE
 from swag_ray.images.deep import bits_in_use, range_warnings, white_of
 from swag_ray.images.folders import Listing, list_folder
-from swag_ray.images.split import Split, make_split
+from swag_ray.images.split import Split, flagging_warnings, make_split, unreachable
 from swag_ray.models.fold_bank import bank_rows
 from swag_ray.progress import Progress
 from swag_ray.store.stages import Result, digest, stage_key
@@ -98,7 +98,7 @@ def _deep_images(listing: Listing) -> tuple[str, list[str]]:
 
 
 def split_table(config: Config, table: pa.Table) -> Split:
-    """The config's split of these images.
+    """The config's split of these images, with what its warnings say of the calibration too.
 
     Raises:
         InputError: a setting that these images cannot serve, or seeds too few for a bank that can be scored by.
@@ -115,7 +115,11 @@ def split_table(config: Config, table: pa.Table) -> Split:
             f"score.neighbours: {wanted} is more than the smallest memory bank's rows, {rows} (of {seeds} seeds)",
             f"set it to {rows} at most, or raise memory.coreset_ratio, memory.max_rows or split.seed_fraction",
         )
-    return split
+    words = [*split.warnings, *flagging_warnings(split.counts, config.calibration.false_positive_rate)]
+    if "outliers" in resolved(config):  # of methods that pick rejects
+        then = "no pool image can be a clear reject, and the head stays off"
+        words += unreachable(split.counts, "outliers.ceiling", config.outliers.ceiling, then)
+    return replace(split, warnings=tuple(words))
 
 
 def feature_spec(config: Config) -> FeatureSpec:

@@ -20,7 +20,7 @@ from swag_ray.images.folders import Listing
 from swag_ray.images.image_error import ImageError
 from swag_ray.images.layout import class_folders, find_layout
 from swag_ray.images.oddities import THUMBNAIL, Looks, inverted, looks_of, oddity_warnings, twins, typical_image
-from swag_ray.images.split import make_split
+from swag_ray.images.split import flagging_warnings, make_split
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,17 @@ def describe(
     folds: int,
     contamination: float | None = None,
     random_seed: int = 0,
+    false_positive_rate: float = 0.05,
     threads: int = 2,
 ) -> Description:
-    """Decodes every image of `listing` and tries the split. Unreadable images are reported, never raised."""
+    """Decodes every image of `listing` and tries the split. Unreadable images are reported, never raised.
+
+    Args:
+        listing: the images.
+        seed_fraction, folds, contamination, random_seed: of the split that is tried.
+        false_positive_rate: at which a run would flag images.
+        threads: that decode.
+    """
     table = listing.table
     paths = table["path"].to_pylist()
     deep = [paths[row] for row in listing.deep]
@@ -99,7 +107,7 @@ def describe(
             contamination=contamination,
             random_seed=random_seed,
         )
-        lines += split.warnings
+        lines += [*split.warnings, *flagging_warnings(split.counts, false_positive_rate)]
     except InputError as error:
         split = None
         lines.append(str(error))

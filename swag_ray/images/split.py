@@ -10,6 +10,7 @@ Shapes: N rows of the table, n some of them, G groups.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -121,6 +122,60 @@ def make_split(
         _share(len(kept), len(pool_normals)),
         _share(len(anomalies), len(pool_normals)),
     )
+
+
+def seeds_needed(rate: float) -> int:
+    """Returns the fewest seeds n whose smallest p-value, 1 / (n + 1), is at most `rate` (in (0, 1)).
+
+    Counted on the very quotient that is compared with the rate, which rounding may put on the other side.
+    """
+    seeds = max(1, math.ceil(1 / rate) - 2)
+    while 1 / (seeds + 1) > rate:
+        seeds += 1
+    return seeds
+
+
+def smallest_rate(seeds: int) -> float:
+    """Returns the lowest false-positive rate at which so many seeds let anything be flagged, 1 / (n + 1).
+
+    It is rounded up to two digits, so that it can be given as `calibration.false_positive_rate`.
+    """
+    least = 1 / (seeds + 1)
+    decimals = 1 - math.floor(math.log10(least))
+    rounded = round(least, decimals)
+    return rounded if rounded >= least else round(rounded + 10.0**-decimals, decimals)
+
+
+def unreachable(counts: dict[str, int], field: str, level: float, then: str) -> list[str]:
+    """Returns what must be said where no p-value can be as low as `level`: with n seeds, none is below 1 / (n + 1).
+
+    Args:
+        counts: as in `Split`.
+        field: name of the setting that holds the level.
+        level: in (0, 1); what is at most this counts.
+        then: what follows from it.
+
+    Returns:
+        One line with both settings that cure it, or none.
+    """
+    seeds, needed = counts["seed"], seeds_needed(level)
+    if seeds >= needed:
+        return []
+    normals = seeds + counts["pool_normals"]
+    if needed < normals:
+        how = f" (split.seed_fraction: about {math.ceil(100 * needed / normals) / 100:g})"
+    else:
+        how = f" (there are {normals} train normals in all)"
+    return [
+        f"{field}: with {seeds} seeds no p-value is below 1/{seeds + 1} = {1 / (seeds + 1):.3g}, so at {level:g} "
+        f"{then}; set it to {smallest_rate(seeds):g} or more, or bring the seeds to {needed}{how}"
+    ]
+
+
+def flagging_warnings(counts: dict[str, int], rate: float) -> list[str]:
+    """Returns the line of `unreachable` for `calibration.false_positive_rate`, if there is one."""
+    then = "no image can be flagged, whatever it shows: recall and false positives are 0 in every row"
+    return unreachable(counts, "calibration.false_positive_rate", rate, then)
 
 
 def _draw_seed_groups(

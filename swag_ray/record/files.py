@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swag_ray.errors import StorageError, reason_of
+from swag_ray.errors import StorageError, reason_of, remedy_of
 from swag_ray.system.files import is_aside, whole_file
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def writing(directory: Path) -> Iterator[None]:
         named = directory.parent if is_aside(directory.name, DRAFT) else directory
         raise StorageError(
             f"--out: cannot write to '{named}' ({reason_of(error)})",
-            "make room or gain access there, or choose another folder",
+            f"{remedy_of(error)}, or choose another folder",
         ) from error
 
 

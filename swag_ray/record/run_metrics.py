@@ -303,6 +303,12 @@ class RunMetrics(Table):
     timing: Timing = Field(default_factory=Timing)
     """Where the time went. Absent in a sweep's trial."""
 
+    @property
+    def can_flag(self) -> bool:
+        """Whether any image could be flagged: n seeds give no p-value below 1 / (n + 1). True where it is not known."""
+        seeds, rate = self.dataset.split.get("seed"), self.incremental.conformal.rate_nominal
+        return seeds is None or rate is None or 1 / (seeds + 1) <= rate
+
     @field_validator("warnings", mode="before")
     @classmethod
     def _as_text(cls, value: Any, info: ValidationInfo) -> Any:

@@ -9,14 +9,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from swag_ray.config import to_yaml
+from swag_ray.core.seeding import numpy_generator
 from swag_ray.detector.bundle import save_detector
-from swag_ray.detector.detector import Detector, score_maps
+from swag_ray.detector.detector import Detector, score_maps, seed_patches
 from swag_ray.errors import InputError, reason_of
 from swag_ray.experiment.pipeline import ExperimentResult
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.images.decode import picture
 from swag_ray.images.image_error import ImageError
+from swag_ray.methods.fit import Experiment
 from swag_ray.methods.settings import bank_settings, contrast_settings
+from swag_ray.models.tasks import ScoreTask
 from swag_ray.record.files import (
     CONFIG_FILE,
     DETECTOR_FOLDER,
@@ -31,6 +34,7 @@ from swag_ray.record.files import (
 from swag_ray.store.stages import Arrays
 from swag_ray.system.files import whole_file
 
+MEASURED = 300  # seeds at most, whose patches are the scale of the maps: 192 of 64 each lie above the 99th centile
 SHOWN = 6  # overlays of that many highest- and lowest-scored test images
 
 
@@ -75,12 +79,22 @@ def _overlays(result: ExperimentResult, detector: Detector) -> Arrays:
     shown = np.unique(np.concatenate([order[:SHOWN], order[-SHOWN:]]))
     shown = shown[np.argsort(-last.s_T[shown], kind="stable")]
     maps = prepared.experiment.workers.run_one(score_maps, cohort.rows_T.take(shown), detector)
+    scale = prepared.experiment.workers.run_one(seed_patches, _measured(prepared.experiment), detector)
     pixels = [_pixels(prepared.root / audit.path_T[i], prepared.spec) for i in shown]
     facts = {
         "id": np.array(cohort.id_T.take(pa.array(shown)).to_pylist(), dtype=str), "score": last.s_T[shown],
         "p": last.p_T[shown], "label": audit.label_T[shown],
     }  # fmt: skip
-    return facts | {"image": np.stack(pixels)} | maps
+    return facts | {"image": np.stack(pixels), "seed_patches": scale} | maps
+
+
+def _measured(experiment: Experiment) -> ScoreTask:
+    """Returns the seeds, or as many of them as are measured, each with its own fold."""
+    cohort, generator = experiment.cohort, numpy_generator(experiment.config.random_seed, "seed patches")
+    chosen = cohort.seeds
+    if len(chosen) > MEASURED:
+        chosen = np.sort(generator.choice(chosen, MEASURED, replace=False))
+    return ScoreTask(np.arange(len(chosen)), cohort.rows_N.take(chosen), cohort.fold_N[chosen])
 
 
 def _pixels(path: Path, spec: FeatureSpec) -> NDArray[np.uint8]:

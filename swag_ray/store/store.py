@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
 
-from swag_ray.errors import InputError, StorageError, reason_of
+from swag_ray.errors import InputError, StorageError, reason_of, remedy_of
 from swag_ray.store import s3
 from swag_ray.store.stages import Result
 from swag_ray.system.files import whole_file, whole_folder
@@ -280,7 +280,7 @@ class Store:
             reason, advice = s3.complaint(error)
         else:  # Arrow's own wording wraps the reason in more words
             reason = reason_of(error)
-            advice = f"{'free space' if doing == 'write to' else 'gain access'} there or set another `{self.called}`"
+            advice = f"{remedy_of(error)} or set another `{self.called}`"
         return StorageError(f"{self.called}: cannot {doing} '{self.root}' ({reason})", advice)
 
     def newer(self, path: str) -> InputError:

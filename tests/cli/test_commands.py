@@ -221,3 +221,23 @@ def test_a_scheduler_s_signal_is_an_interruption_too() -> None:
         assert signal.getsignal(signal.SIGTERM) is mine
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--repeat", "1"], "--repeat: 1 split is a plain run; give 2 or more, or leave --repeat away"),
+        (["--repeat", "3", "--profile"], "run: --repeat and --profile do not go together; profile a single run"),
+        (["--repeat", "3", "--out", "s3://bucket/run"], "--out: 's3://bucket/run': a sweep's directory is a folder"),
+        (["--repeat", "2", "--set", "random_seed=4294967295"], "trial 1: random_seed: 4294967296"),
+        (["--repeat", "2", "--set", f"name={'a' * 90}"], "is too long to be repeated; at most 80 letters"),
+    ],
+)
+def test_what_cannot_be_repeated_is_one_line(
+    command: Command, no_ray: None, short: Path, options: list[str], said: str
+) -> None:
+    assert said in command("run", short, *options).complaint
+
+
+def test_a_repetition_is_resumed_by_its_own_command(command: Command, no_ray: None, tmp_path: Path) -> None:
+    assert "give the same --repeat again" in command("run", "--resume", tmp_path, "--repeat", "3").complaint

@@ -194,3 +194,27 @@ def test_fault_7_the_conformal_threshold_sees_no_test_label() -> None:
     assert picked["threshold"] != moved["threshold"]
     # And the threshold picked on labels that say nothing still looks better than chance.
     assert moved["tp"] / permuted.sum() > moved["fp"] / (~permuted).sum()
+
+
+def test_repeated_difference_resamples_splits_and_test_images() -> None:
+    """One split's interval knows of the test images alone; three splits that disagree are less sure than one."""
+    label, common = shifted(300, 1.5)
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=300)
+    own, seed_only = np.stack([common] * 3), np.stack([common + noise] * 3)
+    difference, low, high = metrics.repeated_difference(label, own, seed_only, np.random.default_rng(1))
+    single, below, above = metrics.paired_difference(label, own[0], seed_only[0], np.random.default_rng(1))
+    assert difference == pytest.approx(single)
+    assert (low, high) == pytest.approx((below, above), abs=0.006), "splits that agree add no spread"
+
+    seed_only = np.stack([common + factor * noise for factor in (0, 1, 2)])
+    gains = [metrics.roc_auc(label, common) - metrics.roc_auc(label, s) for s in seed_only]
+    difference, low, high = metrics.repeated_difference(label, own, seed_only, np.random.default_rng(1))
+    assert difference == pytest.approx(np.mean(gains))
+    assert low == pytest.approx(gains[0], abs=0.02) and high - low > 2 * (above - below)
+
+
+def test_one_split_is_no_repetition() -> None:
+    label, score = shifted(40, 1.0)
+    with pytest.raises(ValueError, match="splits 1"):
+        metrics.repeated_difference(label, score[None], score[None], np.random.default_rng(0))

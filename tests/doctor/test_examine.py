@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -131,12 +132,23 @@ def test_gpus_in_words() -> None:
     assert "install faiss-gpu" in said(describe_faiss(False, 0, 2)) and describe_faiss(False, 0, 2).state == "note"
 
 
+@pytest.mark.parametrize("free", [0, 40 << 20, 79 << 20, 80 << 20, 81 << 20, 500 << 20])
+@pytest.mark.parametrize("memory", [10**9, 10**11])
+@pytest.mark.parametrize("asked", [200 << 20, 2 * 10**10])
+def test_a_size_that_is_advised_is_accepted_and_fits(asked: int, memory: int, free: int) -> None:
+    """75 MB were advised where /dev/shm was smaller: the config refuses them, and they would not have fitted."""
+    for found in object_store(asked, memory, Disk(Path("/dev/shm"), free, free)):
+        for number in re.findall(r"set it to (\d+)", found.advice):
+            assert ClusterConfig(object_store_mb=int(number)).object_store_mb
+            assert not list(object_store(int(number) << 20, memory, Disk(Path("/dev/shm"), free, free)))
+
+
 def test_object_stores_that_do_not_fit() -> None:
     shared = Disk(Path("/dev/shm"), 64 << 20, 64 << 20)
     assert not list(object_store(60 << 20, 10**9, shared))
     assert not list(object_store(10**9, 10**10, None))
     (slow,) = object_store(200 << 20, 10**9, shared)
-    assert slow.state == "note" and "slow" in slow.text and "set it to 75 at most" in slow.advice
+    assert slow.state == "note" and "slow" in slow.text and slow.advice.startswith("enlarge /dev/shm")
     (refused,) = object_store(2 * 10**10, 10**11, shared)
     assert refused.state == "problem" and "Ray refuses" in refused.text
     (much,) = object_store(2 * 10**10, 10**9, shared)

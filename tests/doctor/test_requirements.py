@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -157,3 +158,26 @@ def test_the_real_xrays(xray_root: Path, repository: Path, tmp_path: Path) -> No
     texts = {f.topic: f.text for f in found if f.state == "ok"}
     assert texts["dataset"].startswith("5840 images") and texts["split"].startswith("402 seeds in 5 folds")
     assert texts["features"].startswith("0 of 58") and "MB of disk (62 KB an image)" in texts["features"]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["cluster.actors=8"], ["calibration.false_positive_rate=.05"], ["outliers.ceiling=.01"],
+        ["dataset.contamination=.9"], ["score.neighbours=90", "memory.coreset_ratio=.001"],
+    ],
+)  # fmt: skip
+def test_every_setting_that_is_advised_is_accepted_and_cures_it(folder: Folder, overrides: list[str]) -> None:
+    """Numbers that the advice names go back into the config: the finding is then gone, and no other came."""
+    field = overrides[0].split("=")[0]
+
+    def findings(*more: str) -> list[str]:
+        found = needs(folder(*overrides, *more), [node(2)], MACHINE, local=True)
+        return [said(f) for f in found if f.state != "ok" and f.text.startswith(f"{field}:")]
+
+    (told,) = findings()
+    number = re.search(
+        r"; (?:lower|set) (?:it|cluster\.actors) to ([\d.]+\d|\d+)|highest possible share, ([\d.]+)", told
+    )
+    assert number is not None, told
+    assert not findings(f"{field}={number[1] or number[2]}")

@@ -40,6 +40,9 @@ def test_describe_counts_and_survives_broken_images(tmp_path: Path) -> None:
     assert found.split_counts["seed"] + found.split_counts["pool"] == 81
     assert found.highest_contamination == found.contamination == pytest.approx(20 / (20 + 61 - 18))
     assert any("rough" in line for line in found.warnings)
+    assert any(line.startswith("calibration.false_positive_rate: with 18 seeds no p") for line in found.warnings)
+    fine = describe(listing, seed_fraction=0.3, folds=5, false_positive_rate=0.053)
+    assert not any("false_positive_rate" in line for line in fine.warnings), "the advice is what cures it"
 
 
 def test_doubtful_images_are_counted_and_told(tmp_path: Path, command: Command) -> None:

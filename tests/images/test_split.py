@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 
 from swag_ray.errors import InputError
 from swag_ray.images.folders import list_folder
-from swag_ray.images.split import POOL, SEED, TEST, UNUSED, Split, make_split
+from swag_ray.images.split import (
+    POOL,
+    SEED,
+    TEST,
+    UNUSED,
+    Split,
+    flagging_warnings,
+    make_split,
+    seeds_needed,
+    smallest_rate,
+    unreachable,
+)
 from tests.support.images import PATIENT, real_set
 
 Row = tuple[str, str, bool | None, str]  # id, split, label, group
@@ -193,3 +204,24 @@ def test_real_chest_xray_by_patient() -> None:
     normals = np.array(listing.table["label"].to_pylist()) == 0
     seed, pool = (set(groups[(result.role_N == role) & normals]) for role in (SEED, POOL))
     assert not seed & pool
+
+
+@given(st.integers(1, 5000), st.floats(1e-4, 0.5))
+def test_the_rate_and_the_seeds_that_are_advised_are_enough(seeds: int, rate: float) -> None:
+    """Both compared as p-values are: 1 / (n + 1) <= rate, to the last bit."""
+    assert 1 / (seeds + 1) <= smallest_rate(seeds) <= 1.1 / (seeds + 1)
+    needed = seeds_needed(rate)
+    assert 1 / (needed + 1) <= rate and (needed == 1 or 1 / needed > rate)
+    assert bool(flagging_warnings({"seed": seeds, "pool_normals": 40}, rate)) == (seeds < needed)
+
+
+def test_seeds_that_can_flag_nothing_are_told_with_both_cures() -> None:
+    (said,) = flagging_warnings({"seed": 18, "pool_normals": 42}, 0.05)
+    assert said == (
+        "calibration.false_positive_rate: with 18 seeds no p-value is below 1/19 = 0.0526, so at 0.05 no image can be "
+        "flagged, whatever it shows: recall and false positives are 0 in every row; set it to 0.053 or more, or bring "
+        "the seeds to 19 (split.seed_fraction: about 0.32)"
+    )
+    assert not flagging_warnings({"seed": 19, "pool_normals": 41}, 0.05)
+    (said,) = unreachable({"seed": 18, "pool_normals": 2}, "outliers.ceiling", 0.02, "nothing is rejected")
+    assert said.endswith("set it to 0.053 or more, or bring the seeds to 49 (there are 20 train normals in all)")

@@ -270,7 +270,7 @@ def test_early_stopping_goes_by_dataset(base: Config) -> None:
 
 def test_a_full_disk_is_one_line(base: Config, tmp_path: Path, small_disk: Callable[[str], SmallDisk]) -> None:
     disk = small_disk("64k")
-    with pytest.raises(InputError, match=r"^--out: cannot write to '.*sweep' \(.*; make room"):
+    with pytest.raises(InputError, match=r"^--out: cannot write to '.*sweep' \(.*; free space there, or choose"):
         run_sweep(sweep_of(base, search={"rounds": [1]}), disk.path / "sweep")
 
 

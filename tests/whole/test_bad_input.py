@@ -179,7 +179,9 @@ def test_an_output_folder_that_holds_something_else(refused: Refused, folder: Pa
     assert (other / "config.yaml").read_text() == text and (other / "metrics.json").read_text() == "{}"
     (tmp_path / "file").write_text("")
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
-        assert re.search(r"^--out: cannot write to '.*' \(.*\); make room", refused(out=out, untouched=False))
+        assert re.search(
+            r"^--out: cannot write to '.*' \(.*\); mend that, or choose", refused(out=out, untouched=False)
+        )
 
 
 def test_an_output_folder_and_a_store_that_are_read_only(
@@ -189,7 +191,7 @@ def test_an_output_folder_and_a_store_that_are_read_only(
     disk.remount("ro")
     assert re.search(r"^--out: cannot write to '.*/run' \('.*' is read-only\); ", refused(out=disk.path / "run"))
     said = refused(f"store={disk.path / 'store'}")
-    assert re.search(r"^store: cannot write to '.*/store' \(.*ead-only.*\); free space there or set an", said), said
+    assert re.search(r"^store: cannot write to '.*/store' \(.*ead-only.*\); gain access there or set an", said), said
 
 
 def test_a_folder_in_which_another_run_is_at_work(

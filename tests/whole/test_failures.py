@@ -196,9 +196,7 @@ def test_a_disk_that_fills_up_while_results_are_written(
     disk = small_disk("1m")
     out, path = disk.path / "run", config_file(tiny(), tmp_path / "config.yaml")
     said = command("run", path, "--quiet", "--out", out).complaint
-    assert re.search(rf"^--out: cannot write to '{out}' \(No space left on device\); make room or gain access", said), (
-        said
-    )
+    assert re.search(rf"^--out: cannot write to '{out}' \(No space left on device\); free space there, or", said), said
     assert os.listdir(out) == ["config.yaml"]
     disk.remount("size=100m")
     assert command("run", path, "--quiet", "--out", out).code == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from swag_ray.errors import InputError, reason_of
+from swag_ray.errors import InputError, reason_of, remedy_of
 from swag_ray.record.files import write_text
 from swag_ray.report.page.markup import Html, element
 from swag_ray.report.page.style import style_sheet
@@ -37,6 +37,4 @@ def write_files(files: Mapping[Path, str]) -> None:
             path.parent.mkdir(exist_ok=True)
             write_text(path, text)
         except OSError as error:
-            raise InputError(
-                f"{path}: cannot be written ({reason_of(error)})", "make the folder writable or free space"
-            ) from None
+            raise InputError(f"{path}: cannot be written ({reason_of(error)})", remedy_of(error)) from None

@@ -1,5 +1,8 @@
 """The highest- and lowest-scored test images with their distance and evidence maps laid over them.
 
+Distances are told in standard deviations of the trusted seeds' patches. Below the seeds' 99th centile nothing is drawn:
+a normal film is then clear but for one patch in a hundred.
+
 Shapes: n images, H x W pixels, G and g grid cells a side. Scales are shared by all images, so that colours compare.
 """
 
@@ -17,6 +20,7 @@ from swag_ray.report.page.markup import Html, decimal, element, join, p_value, p
 from swag_ray.report.run.read import Overlays, TestScores
 
 LARGEST = 320  # pixels a side; a thumbnail on the page, not the image for reading
+LEAST_SPAN = 3.0  # sd from transparent to brightest at least: where nothing stands out, noise must not shine
 WORDS = {1: "anomaly", 0: "normal"}
 # Blue pulls towards normal and orange towards anomaly, as everywhere on the page.
 NORMAL_RGB, ANOMALY_RGB = np.array([0, 114, 220.0]), np.array([255, 106, 0.0])
@@ -69,13 +73,27 @@ def _finite(maps: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
     return np.nan_to_num(maps, nan=float(np.nanmin(maps)) if (maps >= 0).all() else 0.0)
 
 
+def _in_seed_sd(
+    distance_nGG: NDArray[np.float32], seed_patches: NDArray[np.float64] | None
+) -> tuple[NDArray[np.float32], float, float]:
+    """The distances in the seeds' sd, where those are known, and the ends of the colour scale."""
+    if seed_patches is None:  # of an older run
+        low, high = (float(v) for v in np.percentile(distance_nGG, [25, 99.5]))
+        return distance_nGG, low, high
+    mean, sd, centile = (float(v) for v in seed_patches)
+    z_nGG, low = ((distance_nGG - mean) / max(sd, 1e-12)).astype(np.float32), (centile - mean) / max(sd, 1e-12)
+    return z_nGG, low, max(float(np.percentile(z_nGG, 99.5)), low + LEAST_SPAN)
+
+
 def gallery(overlays: Overlays | None, scores: TestScores | None, rate: float | None) -> Html:
     """Both halves as rows of cards, each the image beside its maps, under a legend of the two colour scales."""
     if overlays is None or not overlays.id:
         return Html()
     distance = _finite(overlays.distance_nGG)
     evidence = _finite(overlays.evidence_ngg)
-    low, high = (float(v) for v in np.percentile(distance, [25, 99.5])) if distance is not None else (0.0, 0.0)
+    low, high = 0.0, 0.0
+    if distance is not None:
+        distance, low, high = _in_seed_sd(distance, overlays.seed_patches)
     limit = float(np.percentile(np.abs(evidence), 99)) if evidence is not None else 0.0
     kinds = dict(zip(scores.id, scores.kind, strict=True)) if scores is not None else {}
     cards = []
@@ -89,7 +107,7 @@ def gallery(overlays: Overlays | None, scores: TestScores | None, rate: float | 
         cards.append(_card(overlays, index, pictures, kinds.get(overlays.id[index]), rate))
     half = (len(cards) + 1) // 2
     return join(
-        _scales(distance is not None, evidence is not None, low, high, limit),
+        _scales(distance is not None, evidence is not None, low, high, limit, sd=overlays.seed_patches is not None),
         element("h3", "Highest-scored"), element("div", *cards[:half], class_="cards"),
         *((element("h3", "Lowest-scored"), element("div", *cards[half:], class_="cards")) if cards[half:] else ()),
     )  # fmt: skip
@@ -123,12 +141,16 @@ def _card(
     )
 
 
-def _scales(has_distance: bool, has_evidence: bool, low: float, high: float, limit: float) -> Html:
+def _scales(has_distance: bool, has_evidence: bool, low: float, high: float, limit: float, *, sd: bool) -> Html:
     lines = [paragraph("Each image stands beside its maps. A colour means the same in every card.")]
     if has_distance:
         stops = [255 * np.asarray(matplotlib.colormaps["inferno"](0.25 + 0.72 * x))[:3] for x in np.linspace(0, 1, 6)]
         bar = join(f"{low:.2f} ", _bar(stops), f" {high:.2f}")
-        lines.append(_scale("Distance map: how far each patch lies from the memory bank", bar))
+        title = "Distance map: how far each patch lies from the memory bank"
+        if sd:
+            title += ", in standard deviations of the trusted seeds' patches from their mean; transparent below the "
+            title += "seeds' 99th centile"
+        lines.append(_scale(title, bar))
     if has_evidence:
         bar = join(f"\N{MINUS SIGN}{limit:.2g} (normal) ", _bar([NORMAL_RGB, np.full(3, 136.0), ANOMALY_RGB]),
                    f" +{limit:.2g} (anomaly)")  # fmt: skip

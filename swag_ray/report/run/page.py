@@ -22,7 +22,8 @@ from swag_ray.record.remote import is_remote, local_copy, plain_address, remote_
 from swag_ray.report.page.document import DISCLAIMER, document, write_files
 from swag_ray.report.page.figure import Plot, show
 from swag_ray.report.page.markup import Html, element, join, number, paragraph, percent, section
-from swag_ray.report.run import paper_figures, sections
+from swag_ray.report.run import sections
+from swag_ray.report.run.paper_figures import check_published
 from swag_ray.report.run.plots import draw_all
 from swag_ray.report.run.profile import profile_section
 from swag_ray.report.run.read import Run, read_run
@@ -65,7 +66,7 @@ def write_report(run_dir: Path) -> Path:
         InputError: the directory is not a run, a file is missing or damaged, or it cannot be written to.
     """
     run = read_run(Path(run_dir))
-    paper_figures.published_for(run.settings("report").get("published"))
+    check_published(run.settings("report").get("published"))
     plots = draw_all(run)
     target = run.folder / REPORT_FILE
     drawn = {run.folder / PLOTS_FOLDER / f"{plot.name}.svg": plot.svg for plot in plots.values()}

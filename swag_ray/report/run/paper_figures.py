@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from swag_ray.errors import InputError
 
@@ -28,6 +31,30 @@ class OtherMethod:
     roc_auc: float
 
 
+@dataclass(frozen=True)
+class TestSet:
+    """The images of a test split: which the published figures are of, or which a run was tested on.
+
+    Attributes:
+        normals, anomalies: images of each class.
+        names: digest of the classes and file names without their suffixes, whatever the folders are called and however
+            the images were resized or stored; None where it is not known.
+    """
+
+    __test__ = False  # pytest: not a test class
+
+    normals: int
+    anomalies: int
+    names: str | None
+
+    @classmethod
+    def of(cls, paths: Sequence[str | None], labels: Sequence[int]) -> TestSet:
+        """Returns the test set of these files (None: not known) and labels (1 anomaly, 0 normal, else unknown)."""
+        lines = sorted(f"{label} {PurePosixPath(path or '').stem}" for path, label in zip(paths, labels, strict=True))
+        names = hashlib.sha256("\n".join(lines).encode()).hexdigest() if all(paths) else None
+        return cls(list(labels).count(0), list(labels).count(1), names)
+
+
 NOTE = "Published figures: a single run each, thresholds picked on test labels."
 
 FIGURES: dict[str, tuple[Published, ...]] = {
@@ -43,6 +70,12 @@ FIGURES: dict[str, tuple[Published, ...]] = {
     ),
 }
 
+# The covid split's file names are not published: its counts are all there is to know it by.
+TEST_SETS = {
+    "pneumonia": TestSet(234, 390, "984836f29defdcc948d8602762b4c0416296b5b22d1792a69e69ea3e8d635a52"),
+    "covid": TestSet(317, 116, None),
+}
+
 OTHERS: dict[str, tuple[OtherMethod, ...]] = {
     "pneumonia": (
         OtherMethod("PANDA", 0.657),
@@ -55,16 +88,30 @@ OTHERS: dict[str, tuple[OtherMethod, ...]] = {
 }
 
 
-def published_for(name: object) -> tuple[Published, ...]:
-    """The rows to show beside a run, none for null.
+def check_published(name: object) -> str | None:
+    """Returns `report.published`, the name of a published test set or None.
 
     Raises:
-        InputError: `report.published` names no known set.
+        InputError: it names no known set.
     """
-    if name is None:
-        return ()
-    if not isinstance(name, str) or name not in FIGURES:
-        raise InputError(
-            f"report.published: {name!r} is not one of {', '.join(FIGURES)} or null", "correct config.yaml"
+    if name is None or (isinstance(name, str) and name in FIGURES):
+        return name
+    raise InputError(f"report.published: {name!r} is not one of {', '.join(FIGURES)} or null", "correct config.yaml")
+
+
+def difference(name: str, tested: TestSet) -> str:
+    """Returns why the published figures cannot stand beside a run: its test images are others. "" where they are those.
+
+    Args:
+        name: of the published set.
+        tested: what the run was tested on.
+    """
+    published = TEST_SETS[name]
+    if (tested.normals, tested.anomalies) != (published.normals, published.anomalies):
+        return (
+            f"it holds {published.normals} normals and {published.anomalies} anomalies, this run's "
+            f"{tested.normals} and {tested.anomalies}"
         )
-    return FIGURES[name]
+    if published.names is None or tested.names == published.names:
+        return ""
+    return "the file names are others" if tested.names else "the file names, by which it is known, are not recorded"

@@ -14,7 +14,6 @@ from swag_ray.record.run_metrics import DetectorMetrics, RoundMetrics
 from swag_ray.report.page.figure import TONES, Plot, figure, legend, svg
 from swag_ray.report.page.markup import decimal, percent
 from swag_ray.report.run.histograms import gate_histogram, test_scores
-from swag_ray.report.run.paper_figures import published_for
 from swag_ray.report.run.read import SCORED_BY, Run
 
 LINES: dict[str, tuple[str, Any, float]] = {  # tone, dashes, width
@@ -49,11 +48,10 @@ def roc(run: Run) -> Plot | None:
             axis.plot(x_V, y_V, label=_named(run, key, "roc_auc"), **_line(key))
         caption = "Share of anomalies found against share of normals flagged, over all thresholds."
         caption += _operating_point(run, axis)
-        published = published_for(run.settings("report").get("published"))
-        for index, row in enumerate(published):
+        for index, row in enumerate(run.published):
             label = "published points" if index == 0 else None
             axis.plot(row.fp / row.test_normals, row.recall, "D", mfc="none", mec=TONES["anomaly"], ms=6, label=label)
-        if published:
+        if run.published:
             caption += " Diamonds: published operating points, thresholds picked on test labels."
         _square(axis, "false-positive rate", "recall")
         legend(axis, "lower right")

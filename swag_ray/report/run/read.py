@@ -10,6 +10,7 @@ import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from swag_ray.record.files import (
     SCORES_FILE,
 )
 from swag_ray.record.run_metrics import DetectorMetrics, RunMetrics
+from swag_ray.report.run.paper_figures import FIGURES, Published, TestSet, check_published, difference
 from swag_ray.report.run.pool import PoolRounds, read_pool
 from swag_ray.report.run.tables import damaged, floats, labels, missing
 
@@ -44,11 +46,14 @@ SCORED_BY = {
 
 @dataclass(frozen=True)
 class TestScores:
-    """scores.parquet. `score` holds a (T,) array per method, `p_T` (NaN: none) belongs to the incremental score."""
+    """scores.parquet. `score` holds a (T,) array per method, `p_T` (NaN: none) belongs to the incremental score; `path`
+    is None where it is not recorded.
+    """
 
     __test__ = False  # pytest: not a test class
 
     id: list[str]
+    path: list[str | None]
     kind: list[str | None]
     label_T: NDArray[np.int8]
     score: dict[str, NDArray[np.float64]]
@@ -61,7 +66,11 @@ class TestScores:
 
 @dataclass(frozen=True)
 class Overlays:
-    """overlays.npz: the first half are the highest-scored test images, the second half the lowest-scored."""
+    """overlays.npz: the first half are the highest-scored test images, the second half the lowest-scored.
+
+    `seed_patches`, which older runs lack, holds mean, standard deviation and 99th centile of the trusted seeds' patch
+    distances: (3,).
+    """
 
     id: list[str]
     score_n: NDArray[np.float64]
@@ -70,6 +79,7 @@ class Overlays:
     image_nHW: NDArray[np.uint8]
     distance_nGG: NDArray[np.float32] | None
     evidence_ngg: NDArray[np.float32] | None
+    seed_patches: NDArray[np.float64] | None
 
 
 @dataclass(frozen=True)
@@ -85,6 +95,25 @@ class Run:
     def settings(self, key: str) -> Mapping[str, Any]:
         """A section of config.yaml, empty where absent; InputError where it is no table."""
         return nested(self.folder / CONFIG_FILE, self.config, key)
+
+    @cached_property
+    def published(self) -> tuple[Published, ...]:
+        """The published figures to show beside the run's: those of `report.published`, where its test set is that."""
+        return () if self.published_set is None or self.unlike_published else FIGURES[self.published_set]
+
+    @property
+    def published_set(self) -> str | None:
+        """`report.published`; InputError where it names no known set."""
+        return check_published(self.settings("report").get("published"))
+
+    @cached_property
+    def unlike_published(self) -> str:
+        """Why `report.published` is not the test set of this run; "" where it is, or where nothing is asked for."""
+        if self.published_set is None:
+            return ""
+        if self.scores is None:
+            return "no test score is recorded"
+        return difference(self.published_set, TestSet.of(self.scores.path, self.scores.label_T.tolist()))
 
     @property
     def methods(self) -> list[tuple[str, str, DetectorMetrics]]:
@@ -168,8 +197,10 @@ def _scores(path: Path) -> TestScores:
     try:
         score = {name: floats(table, name) for name in SCORED_BY if name in table.column_names}
         kind = table["kind"].to_pylist() if "kind" in table.column_names else [None] * table.num_rows
+        places = table["path"].to_pylist() if "path" in table.column_names else [None] * table.num_rows
         return TestScores(
             id=[str(value) for value in table["id"].to_pylist()],
+            path=[None if value is None else str(value) for value in places],
             kind=[None if value is None else str(value) for value in kind],
             label_T=labels(table),
             score={name: s_T for name, s_T in score.items() if np.isfinite(s_T).any()},
@@ -183,12 +214,13 @@ def _overlays(path: Path) -> Overlays:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             held = {name: arrays[name] for name in arrays.files}
-        count = len(held["id"])
+        count, seed_patches = len(held["id"]), held.pop("seed_patches", None)
         wrong = [name for name, array in held.items() if array.ndim == 0 or len(array) != count]
         if wrong:
             raise ValueError(f"{', '.join(wrong)}: not one entry per image")
         dimensions = {"score": 1, "p": 1, "label": 1, "image": 3, "distance": 3, "evidence": 3}
         wrong = [name for name, ndim in dimensions.items() if name in held and held[name].ndim != ndim]
+        wrong += ["seed_patches"] if seed_patches is not None and seed_patches.shape != (3,) else []
         if wrong:
             raise ValueError(f"{', '.join(wrong)}: wrong shape")
         label_n = np.nan_to_num(np.asarray(held["label"], dtype=np.float64), nan=-1) if "label" in held else None
@@ -200,6 +232,7 @@ def _overlays(path: Path) -> Overlays:
             image_nHW=np.asarray(held["image"], dtype=np.uint8),
             distance_nGG=np.asarray(held["distance"], dtype=np.float32) if "distance" in held else None,
             evidence_ngg=np.asarray(held["evidence"], dtype=np.float32) if "evidence" in held else None,
+            seed_patches=None if seed_patches is None else np.asarray(seed_patches, dtype=np.float64),
         )
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise damaged(path, error) from None

@@ -145,6 +145,8 @@ def calibration_section(run: Run, plots: Mapping[str, Plot]) -> Html:
     nominal, span = percent(conformal.rate_nominal), conformal.rate_interval
     test, pool = percent(conformal.rate_test_normals), percent(conformal.rate_pool_normals)
     texts = [f"The threshold is set so that {nominal} of normals like the seeds are flagged."] if nominal else []
+    if not run.metrics.can_flag:
+        texts = [f"At a nominal {nominal} nothing can be flagged, as no p-value of so few seeds is that low."]
     measured = [
         f"{rate} on {where}" for rate, where in ((pool, "the pool's normals"), (test, "the test set's")) if rate
     ]
@@ -195,10 +197,12 @@ def limits_section(run: Run) -> Html:
     items = [
         "Research software, not a medical device. Nothing here may guide the care of a patient.",
         "Difference intervals resample the test images of this one test set; another hospital's images differ by more.",
+        "One random seed is one split into seeds and pool, and another split gives other figures: `swag-ray run CONFIG "
+        "--repeat N` tells by how much.",
         "A score says how unlike the trusted normals an image is, not what disease it shows.",
     ]
     if run.overlays is not None:
         items.append("The maps show where the score comes from. They are no outline of a finding.")
-    if published.published_for(run.settings("report").get("published")):
+    if run.published:
         items.append(f"{published.NOTE} They come from another split, backbone and code, and carry no interval.")
     return section("Limits", element("ul", *(element("li", item) for item in items)))

@@ -41,7 +41,7 @@ def summary_section(run: Run) -> Html:
 def _conformal_table(run: Run) -> Html:
     methods = run.methods
     figures = [values for _, _, values in methods]
-    printed = published.published_for(run.settings("report").get("published")) if methods else ()
+    printed = run.published if methods else ()
     blank: list[str | None] = [None] * len(printed)
     at = [values.conformal for values in figures]
     nominal = next((text for a in at if (text := percent(a.rate_nominal))), None)
@@ -59,6 +59,8 @@ def _conformal_table(run: Run) -> Html:
         "Test set. The conformal threshold is set on the seeds alone, before any test label is seen; FP counts the "
     )
     caption += "normals it flags."
+    if not run.metrics.can_flag:
+        caption += " With so few seeds nothing can be flagged at it, whatever the images show: see the warnings."
     if printed:
         caption += f" {published.NOTE}"
     stubs = [name for _, name, _ in methods] + [row.name for row in printed]
@@ -70,7 +72,7 @@ def _youden_table(run: Run) -> Html:
     methods = [(key, name, values.youden) for key, name, values in run.methods if values.youden]
     if not methods:
         return Html()
-    printed = published.published_for(run.settings("report").get("published"))
+    printed = run.published
     columns = [
         Column(title, [*(form(getattr(f, key)) for _, _, f in methods), *(form(getattr(p, key)) for p in printed)])
         for key, title, form in RATES
@@ -86,7 +88,7 @@ def _youden_table(run: Run) -> Html:
 
 
 def _others(run: Run) -> Html:
-    others = published.OTHERS.get(str(run.settings("report").get("published")), ())
+    others = published.OTHERS.get(str(run.published_set), ()) if run.published else ()
     if not others:
         return Html()
     names = "; ".join(f"{other.name} {decimal(other.roc_auc)}" for other in others)

@@ -45,12 +45,13 @@ def _ranking(run: Run) -> str:
     change = f"ROC-AUC {before} to {after}; " if before else f"ROC-AUC {after}; "
     span = f"({change}95 % interval of the difference {decimal(low, signed=True)} to {decimal(high, signed=True)})"
     if low > 0:
-        return f"{subject} beats its seed-only bank on the test set by {decimal(gain)} {span}"
+        return f"{subject} beats its seed-only bank on the test set by {decimal(gain)} on this split {span}"
     if high < 0:
-        return f"{subject} falls behind its seed-only bank on the test set by {decimal(-gain)} {span}"
+        return f"{subject} falls behind its seed-only bank on the test set by {decimal(-gain)} on this split {span}"
     amount = decimal(gain, signed=True)
     return (
-        f"{subject} shows no difference to its seed-only bank that this test set could tell from zero: {amount} {span}"
+        f"{subject} shows no difference to its seed-only bank on this split that this test set could tell from zero: "
+        f"{amount} {span}"
     )
 
 
@@ -75,7 +76,7 @@ def _admissions(run: Run) -> str:
 
 def warnings(run: Run) -> list[str]:
     """The run's own warnings, then those that its figures give."""
-    return run.metrics.warnings + _shortcut_warnings(run) + _rate_warnings(run)
+    return run.metrics.warnings + _shortcut_warnings(run) + _rate_warnings(run) + _published_warnings(run)
 
 
 def _shortcut_warnings(run: Run) -> list[str]:
@@ -87,12 +88,22 @@ def _shortcut_warnings(run: Run) -> list[str]:
                 f"{SHORTCUTS.get(key, key)} alone ranks the test set with ROC-AUC {decimal(score)}, about as high as "
                 f"the method ({decimal(method)}): the figures may show how the images were made, not what they show."
             )
-    if run.settings("report").get("published") == "covid":
+    if run.published_set == "covid":
         found.append(
-            "In this data set class and source coincide (children's films from one hospital against adult films from "
-            "many): a near-perfect figure shows the source as much as the disease. Read the shortcuts beside it."
+            "In the published covid set class and source coincide (children's films from one hospital against adult "
+            "films from many): where these films come from there, a near-perfect figure shows the source as much as "
+            "the disease. Read the shortcuts beside it."
         )
     return found
+
+
+def _published_warnings(run: Run) -> list[str]:
+    if not run.unlike_published:
+        return []
+    return [
+        f"The figures published for {run.published_set} are left out, as this is not the published test set: "
+        f"{run.unlike_published}."
+    ]
 
 
 def _rate_warnings(run: Run) -> list[str]:

@@ -206,4 +206,6 @@ def _maps(generator: np.random.Generator, label: NDArray[np.bool_]) -> dict[str,
             distance[index, row, column] += 0.5
             evidence[index, row // 2, column // 2] += 0.4
         image[index] = np.clip(body + spot + generator.normal(0, 5, (side, side)), 0, 255)
-    return {"image": image, "distance": distance, "evidence": evidence}
+    seeds = generator.gamma(9, 0.05, 10_000)
+    scale = np.array([seeds.mean(), seeds.std(), np.percentile(seeds, 99)])
+    return {"image": image, "distance": distance, "evidence": evidence, "seed_patches": scale}
