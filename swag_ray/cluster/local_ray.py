@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -16,6 +17,7 @@ from swag_ray.errors import InputError, reason_of
 
 MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 UV = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
+START_SECONDS = 150.0
 
 
 @contextmanager
@@ -43,7 +45,7 @@ def local_ray(cpus: int | None, gpus: int | None, object_store_mb: int | None) -
     try:
         with _own_token():
             try:
-                with working_folder_kept():
+                with working_folder_kept(), _patience():
                     _init(cpus, gpus, object_store_mb, folder)
                 yield
             finally:
@@ -90,6 +92,29 @@ def working_folder_kept() -> Iterator[None]:
         yield
     finally:
         setattr(ray_constants, UV, found)
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Gives Ray's processes START_SECONDS to come up. Ray gives them 30 and has no setting; a busy machine needs more."""
+    from ray._private import services
+
+    ask, until = getattr(services, "get_node", None), time.monotonic() + START_SECONDS
+
+    def ask_on(*arguments: Any) -> Any:
+        while True:
+            try:
+                return ask(*arguments)  # type: ignore[misc]
+            except RuntimeError:  # not there yet
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.2)
+
+    services.get_node = ask_on
+    try:
+        yield
+    finally:
+        services.get_node = ask
 
 
 def _of_surroundings(error: Exception) -> bool:
