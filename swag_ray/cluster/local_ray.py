@@ -96,15 +96,16 @@ def working_folder_kept() -> Iterator[None]:
 
 @contextmanager
 def _patience() -> Iterator[None]:
-    """Gives Ray's processes START_SECONDS to come up. Ray gives them 30 and has no setting; a busy machine needs more."""
+    """Gives the processes START_SECONDS to come up. Ray gives them 30, without a setting; a busy machine needs more."""
     from ray._private import services
 
-    ask, until = getattr(services, "get_node", None), time.monotonic() + START_SECONDS
+    until = time.monotonic() + START_SECONDS
+    ask: Any = getattr(services, "get_node", None)
 
     def ask_on(*arguments: Any) -> Any:
         while True:
             try:
-                return ask(*arguments)  # type: ignore[misc]
+                return ask(*arguments)
             except RuntimeError:  # not there yet
                 if time.monotonic() > until:
                     raise

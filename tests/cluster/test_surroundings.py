@@ -57,7 +57,7 @@ def test_the_first_folder_that_fits_is_taken_and_the_doctor_says_why(wanted: Cal
     assert session_place() == surroundings.Place("/dev/shm")
 
 
-def test_no_folder_at_all_is_one_line(wanted: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_folder_is_one_line(wanted: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     wanted(TMPDIR="/proc")
     monkeypatch.setattr(surroundings, "SYSTEM_FOLDERS", ("/sys",))
     with pytest.raises(
