@@ -25,7 +25,7 @@ SOCKET = 107 if sys.platform == "linux" else 103  # bytes of a socket's path, un
 LONGEST = SOCKET - BELOW
 ROOM = 64 * 2**20  # bytes; logs of a short session
 OPEN_FILES = 256  # a session of one actor opens more than 200 at a time
-ADDRESSES = 8 * 2**30  # bytes of addresses; each of Ray's and torch's processes reserves some 10 GB and uses little
+ADDRESSES = 8 * 2**30  # bytes of addresses; a process of Ray and torch reserves some 8 GB and uses little of it
 
 
 @dataclass(frozen=True)
