@@ -20,7 +20,7 @@ from swag_ray.report.page.markup import Html, decimal, element, join, p_value, p
 from swag_ray.report.run.read import Overlays, TestScores
 
 LARGEST = 320  # pixels a side; a thumbnail on the page, not the image for reading
-LEAST_SPAN = 3.0  # sd from transparent to brightest at least: where nothing stands out, noise must not shine
+LEAST_SPAN = 1.0  # sd from transparent to brightest at least: where nothing stands out, noise must not shine
 WORDS = {1: "anomaly", 0: "normal"}
 # Blue pulls towards normal and orange towards anomaly, as everywhere on the page.
 NORMAL_RGB, ANOMALY_RGB = np.array([0, 114, 220.0]), np.array([255, 106, 0.0])
@@ -56,7 +56,7 @@ def distance_overlay(
     """The grey image under its patch distances: nothing at `low`, bright at `high`. Returns (H, W, 3)."""
     x_HW = np.clip((_enlarged(map_GG, grey_HW.shape) - low) / max(high - low, 1e-12), 0, 1).astype(np.float64)
     colour_HW3 = 255 * np.asarray(matplotlib.colormaps["inferno"](0.25 + 0.72 * x_HW))[..., :3]
-    return _blend(grey_HW, colour_HW3, 0.75 * x_HW)
+    return _blend(grey_HW, colour_HW3, 0.75 * x_HW**0.7)
 
 
 def evidence_overlay(grey_HW: NDArray[np.float32], map_gg: NDArray[np.float32], limit: float) -> NDArray[np.float32]:

@@ -38,7 +38,7 @@ def test_what_seeds_look_like_is_left_clear() -> None:
 def test_a_scale_is_as_wide_where_nothing_stands_out() -> None:
     flat = np.full((2, 4, 4), 0.5, np.float32)
     _, low, high = _in_seed_sd(flat, np.array([0.5, 0.1, 0.75]))
-    assert (low, high) == (2.5, 5.5)
+    assert (low, high) == (2.5, 3.5)
 
 
 def test_the_unit_is_told(tmp_path: Path) -> None:

@@ -305,6 +305,7 @@ def test_a_shortcut_as_good_as_the_method_is_a_warning(run: Path) -> None:
 
 
 def test_a_false_positive_rate_beyond_chance_is_a_warning(run: Path) -> None:
+    configure(run, published=None)
     own = metrics(run)["incremental"]
     own["conformal"] |= {"rate_test_normals": 0.19, "rate_interval": [0.02, 0.09]}
     change_metrics(run, incremental=own, warnings=...)
