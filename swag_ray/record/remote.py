@@ -29,11 +29,13 @@ from swag_ray.record.files import (
     PLOTS_FOLDER,
     PROFILE_FILE,
     REPORT_FILE,
+    write_bytes,
     writing,
 )
 from swag_ray.record.run_directory import check_run_directory, difference, run_directory, with_controls_there
 from swag_ray.store.stages import digest
 from swag_ray.store.store import Store
+from swag_ray.system.files import make_folders
 
 HERE = "~/.cache/swag-ray/runs"
 
@@ -180,7 +182,7 @@ def run_folder(out: str | Path | None, config: Config, overwrite: bool = False) 
         try:
             with writing(here):
                 shutil.rmtree(copy, ignore_errors=True)  # the address says what there is, not what was here
-                copy.mkdir()
+                make_folders(copy)
                 found = _fetch(remote, copy, (CONFIG_FILE, METRICS_FILE, PROFILE_FILE))
             if CONFIG_FILE not in found:
                 _refuse_strangers(remote)
@@ -249,8 +251,8 @@ def _fetch(remote: Store, folder: Path, wanted: tuple[str, ...]) -> list[str]:
         data = _read(remote, name)
         if data is None:
             continue
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
+        make_folders((folder / name).parent)
+        write_bytes(folder / name, data)
         found.append(name)
     return found
 

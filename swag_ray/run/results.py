@@ -32,7 +32,7 @@ from swag_ray.record.files import (
     writing,
 )
 from swag_ray.store.stages import Arrays
-from swag_ray.system.files import whole_file
+from swag_ray.system.files import make_folders, whole_file
 
 MEASURED = 300  # seeds at most, whose patches are the scale of the maps: 192 of 64 each lie above the 99th centile
 SHOWN = 6  # overlays of that many highest- and lowest-scored test images
@@ -53,7 +53,7 @@ def write_results(directory: Path, result: ExperimentResult) -> None:
         write_table(directory / ROUNDS_FILE, rounds, group=pool)  # the report takes one round after the other
         write_table(directory / SCORES_FILE, scores_table(experiment, audit, last, result.controls))
         if overlays is not None:
-            (directory / PLOTS_FOLDER).mkdir(exist_ok=True)
+            make_folders(directory / PLOTS_FOLDER)
             with whole_file(directory / OVERLAYS_FILE) as draft, draft.open("wb") as file:
                 np.savez_compressed(file, **overlays)  # type: ignore[arg-type]
 
