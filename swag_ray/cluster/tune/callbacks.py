@@ -9,6 +9,7 @@ from ray import tune
 
 from swag_ray.config.sweep import SweepConfig
 from swag_ray.errors import InputError
+from swag_ray.masking import masked
 
 TRIES = 6  # of a trial whose process or node dies; what it had computed is in the store
 Report = dict[str, Any]
@@ -74,4 +75,4 @@ class Tell(tune.Callback):
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         last = self._last.get(trial.trial_id) or dict(trial.config)
         reason = (str(trial.get_error() or "").strip().splitlines() or ["its process died"])[-1]
-        self._tell(last | {"status": "failed", "error": f"{reason} ({TRIES} tries)"})
+        self._tell(last | {"status": "failed", "error": masked(f"{reason} ({TRIES} tries)")})

@@ -33,6 +33,7 @@ from swag_ray.cluster.workers import RayWorkers, Workers
 from swag_ray.config.sweep import SweepConfig, Trial, source_key
 from swag_ray.errors import InputError, StorageError
 from swag_ray.features.spec import FeatureSpec
+from swag_ray.masking import masked
 from swag_ray.record.run_metrics import RoundMetrics, RunMetrics
 from swag_ray.record.trials_table import flat_metrics
 from swag_ray.store.stages import digest
@@ -93,8 +94,9 @@ def run_trials(
     leases = Leases.remote()  # type: ignore[attr-defined]
     gpus = session.gpus_per_actor
     actors = sweep_actors(sweep)
+    told_to_nobody = sweep.model_copy(update={"loggers": {}})  # the trials' reports are told here, and so are secrets
     shared = Shared(
-        sweep, work, {key: ray.put(source) for key, source in sources.items()}, leases, actors, gpus,
+        told_to_nobody, work, {key: ray.put(source) for key, source in sources.items()}, leases, actors, gpus,
     )  # fmt: skip
     group = tune.PlacementGroupFactory([{}, *bundles(actors, gpus)], strategy="STRICT_PACK")
     searcher = Listed(jobs) if jobs is not None else Suggested(sweep, history)
@@ -214,7 +216,11 @@ def _trial(config: dict[str, Any], shared: Shared) -> None:
     except InputError as error:
         end = {"status": "failed", "error": " ".join(str(error).split())}
     except Exception as error:
-        end = {"status": "failed", "error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        end = {
+            "status": "failed",
+            "error": masked(f"{type(error).__name__}: {error}"),
+            "traceback": masked(traceback.format_exc()),
+        }
     else:
         end = flat_metrics(metrics) | {
             "status": "done",

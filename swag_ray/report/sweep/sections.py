@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import yaml
 
+from swag_ray.masking import without_secrets
 from swag_ray.report.page.figure import Plot, show
 from swag_ray.report.page.markup import (  # fmt: skip
     Column,
@@ -238,7 +239,7 @@ def origin_section(sweep: Sweep) -> Html:
         Column("values tried", [whole(len(field.values)) for field in sweep.fields]),
         Column("reference arm", base, text=True),
     ]
-    dump = yaml.safe_dump(dict(sweep.settings), sort_keys=False, allow_unicode=True)
+    dump = yaml.safe_dump(without_secrets(sweep.settings), sort_keys=False, allow_unicode=True)
     resolved = element("details", element("summary", "Resolved sweep"), element("pre", dump))
     return section("How it was run", table("Field", [field.name for field in sweep.fields], columns), resolved)
 

@@ -190,3 +190,10 @@ def test_a_bare_sweep_file_is_enough(undrawn: None, tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump({"name": "bare"}), encoding="utf-8")
     text = page(tmp_path).text
     assert "bare" in text and "there is one arm" in text and "36 of 36 trials done" in text
+
+
+def test_a_sweep_of_before_shows_no_secret_of_its_loggers(undrawn: None, tmp_path: Path) -> None:
+    loggers = {"wandb": {"api_key": "QUIET"}, "mlflow": {"tracking_uri": "https://u:QUI/ET@host"}}
+    page_of(tmp_path, grid_rows(), loggers=loggers)
+    found = (tmp_path / "sweep.html").read_text(encoding="utf-8")
+    assert "QUI" not in found and "https://***@host" in found
