@@ -115,7 +115,7 @@ def test_a_store_holds_no_credentials() -> None:
     for address in SECRETS[:5]:
         with pytest.raises(InputError, match="holds no credentials"):
             Store(address)
-    with pytest.raises(InputError, match="store: .* must hold no credentials") as caught:
+    with pytest.raises(InputError, match=r"store: .* must hold no credentials") as caught:
         parse_config({"name": "a", "dataset": {"kind": "digit_anatomy"}, "store": SECRETS[0]})
     assert "hush" not in str(caught.value)
     assert load_config("configs/demo.yaml", ["store=s3://bucket/user@host"]).store == "s3://bucket/user@host"

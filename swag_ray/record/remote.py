@@ -245,7 +245,7 @@ def _fetch(remote: Store, folder: Path, wanted: tuple[str, ...]) -> list[str]:
     names: list[str] = []
     for name in wanted:
         folder_of = remote.files(name.rstrip("/")) if name.endswith("/") else None
-        names += [name] if folder_of is None else [posixpath.relpath(info.path, remote.base) for info in folder_of]
+        names += [name] if folder_of is None else [_name_of(remote, info.path) for info in folder_of]
     found = []
     for name in names:
         data = _read(remote, name)
@@ -255,6 +255,16 @@ def _fetch(remote: Store, folder: Path, wanted: tuple[str, ...]) -> list[str]:
         write_bytes(folder / name, data)
         found.append(name)
     return found
+
+
+def _name_of(remote: Store, path: str) -> str:
+    """The name of a listed object as a path in a folder here. A bucket's names are whatever somebody wrote."""
+    if ".." in path.split("/"):
+        raise InputError(
+            f"{remote.called}: '{plain_address(remote)}' holds an object whose name leads out of it ('{path}')",
+            "remove that object; no run writes such a name",
+        )
+    return posixpath.relpath(path, remote.base)
 
 
 def _refuse_strangers(remote: Store) -> None:

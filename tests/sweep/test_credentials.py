@@ -1,4 +1,4 @@
-"""A logger's secrets go by the environment: no file of a sweep holds one, and a sweep that goes on says what it lacks."""
+"""A logger's secrets go by the environment: no file holds one, and a sweep that goes on says what it lacks."""
 
 from __future__ import annotations
 

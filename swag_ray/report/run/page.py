@@ -17,6 +17,7 @@ from swag_ray.record.files import (
     REPORT_FILE,
     ROUNDS_FILE,
     SCORES_FILE,
+    writing,
 )
 from swag_ray.record.remote import is_remote, local_copy, plain_address, remote_store, send_report
 from swag_ray.report.page.document import DISCLAIMER, document, write_files
@@ -46,6 +47,8 @@ def report_again(place: str | Path) -> str:
         if not is_remote(place):
             return str(page)
         remote = remote_store(place, "report")
+        if not (folder / OVERLAYS_FILE).exists():
+            remote.delete(remote.path(OVERLAYS_FILE))  # removed here, by `report.images: false`
         send_report(remote, folder)
         return f"{plain_address(remote)}/{page.name}"
 
@@ -55,6 +58,7 @@ def write_report(run_dir: Path) -> Path:
 
     The page is one file: style and plots inline, nothing loaded from elsewhere. A figure that the run does not hold
     is left out. Files are replaced whole or not at all.
+    Where config.yaml says `report.images: false`, images that a run before left are removed.
 
     Args:
         run_dir: a finished run's directory.
@@ -66,6 +70,9 @@ def write_report(run_dir: Path) -> Path:
         InputError: the directory is not a run, a file is missing or damaged, or it cannot be written to.
     """
     run = read_run(Path(run_dir))
+    if run.settings("report").get("images", True) is False:
+        with writing(run.folder):
+            (run.folder / OVERLAYS_FILE).unlink(missing_ok=True)
     check_published(run.settings("report").get("published"))
     plots = draw_all(run)
     target = run.folder / REPORT_FILE
