@@ -25,7 +25,6 @@ from swag_ray.record.files import (
     DETECTOR_FOLDER,
     OVERLAYS_FILE,
     PLOTS_FOLDER,
-    REPORT_FILE,
     ROUNDS_FILE,
     SCORES_FILE,
     write_table,
@@ -57,9 +56,6 @@ def write_results(directory: Path, result: ExperimentResult) -> None:
             make_folders(directory / PLOTS_FOLDER)
             with whole_file(directory / OVERLAYS_FILE) as draft, draft.open("wb") as file:
                 np.savez_compressed(file, **overlays)  # type: ignore[arg-type]
-        else:  # nor may any image of the run that was here before stay
-            for name in (OVERLAYS_FILE, REPORT_FILE):
-                (directory / name).unlink(missing_ok=True)
 
 
 def detector_of(result: ExperimentResult) -> Detector:
