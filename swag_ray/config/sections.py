@@ -283,6 +283,10 @@ class CalibrationConfig(Section):
 
 class ReportConfig(Section):
     images: bool = Field(default=True, description="false: no image leaves the store (no heatmaps, no thumbnails)")
+    anonymous: bool = Field(
+        default=False,
+        description="true: ids are digests, and no path or file name leaves the store; config.yaml alone holds folders",
+    )
     published: Literal["pneumonia", "covid"] | None = Field(
         default=None, description="published figures to stand beside ours"
     )

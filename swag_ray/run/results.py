@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,8 +64,11 @@ def detector_of(result: ExperimentResult) -> Detector:
     """Returns the last fit as a detector of new images."""
     experiment, last = result.prepared.experiment, result.trajectory.last
     config, cohort = experiment.config, experiment.cohort
+    spec = result.prepared.spec
+    if config.report.anonymous and os.sep in spec.weights:
+        spec = replace(spec, weights="a file")  # its digest says which
     return Detector(
-        name=config.name, score_used=last.score_used, spec=result.prepared.spec, bank=bank_settings(config),
+        name=config.name, score_used=last.score_used, spec=spec, bank=bank_settings(config),
         head=contrast_settings(config) if last.score_used == "head" else None,
         rate=config.calibration.false_positive_rate, seed_s=last.seed_s,
         seed_fold=cohort.fold_N[cohort.seeds], models=last.folds, banks=result.final_bank.folds,

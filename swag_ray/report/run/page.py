@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-
+from swag_ray.errors import InputError
 from swag_ray.record.files import (
     CONFIG_FILE,
     MANIFEST_FILE,
@@ -23,6 +22,7 @@ from swag_ray.record.remote import is_remote, local_copy, plain_address, remote_
 from swag_ray.report.page.document import DISCLAIMER, document, write_files
 from swag_ray.report.page.figure import Plot, show
 from swag_ray.report.page.markup import Html, element, join, number, paragraph, percent, section
+from swag_ray.report.page.settings import is_anonymous, settings_text
 from swag_ray.report.run import sections
 from swag_ray.report.run.paper_figures import check_published
 from swag_ray.report.run.plots import draw_all
@@ -70,6 +70,8 @@ def write_report(run_dir: Path) -> Path:
         InputError: the directory is not a run, a file is missing or damaged, or it cannot be written to.
     """
     run = read_run(Path(run_dir))
+    if is_anonymous(run.config) and not run.manifest.get("anonymous"):
+        raise InputError(f"{run.folder}: holds names of files, from before report.anonymous", "run it again")
     if run.settings("report").get("images", True) is False:
         with writing(run.folder):
             (run.folder / OVERLAYS_FILE).unlink(missing_ok=True)
@@ -97,7 +99,7 @@ def _page(run: Run, plots: Mapping[str, Plot]) -> str:
         sections.shortcuts_section(run),
         sections.arms_section(run),
         profile_section(run),
-        sections.origin_section(run, yaml.safe_dump(dict(run.config), sort_keys=False, allow_unicode=True)),
+        sections.origin_section(run, settings_text(run.config, anonymous=is_anonymous(run.config))),
         sections.limits_section(run),
     )
     return document(f"{name} \N{EN DASH} swag-ray report", body)
@@ -107,7 +109,8 @@ def _about(run: Run) -> Html:
     """What was run, in a line: method, data, seed; then the disclaimer."""
     dataset = run.settings("dataset")
     facts = [f"method {run.config['method']}"] if run.config.get("method") else []
-    source = [str(dataset[key]) for key in ("kind", "root") if dataset.get(key)]
+    named = ("kind",) if is_anonymous(run.config) else ("kind", "root")
+    source = [str(dataset[key]) for key in named if dataset.get(key)]
     if source:
         facts.append(f"data {' '.join(source)}")
     contamination = percent(dataset.get("contamination"), 0)
