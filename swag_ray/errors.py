@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 
+from swag_ray.masking import masked
+
 DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -19,10 +21,11 @@ class InputError(Exception):
         advice: what to do about it; empty where the problem says it.
 
     Attributes:
-        problem, advice: as given. The message is "problem; advice".
+        problem, advice: as given, without secrets. The message is "problem; advice".
     """
 
     def __init__(self, problem: str, advice: str = "") -> None:
+        problem, advice = masked(problem), masked(advice)
         super().__init__(problem, advice)  # both: an exception comes out of an actor by its arguments
         self.problem, self.advice = problem, advice
 

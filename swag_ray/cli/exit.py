@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from swag_ray.masking import masked
 
 if TYPE_CHECKING:
     from swag_ray.progress import Progress
@@ -21,6 +25,7 @@ def usage_error(error: Exception) -> int:
         print("swag-ray: a path with ~ lies in a home folder, and there is none; set HOME", file=sys.stderr)
         return 2
     if complaint is None:
+        sys.excepthook = masked_traceback
         raise error
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
@@ -31,9 +36,14 @@ def usage_error(error: Exception) -> int:
     return 2
 
 
+def masked_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Prints a fault of ours as Python does, without secrets."""
+    print(masked("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
+
+
 def as_one_line(message: object) -> str:
-    """One line, whatever other libraries put into a reason."""
-    return " ".join(str(message).split())
+    """One line without secrets, whatever other libraries put into a reason."""
+    return masked(" ".join(str(message).split()))
 
 
 def flushed(code: int) -> int:

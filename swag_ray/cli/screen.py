@@ -7,9 +7,9 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -84,7 +84,7 @@ class Screen:
 @contextmanager
 def shown(*, quiet: bool) -> Iterator[Screen]:
     """A screen for one run; third-party warnings and Ray's own chatter stay out of it."""
-    with warnings.catch_warnings(), _stderr_kept_for_us() as log:
+    with warnings.catch_warnings(), _terminal_kept_for_us() as log:
         warnings.simplefilter("ignore")
         try:
             yield Screen(quiet)
@@ -98,9 +98,9 @@ def shown(*, quiet: bool) -> Iterator[Screen]:
 
 
 @contextmanager
-def _stderr_kept_for_us() -> Iterator[Path]:
-    """Ray's C++ core writes straight to file descriptor 2: give it a file, and keep the terminal for Python's
-    stderr.
+def _terminal_kept_for_us() -> Iterator[Path]:
+    """Ray's C++ core and its processes write straight to file descriptors 1 and 2: give them a file, and keep the
+    terminal, or what reads our JSON, for Python's stdout and stderr.
     """
     try:
         handle, name = tempfile.mkstemp(prefix="swag-ray-", suffix=".log")
@@ -108,15 +108,34 @@ def _stderr_kept_for_us() -> Iterator[Path]:
         raise InputError(
             f"no file can be made for temporary use ({reason_of(error)})", "set TMPDIR to a folder with room"
         ) from error
-    terminal = os.dup(2)
-    ours = sys.stderr
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding=ours.encoding, errors="replace")
-    os.dup2(handle, 2)
-    os.close(handle)
     try:
-        yield Path(name)
+        with _kept_for_us("stdout", 1, handle), _kept_for_us("stderr", 2, handle):
+            yield Path(name)
     finally:
-        os.dup2(terminal, 2)
+        os.close(handle)
+
+
+@contextmanager
+def _kept_for_us(stream: str, number: int, elsewhere: int) -> Iterator[None]:
+    """Sends to `elsewhere` what goes to a file descriptor other than through this stream of Python's."""
+    ours: TextIO | None = getattr(sys, stream)
+    try:
+        terminal = os.dup(number)
+    except OSError:  # closed: there is nothing to keep
+        yield
+        return
+    if ours is not None:
+        with suppress(OSError):
+            ours.flush()
+    encoding = ours.encoding if ours is not None else None
+    kept = os.fdopen(os.dup(number), "w", buffering=1, encoding=encoding, errors="replace")
+    setattr(sys, stream, kept)
+    os.dup2(elsewhere, number)
+    try:
+        yield
+    finally:
+        os.dup2(terminal, number)
         os.close(terminal)
-        sys.stderr.close()
-        sys.stderr = ours
+        setattr(sys, stream, ours)
+        with suppress(BrokenPipeError):  # `| head`, which is no failure
+            kept.close()

@@ -7,6 +7,7 @@ import os
 import re
 import socket
 from contextlib import suppress
+from pathlib import Path
 
 from swag_ray.errors import InputError, reason_of
 from swag_ray.system.deadline import within
@@ -40,9 +41,14 @@ def check_address(address: str) -> None:
 def use_token() -> None:
     """Show the token for clusters that lies on this machine, unless RAY_AUTH_MODE says otherwise.
 
+    Nobody else may read it from then on.
     Ray does so for clusters that it starts, not for those that it joins. One that asks for none takes it too.
     """
     logging.getLogger("ray").setLevel(logging.ERROR)  # it would warn of what is wanted here
+    with suppress(OSError, RuntimeError):  # no such file or no home; another account's is not ours to change
+        token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+        if token.stat().st_mode & 0o077:  # Ray writes it as the umask has it
+            token.chmod(0o600)
     with suppress(ImportError):  # not a public function
         from ray._private.authentication import authentication_token_setup
 

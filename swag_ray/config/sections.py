@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from swag_ray.masking import without_secrets
+
 Method = Literal["contrast", "published"]
 Control = Literal["seed_only", "full_train", "random_admission", "oracle_gate", "supervised"]
 CONTROLS: tuple[Control, ...] = get_args(Control)
@@ -58,6 +60,8 @@ def absolute(value: str) -> str:
 def store_path(value: str) -> str:
     if "://" in value and not value.startswith("s3://"):
         raise ValueError("must be a path or s3://BUCKET/PREFIX")
+    if "://" in value and without_secrets(value) != value:
+        raise ValueError("must hold no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE")
     return absolute(value)
 
 
@@ -279,6 +283,10 @@ class CalibrationConfig(Section):
 
 class ReportConfig(Section):
     images: bool = Field(default=True, description="false: no image leaves the store (no heatmaps, no thumbnails)")
+    anonymous: bool = Field(
+        default=False,
+        description="true: ids are digests, and no path or file name leaves the store; config.yaml alone holds folders",
+    )
     published: Literal["pneumonia", "covid"] | None = Field(
         default=None, description="published figures to stand beside ours"
     )

@@ -120,6 +120,13 @@ class SweepConfig(Section):
             raise ValueError(f"metric: early_stopping needs a figure of every round (last_round.*), not {self.metric}")
         return self
 
+    @property
+    def anonymous(self) -> bool:
+        """Whether the trials' `report.anonymous` is set."""
+        report = self.base.get("report")
+        own = report.get("anonymous") if isinstance(report, dict) else False
+        return self.fixed.get("report.anonymous", own) is True
+
     def space(self) -> dict[str, Distribution]:
         """The searched fields with what may be drawn for each."""
         return {field: distribution(field, values) for field, values in self.search.items()}

@@ -12,6 +12,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from swag_ray.errors import InputError, reason_of
+from swag_ray.masking import MASK, is_secret, masked, without_secrets
+
+LOGGERS = "loggers"
 
 
 class _Loader(yaml.SafeLoader):
@@ -64,25 +67,32 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
     """Set `a.b=value` in a nested mapping, in place; the value is YAML. Raises InputError."""
     path, equals, text = override.partition("=")
     keys = path.strip().split(".")
+    secret = any(key == LOGGERS or is_secret(key) for key in keys)
+    shown = f"{path}={MASK}" if secret and text.strip() else override
     if not equals or not all(keys):
-        raise InputError(f"--set {override}: must look like section.key=value")
+        raise InputError(f"--set {shown}: must look like section.key=value")
     if not text.strip():
-        raise InputError(f"--set {override}: has no value", "write null for none")
+        raise InputError(f"--set {shown}: has no value", "write null for none")
     try:
         value = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"--set {override}: the value is not valid YAML: {_yaml_problem(error)}") from None
+        problem = "" if secret else f": {_yaml_problem(error)}"
+        raise InputError(f"--set {shown}: the value is not valid YAML{problem}") from None
     for depth, key in enumerate(keys[:-1], start=1):
         raw[key] = {} if raw.get(key) is None else raw[key]
         raw = raw[key]
         if not isinstance(raw, dict):
-            raise InputError(f"--set {override}: {'.'.join(keys[:depth])} is a value and has no keys")
+            raise InputError(f"--set {shown}: {'.'.join(keys[:depth])} is a value and has no keys")
     raw[keys[-1]] = value
 
 
 def dump_yaml(plain: dict[str, Any], *, escaped: bool = False) -> str:
-    """Returns YAML that `read_yaml` reads back unchanged, keys in their order; `escaped`: in ASCII alone."""
-    return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=not escaped, width=120)
+    """Returns YAML that `read_yaml` reads back unchanged but for secrets, which are masked; keys in their order.
+
+    Args:
+        escaped: in ASCII alone.
+    """
+    return yaml.dump(without_secrets(plain), Dumper=_Dumper, sort_keys=False, allow_unicode=not escaped, width=120)
 
 
 RULES = {
@@ -118,7 +128,8 @@ def one_line(error: ValidationError, model: type[BaseModel]) -> str:
     elif not loc:
         message = rule
     else:
-        shown = repr(first["input"])
+        # A logger's arguments are for its library: which of them are secrets, or misplaced ones, it alone knows.
+        shown = MASK if LOGGERS in loc else masked(repr(without_secrets(first["input"], str(loc[-1]))))
         message = f"{field}: {shown if len(shown) <= 80 else shown[:77] + '...'} {rule}"
     more = f" (and {len(others)} more)" if others else ""
     return " ".join(message.split()) + more

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from swag_ray.cluster.workers import Workers
 from swag_ray.config import Config
 from swag_ray.errors import InputError
+from swag_ray.experiment.shown_names import shown_files, shown_ignored, shown_warnings, with_shown_ids
 from swag_ray.experiment.source import ImageSource, split_table
 from swag_ray.features.cohort import build_cohort
 from swag_ray.features.index import FeatureSet, feature_set
@@ -81,16 +82,16 @@ def prepare(source: ImageSource, workers: Workers, progress: Progress) -> Prepar
     split = split_table(config, kept)
     typical = typical_image(looks.take(np.flatnonzero(split.role_N == SEED)))
     odd = _Odd(looks.blank_N, inverted(looks, typical), twin_rows)
-    cohort = build_cohort(kept, split, rows, config.split.folds, spec.fingerprint)
+    named = with_shown_ids(kept, config)
+    cohort = build_cohort(named, split, rows, config.split.folds, spec.fingerprint)
     audit = build_audit(kept, split)
     _check_test(audit)
     give_back_freed_memory()
     workers.use_features(store.root, spec.fingerprint, features.shards, cohort.seeds)
     experiment = Experiment(config, store, cohort, workers, progress)
     facts = _facts(source, split, kept, unreadable, odd.facts())
-    warnings = (
-        *listing.warnings, *split.warnings, *_unreadable_warning(unreadable), *odd.warnings(kept), *twin_lines,
-    )  # fmt: skip
+    warnings = shown_warnings((*listing.warnings, *split.warnings, *odd.warnings(kept), *twin_lines), listing, config)
+    warnings += tuple(_unreadable_warning(unreadable))
     return Prepared(experiment, audit, spec, features, listing.root, typical, facts, warnings)
 
 
@@ -151,14 +152,12 @@ def _unreadable(config: Config, listing: Listing, features: FeatureSet) -> list[
         return []
     wanted = pc.is_in(listing.table.column("sha256"), pa.array(list(features.errors)))
     bad = listing.table.filter(wanted)
-    lines = [
-        f"{listing.root / path}: {features.errors[sha]}"
-        for path, sha in zip(bad.column("path").to_pylist(), bad.column("sha256").to_pylist(), strict=True)
-    ]
+    reasons = [features.errors[sha] for sha in bad.column("sha256").to_pylist()]
     if config.dataset.on_corrupt == "refuse":
-        more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
-        raise InputError(f"dataset: cannot read {lines[0]}{more}", "mend or remove it, or set dataset.on_corrupt: skip")
-    return lines
+        more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+        first = f"{listing.root / bad.column('path')[0].as_py()}: {reasons[0]}"
+        raise InputError(f"dataset: cannot read {first}{more}", "mend or remove it, or set dataset.on_corrupt: skip")
+    return [f"{file}: {reason}" for file, reason in zip(shown_files(listing, bad, config), reasons, strict=True)]
 
 
 def _unreadable_warning(unreadable: list[str]) -> list[str]:
@@ -180,7 +179,7 @@ def _facts(source: ImageSource, split: Split, kept: pa.Table, unreadable: list[s
     facts = Dataset(
         images=len(kept),
         skipped=unreadable,
-        ignored=listing.ignored,
+        ignored=shown_ignored(listing.ignored, source.config),
         listing=listing.counts,
         split=split.counts,
         contamination=split.contamination,

@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from swag_ray.experiment.loop import Round, Trajectory
+from swag_ray.experiment.shown_names import shown_paths
 from swag_ray.images.audit import Audit
 from swag_ray.methods.fit import Experiment, Fit
 from swag_ray.methods.method import method_of
@@ -48,7 +49,7 @@ def scores_table(experiment: Experiment, audit: Audit, last: Fit, controls: dict
     cohort = experiment.cohort
     columns: dict[str, Any] = {
         "id": cohort.id_T,
-        "path": pa.array(audit.path_T.tolist(), pa.string()),
+        "path": shown_paths(audit.path_T.tolist(), experiment.config),
         "label": pa.array(audit.anomaly_T),
         "kind": pa.array([kind or None for kind in audit.kind_T.tolist()], pa.string()),
     }

@@ -131,9 +131,16 @@ def _create(
 
 
 def restore_backbone(name: str, strides: Sequence[int], grid: int, arrays: Mapping[str, NDArray[Any]]) -> Backbone:
-    """A backbone from its own state dict (weights and normalisation) as arrays; no network, no package."""
+    """A backbone from its own state dict (weights and normalisation) as arrays; no network, no package.
+
+    Raises:
+        LookupError: no model that this timm defines itself, or one without these strides or tensors.
+    """
     import timm
 
+    # timm takes `hf-hub:OWNER/MODEL` and `local-dir:PATH` too, and would download or read what they name.
+    if not timm.is_model(name):
+        raise LookupError("a bundle's backbone is one of timm's own")
     offered = _strides_of(name)
     features = timm.create_model(
         name, pretrained=False, features_only=True, out_indices=tuple(offered.index(s) for s in strides)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from swag_ray.errors import InputError, StorageError, reason_of
 from swag_ray.record.files import LOCK_FILE, SOFT_LOCK_FILE, write_text, writing
-from swag_ray.system.files import is_aside, remove_asides
+from swag_ray.system.files import is_aside, make_folders, remove_asides
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -80,7 +80,7 @@ def held(directory: Path, check: Callable[[], None] = lambda: None) -> Iterator[
                 check()
                 with writing(directory):
                     made |= not directory.exists()
-                    directory.mkdir(parents=True, exist_ok=True)
+                    make_folders(directory)
                 try:
                     stack.enter_context(locked(directory))
                     break

@@ -29,11 +29,13 @@ from swag_ray.record.files import (
     PLOTS_FOLDER,
     PROFILE_FILE,
     REPORT_FILE,
+    write_bytes,
     writing,
 )
 from swag_ray.record.run_directory import check_run_directory, difference, run_directory, with_controls_there
 from swag_ray.store.stages import digest
 from swag_ray.store.store import Store
+from swag_ray.system.files import make_folders
 
 HERE = "~/.cache/swag-ray/runs"
 
@@ -180,7 +182,7 @@ def run_folder(out: str | Path | None, config: Config, overwrite: bool = False) 
         try:
             with writing(here):
                 shutil.rmtree(copy, ignore_errors=True)  # the address says what there is, not what was here
-                copy.mkdir()
+                make_folders(copy)
                 found = _fetch(remote, copy, (CONFIG_FILE, METRICS_FILE, PROFILE_FILE))
             if CONFIG_FILE not in found:
                 _refuse_strangers(remote)
@@ -243,16 +245,26 @@ def _fetch(remote: Store, folder: Path, wanted: tuple[str, ...]) -> list[str]:
     names: list[str] = []
     for name in wanted:
         folder_of = remote.files(name.rstrip("/")) if name.endswith("/") else None
-        names += [name] if folder_of is None else [posixpath.relpath(info.path, remote.base) for info in folder_of]
+        names += [name] if folder_of is None else [_name_of(remote, info.path) for info in folder_of]
     found = []
     for name in names:
         data = _read(remote, name)
         if data is None:
             continue
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
+        make_folders((folder / name).parent)
+        write_bytes(folder / name, data)
         found.append(name)
     return found
+
+
+def _name_of(remote: Store, path: str) -> str:
+    """The name of a listed object as a path in a folder here. A bucket's names are whatever somebody wrote."""
+    if ".." in path.split("/"):
+        raise InputError(
+            f"{remote.called}: '{plain_address(remote)}' holds an object whose name leads out of it ('{path}')",
+            "remove that object; no run writes such a name",
+        )
+    return posixpath.relpath(path, remote.base)
 
 
 def _refuse_strangers(remote: Store) -> None:

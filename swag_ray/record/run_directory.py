@@ -32,7 +32,7 @@ from swag_ray.record.files import (
     SCORES_FILE,
     writing,
 )
-from swag_ray.system.files import aside
+from swag_ray.system.files import aside, make_folders
 
 RUNS, LATEST = Path("runs"), "latest"
 FIRST_GONE = (METRICS_FILE, REPORT_FILE)  # without them nothing looks complete
@@ -108,7 +108,7 @@ def whole_run(directory: Path) -> Iterator[Path]:
     draft = aside(directory / DRAFT)
     try:
         with writing(directory):
-            draft.mkdir()
+            make_folders(draft)
         yield draft
         with writing(directory):
             _replace(draft, directory)

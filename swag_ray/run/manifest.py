@@ -73,7 +73,8 @@ def _manifest(result: ExperimentResult) -> dict[str, Any]:
     for row in trajectory.rows:
         stages |= {f"fit {row.n}": row.fit.key, f"decide {row.n}": row.decision.key}
     stages |= {"last fit": trajectory.last.key} | {f"control {name}": fit.key for name, fit in controls.items()}
-    return {
+    anonymous = {"anonymous": True} if prepared.experiment.config.report.anonymous else {}
+    return anonymous | {
         "versions": versions,
         "random_seed": prepared.experiment.config.random_seed,
         "fingerprint": prepared.features.fingerprint,

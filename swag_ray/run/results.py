@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +34,7 @@ from swag_ray.record.files import (
     writing,
 )
 from swag_ray.store.stages import Arrays
-from swag_ray.system.files import whole_file
+from swag_ray.system.files import make_folders, whole_file
 
 MEASURED = 300  # seeds at most, whose patches are the scale of the maps: 192 of 64 each lie above the 99th centile
 SHOWN = 6  # overlays of that many highest- and lowest-scored test images
@@ -53,7 +55,7 @@ def write_results(directory: Path, result: ExperimentResult) -> None:
         write_table(directory / ROUNDS_FILE, rounds, group=pool)  # the report takes one round after the other
         write_table(directory / SCORES_FILE, scores_table(experiment, audit, last, result.controls))
         if overlays is not None:
-            (directory / PLOTS_FOLDER).mkdir(exist_ok=True)
+            make_folders(directory / PLOTS_FOLDER)
             with whole_file(directory / OVERLAYS_FILE) as draft, draft.open("wb") as file:
                 np.savez_compressed(file, **overlays)  # type: ignore[arg-type]
 
@@ -62,8 +64,11 @@ def detector_of(result: ExperimentResult) -> Detector:
     """Returns the last fit as a detector of new images."""
     experiment, last = result.prepared.experiment, result.trajectory.last
     config, cohort = experiment.config, experiment.cohort
+    spec = result.prepared.spec
+    if config.report.anonymous and os.sep in spec.weights:
+        spec = replace(spec, weights="a file")  # its digest says which
     return Detector(
-        name=config.name, score_used=last.score_used, spec=result.prepared.spec, bank=bank_settings(config),
+        name=config.name, score_used=last.score_used, spec=spec, bank=bank_settings(config),
         head=contrast_settings(config) if last.score_used == "head" else None,
         rate=config.calibration.false_positive_rate, seed_s=last.seed_s,
         seed_fold=cohort.fold_N[cohort.seeds], models=last.folds, banks=result.final_bank.folds,

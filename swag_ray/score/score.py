@@ -18,6 +18,7 @@ from swag_ray.features.extract import extract
 from swag_ray.images import layout
 from swag_ray.images.deep import range_warnings
 from swag_ray.images.oddities import inverted, looks_of, oddity_warnings, twins
+from swag_ray.record.csv_cells import csv_cell
 from swag_ray.record.files import (
     ARRAYS_FILE,
     BACKBONE_FILE,
@@ -126,14 +127,15 @@ def _write(rows: list[dict[str, Any]], out: Path) -> None:
     import pyarrow as pa
     from pyarrow import csv
 
-    table = pa.Table.from_pylist(rows)
     try:
         match out.suffix.lower():
             case ".csv":
                 with whole_file(out) as draft:
-                    csv.write_csv(table, draft)
+                    csv.write_csv(
+                        pa.Table.from_pylist([{k: csv_cell(v) for k, v in row.items()} for row in rows]), draft
+                    )
             case ".parquet":
-                write_table(out, table)
+                write_table(out, pa.Table.from_pylist(rows))
             case _:
                 import json
 

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl
 from pyarrow import fs
 
 from swag_ray.errors import InputError, StorageError
+from swag_ray.masking import without_secrets
 
 OPTIONS = ("endpoint_override", "scheme", "region")
 # A bucket that is not there or a server that does not answer is told within seconds. Work that has begun is given
@@ -58,11 +59,11 @@ def parse(address: str, called: str) -> Address:
     """
     place, _, query = address.removeprefix("s3://").partition("?")
     bucket, *rest = place.split("/")
-    if "@" in bucket:  # not repeated: it is a secret
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    if without_secrets(address) != address or "@" in options.get("endpoint_override", ""):  # not repeated
         raise InputError(f"{called}: an s3:// address holds no credentials", "set AWS_ACCESS_KEY_ID or AWS_PROFILE")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{2,62}", bucket):
         raise InputError(f"{called}: '{address}' names no bucket", "write s3://BUCKET/PREFIX")
-    options = dict(parse_qsl(query, keep_blank_values=True))
     unknown = sorted(options.keys() - set(OPTIONS))
     if unknown:
         raise InputError(
@@ -120,6 +121,11 @@ def _server() -> dict[str, str]:
     if not url:
         return {}
     scheme, separator, host = url.rstrip("/").rpartition("://")
+    if "@" in host:  # not repeated
+        raise InputError(
+            "AWS_ENDPOINT_URL: the server's address holds no credentials",
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+        )
     return {"endpoint_override": host} | ({"scheme": scheme} if separator else {})
 
 

@@ -21,7 +21,7 @@ from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSy
 from swag_ray.errors import InputError, StorageError, reason_of, remedy_of
 from swag_ray.store import s3
 from swag_ray.store.stages import Result
-from swag_ray.system.files import whole_file, whole_folder
+from swag_ray.system.files import make_folders, whole_file, whole_folder
 
 MARKER, ARRAYS, INFO = "complete.json", "arrays.npz", "info.json"
 FORMAT = 1  # of a stage's files. A larger number is a newer version's, whose files are left alone.
@@ -185,7 +185,7 @@ class Store:
             return
         draft = self.path("tmp", f"{posixpath.basename(path)}-{uuid.uuid4().hex[:8]}")
         for folder in {posixpath.dirname(path), posixpath.dirname(draft)}:
-            self.fs.create_dir(folder, recursive=True)
+            make_folders(Path(folder))
         with whole_file(Path(path), Path(draft)) as temporary:
             temporary.write_bytes(data)
 
@@ -231,7 +231,8 @@ class Store:
 
     def write_bytes(self, path: str, data: bytes) -> None:
         if self.local:
-            self.fs.create_dir(posixpath.dirname(path), recursive=True)
+            self.write_atomically(path, data)
+            return
         with self.fs.open_output_stream(path) as file:
             file.write(data)
 

@@ -37,6 +37,7 @@ from swag_ray.record.remote import is_remote
 from swag_ray.record.run_metrics import RunMetrics
 from swag_ray.store.store import Store
 from swag_ray.store.use import in_use
+from swag_ray.sweep.credentials import with_secrets_in_environment
 from swag_ray.sweep.trial_log import TrialLog, check_sweep_directory
 
 __all__ = ["Sweep", "load_sweep", "run_sweep"]
@@ -86,16 +87,18 @@ def run_sweep(
     directory = Path(out) if out is not None else Path("sweeps") / sweep.name
     if address is not None:
         check_address(address)
+    as_kept = to_yaml(sweep)
     if sweep.loggers:  # what they lack is told before hours of work, not after the features
         from swag_ray.cluster.tune.callbacks import loggers
 
+        sweep = with_secrets_in_environment(sweep)
         list(loggers(sweep))
     progress = progress or Progress()
     listed, examples = sweep.algorithm != "optuna", sweep.examples()
     sources = _sources(examples, progress)
     planned = len(examples) if listed else (sweep.points or 0) * len(sweep.repetitions())
     notes = dump_yaml({"planned": planned, "reference": sweep.reference()})
-    with claimed(directory, SWEEP_FILE, to_yaml(sweep) + notes, partial(check_sweep_directory, directory, sweep)):
+    with claimed(directory, SWEEP_FILE, as_kept + notes, partial(check_sweep_directory, directory, sweep)):
         record = TrialLog(directory, sweep)
         jobs = [trial for trial in examples if trial.number not in record.through()] if listed else None
         try:

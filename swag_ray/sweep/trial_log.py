@@ -29,6 +29,7 @@ from swag_ray.record.files import (
 )
 from swag_ray.record.run_metrics import RunMetrics
 from swag_ray.record.trials_table import Row, flat_metrics, table
+from swag_ray.system.files import make_folders
 
 # What may be different when a sweep goes on: where it runs and who is told.
 NOT_IDENTITY = ("concurrent", "loggers", *NOTES)
@@ -69,7 +70,7 @@ class TrialLog:
             "point": point, "figures": figures, "computed": json.loads(report.get("computed", "[]")),
         }  # fmt: skip
         with writing(self.directory):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folders(folder)
             with suppress(InputError):  # a suggested point that is no config: its error is in the row
                 trial = sweep.trial(number, point, report["dataset"], report["random_seed"])
                 write_text(folder / CONFIG_FILE, cfg.to_yaml(trial.config))

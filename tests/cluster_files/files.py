@@ -53,8 +53,19 @@ def policy(name: str) -> list[dict[str, Any]]:
 
 def constraints() -> dict[str, str]:
     """{package: version} of constraints.txt."""
-    lines = (CLUSTERS / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    return {name: version for name, version, _ in pins()}
+
+
+def pins() -> list[tuple[str, str, list[str]]]:
+    """Name, version and hashes of every package in constraints.txt."""
+    text = (CLUSTERS / "constraints.txt").read_text(encoding="utf-8").replace("\\\n", " ")
+    found = []
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            pin, *hashes = line.split()
+            name, version = pin.split("==")
+            found.append((name, version, [text.removeprefix("--hash=") for text in hashes]))
+    return found
 
 
 def requirements(extra: str | None = None) -> list[Requirement]:

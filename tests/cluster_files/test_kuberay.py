@@ -66,6 +66,6 @@ def test_the_readmes_job_runs_on_this_cluster() -> None:
     assert job["spec"]["entrypoint"].startswith("swag-ray run ")
 
 
-@pytest.mark.parametrize("word", ["constraints.txt", "swag_ray-*.whl", "[cluster]"])
+@pytest.mark.parametrize("word", ["--require-hashes", "constraints.txt", "--no-deps", "swag_ray-*.whl"])
 def test_the_image_is_made_as_a_node_is(word: str) -> None:
     assert word in (CLUSTERS / "Dockerfile").read_text(encoding="utf-8")

@@ -58,6 +58,16 @@ def test_a_run_is_sent_with_its_figures_last(bucket: Bucket, server: Server, con
         assert sorted(p.name for p in folder.rglob("*") if p.is_file()) == ["metrics.json", "pr.svg"]
 
 
+@pytest.mark.parametrize("name", ["plots/../../../climbed", "plots/../config.yaml", "detector/../../x"])
+def test_a_name_that_leads_out_of_the_folder_is_refused(bucket: Bucket, name: str, tmp_path: Path) -> None:
+    bucket.put("runs/one/metrics.json", b"{}")
+    bucket.put(f"runs/one/{name}", b"theirs")
+    refused = pytest.raises(InputError, match=r"^report: 's3://.*' holds an object whose name leads out of it \('")
+    with refused, local_copy(bucket.address("runs/one"), "report", "metrics.json", "plots/", "detector/"):
+        raise AssertionError("copied")
+    assert not list(tmp_path.rglob("climbed"))
+
+
 def test_a_run_that_breaks_off_keeps_its_claim_and_is_not_complete(bucket: Bucket, config: Config) -> None:
     address = bucket.address("runs/one")
     work(address, config, WHOLE)

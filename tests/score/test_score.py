@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
 import re
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -204,6 +206,44 @@ def test_the_bundle_of_a_head_and_of_an_adapter(
     ended = command("score", tmp_path / "run", tests, "--out", tmp_path / "s.parquet")
     assert (ended.code, ended.err) == (0, "")
     assert_same(pq.read_table(tmp_path / "s.parquet").to_pylist(), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "name", ["hf-hub:someone/model", "hf_hub:someone/model", "local-dir:/tmp/model", "no_such_net"]
+)
+def test_a_bundle_never_asks_a_network(
+    command: Command, bundle: Path, tests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    asked = []
+
+    def refuse(*arguments: Any, **options: Any) -> Any:
+        asked.append(arguments)
+        raise OSError("no network in this test")
+
+    for where in ("create_connection", "getaddrinfo"):
+        monkeypatch.setattr(socket, where, refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    out = tmp_path / "scores.csv"
+    assert command("score", bundle, tests / "NORMAL", "--out", out).code == 0 and not asked
+    record = json.loads((bundle / "detector.json").read_text())
+    record["spec"]["backbone"] = name
+    (bundle / "detector.json").write_text(json.dumps(record))
+    out.unlink()
+    assert "does not fit this timm" in command("score", bundle, tests / "NORMAL", "--out", out).complaint
+    assert not asked and not out.exists()
+
+
+def test_a_spreadsheet_runs_no_file_name(command: Command, bundle: Path, tests: Path, tmp_path: Path) -> None:
+    image = next(tests.rglob("*.png"))
+    folder = tmp_path / "=cmd|calc!A1"
+    folder.mkdir()
+    shutil.copy(image, folder / "a.png")
+    out = tmp_path / "scores.csv"
+    with contextlib.chdir(tmp_path):
+        assert command("score", bundle, folder.name, "--out", out).code == 0
+    (row,) = csv.DictReader(out.open())
+    assert row["path"] == f"'{folder.name}/a.png" and 0 < float(row["p"]) <= 1
+    assert (out.stat().st_mode & 0o777) == 0o600, "file names of patients"
 
 
 def test_nothing_in_a_bundle_is_unpickled(bundle: Path) -> None:

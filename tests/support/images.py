@@ -32,9 +32,9 @@ def blocks(seed: int, side: int = 32) -> Image.Image:
     return Image.fromarray(np.kron(levels, np.ones((8, 8))).astype(np.uint8))
 
 
-def write(path: Path, seed: int, form: str = "PNG") -> Path:
+def write(path: Path, seed: int, form: str = "PNG", side: int = 32) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encoded(blocks(seed), form))
+    path.write_bytes(encoded(blocks(seed, side), form))
     return path
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from swag_ray.system.files import aside, is_aside, remove_asides, whole_file, whole_folder
+from swag_ray.system.files import aside, is_aside, make_folders, private_files, remove_asides, whole_file, whole_folder
 from tests.support.small_disk import mount
 
 
@@ -88,3 +90,62 @@ def test_what_kills_left_is_known_by_its_name_and_removed(tmp_path: Path) -> Non
     remove_asides(tmp_path)
     assert sorted(os.listdir(tmp_path)) == sorted([*foreign, "plots"]) and not os.listdir(tmp_path / "plots")
     assert is_aside(aside(tmp_path / "a.b").name, "a.b") and not is_aside(aside(tmp_path / "a.b").name, "a")
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o077])
+def any_umask(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = os.umask(request.param)
+    yield
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.usefixtures("any_umask")
+def test_what_is_made_is_its_owners_alone_under_any_umask(tmp_path: Path) -> None:
+    make_folders(tmp_path / "run" / "plots")
+    with whole_file(tmp_path / "run" / "plots" / "a.npz") as draft:
+        assert mode(draft) == 0o600, "nor is there a moment in which others may read it"
+        draft.write_bytes(b"all")
+    with whole_folder(tmp_path / "run" / "new" / "detector") as draft:
+        assert mode(draft) == 0o700
+        (draft / "deep").mkdir()
+        (draft / "deep" / "b").write_text("all")
+    made = [tmp_path / "run", *(tmp_path / "run").rglob("*")]
+    assert len(made) == 7
+    assert {path.name: mode(path) for path in made} == {p.name: 0o700 if p.is_dir() else 0o600 for p in made}
+
+
+@pytest.mark.usefixtures("any_umask")
+def test_permissions_that_were_set_on_purpose_stay(tmp_path: Path) -> None:
+    for name, bits in (("opened", 0o755), ("shared", 0o2770)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name).chmod(bits)
+    for name in ("opened", "shared"):
+        make_folders(tmp_path / name / "stages")
+        with whole_file(tmp_path / name / "a") as draft:
+            draft.write_text("old")
+        with whole_folder(tmp_path / name / "stages" / "b") as draft:
+            (draft / "file").write_text("all")
+    assert mode(tmp_path / "opened") == 0o755 and mode(tmp_path / "opened" / "a") == 0o600
+    assert mode(tmp_path / "opened" / "stages" / "b") == 0o700
+    shared = tmp_path / "shared"
+    assert mode(shared) == mode(shared / "stages") == mode(shared / "stages" / "b") == 0o2770
+    assert mode(shared / "a") == mode(shared / "stages" / "b" / "file") == 0o660
+    (tmp_path / "opened" / "a").chmod(0o644)
+    with whole_file(tmp_path / "opened" / "a") as draft:
+        draft.write_text("new")
+    assert mode(tmp_path / "opened" / "a") == 0o644
+
+
+@pytest.mark.usefixtures("any_umask")
+def test_what_others_write_for_us_is_private_too(tmp_path: Path) -> None:
+    before = os.umask(0)
+    os.umask(before)
+    with private_files():
+        (tmp_path / "log").write_text("all")
+        (tmp_path / "session").mkdir()
+    assert mode(tmp_path / "log") == 0o600 and mode(tmp_path / "session") == 0o700
+    assert os.umask(before) == before, "the process's own umask is back"

@@ -9,6 +9,7 @@ from ray import tune
 
 from swag_ray.config.sweep import SweepConfig
 from swag_ray.errors import InputError
+from swag_ray.masking import masked
 
 TRIES = 6  # of a trial whose process or node dies; what it had computed is in the store
 Report = dict[str, Any]
@@ -45,7 +46,8 @@ class Tell(tune.Callback):
     listener.
     """
 
-    def __init__(self, on_report: Callable[[Report], None]) -> None:
+    def __init__(self, on_report: Callable[[Report], None], *, anonymous: bool = False) -> None:
+        self._anonymous = anonymous  # then what Ray says of a trial, which may name files, is not passed on
         self._listener = id(self)
         self._last: dict[str, Report] = {}
         _listeners[self._listener] = on_report
@@ -74,4 +76,6 @@ class Tell(tune.Callback):
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         last = self._last.get(trial.trial_id) or dict(trial.config)
         reason = (str(trial.get_error() or "").strip().splitlines() or ["its process died"])[-1]
-        self._tell(last | {"status": "failed", "error": f"{reason} ({TRIES} tries)"})
+        if self._anonymous:
+            reason = "its process died"
+        self._tell(last | {"status": "failed", "error": masked(f"{reason} ({TRIES} tries)")})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,6 +34,7 @@ from swag_ray.cluster.workers import RayWorkers, Workers
 from swag_ray.config.sweep import SweepConfig, Trial, source_key
 from swag_ray.errors import InputError, StorageError
 from swag_ray.features.spec import FeatureSpec
+from swag_ray.masking import masked
 from swag_ray.record.run_metrics import RoundMetrics, RunMetrics
 from swag_ray.record.trials_table import flat_metrics
 from swag_ray.store.stages import digest
@@ -40,6 +42,7 @@ from swag_ray.store.store import Store
 from swag_ray.wording import plural
 
 FOLDER = "tune"  # Ray Tune's own files, and TensorBoard's, in the sweep's directory
+NOT_TOLD = "what it says may name files (report.anonymous); run the trial's config alone to see it"
 Report = dict[str, Any]
 # (images of the trial's dataset, trial, store, workers, called with the metrics of every round) -> metrics
 Work = Callable[[Any, Trial, Store, Workers, Callable[[RoundMetrics], None]], RunMetrics]
@@ -93,8 +96,9 @@ def run_trials(
     leases = Leases.remote()  # type: ignore[attr-defined]
     gpus = session.gpus_per_actor
     actors = sweep_actors(sweep)
+    told_to_nobody = sweep.model_copy(update={"loggers": {}})  # the trials' reports are told here, and so are secrets
     shared = Shared(
-        sweep, work, {key: ray.put(source) for key, source in sources.items()}, leases, actors, gpus,
+        told_to_nobody, work, {key: ray.put(source) for key, source in sources.items()}, leases, actors, gpus,
     )  # fmt: skip
     group = tune.PlacementGroupFactory([{}, *bundles(actors, gpus)], strategy="STRICT_PACK")
     searcher = Listed(jobs) if jobs is not None else Suggested(sweep, history)
@@ -107,7 +111,7 @@ def run_trials(
     }
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
-    tell = Tell(on_report)
+    tell = Tell(on_report, anonymous=sweep.anonymous)
     try:
         tune.Tuner(
             tune.with_resources(tune.with_parameters(_trial, shared=shared), group),
@@ -211,10 +215,8 @@ def _trial(config: dict[str, Any], shared: Shared) -> None:
 
             metrics = shared.work(source, trial, store, _workers(shared), told)
             computed = [list(entry) for entry in store.computed]
-    except InputError as error:
-        end = {"status": "failed", "error": " ".join(str(error).split())}
     except Exception as error:
-        end = {"status": "failed", "error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        end = failure(error, anonymous=shared.sweep.anonymous)
     else:
         end = flat_metrics(metrics) | {
             "status": "done",
@@ -222,6 +224,24 @@ def _trial(config: dict[str, Any], shared: Shared) -> None:
             "computed": json.dumps(computed),
         }
     tune.report(head | end | {"seconds": time.perf_counter() - started})
+
+
+def failure(error: Exception, *, anonymous: bool) -> Report:
+    """What a trial reports that could not end: status, error and, for a fault of ours, the traceback.
+
+    Args:
+        anonymous: leaves out what the error says, which may name files: its kind, field and place are told.
+    """
+    kind, trace = type(error).__name__, None if isinstance(error, InputError) else error.__traceback__
+    if anonymous:
+        field = re.match(r"(--)?[a-z_]+(\.[a-z_]+)*(?=:)", str(error))
+        said = f"{field[0] if field and isinstance(error, InputError) else kind}: {NOT_TOLD}"
+        lines = ["".join(traceback.format_tb(trace)), said]
+    else:
+        said = " ".join(str(error).split()) if isinstance(error, InputError) else f"{kind}: {error}"
+        lines = traceback.format_exception(error)
+    told = {"status": "failed", "error": masked(said)}
+    return told if trace is None else told | {"traceback": masked("".join(lines))}
 
 
 def _workers(shared: Shared) -> Workers:

@@ -9,6 +9,7 @@ from swag_ray.errors import InputError, reason_of, remedy_of
 from swag_ray.record.files import write_text
 from swag_ray.report.page.markup import Html, element
 from swag_ray.report.page.style import style_sheet
+from swag_ray.system.files import make_folders
 
 DISCLAIMER = "Research software, not a medical device."
 
@@ -34,7 +35,7 @@ def write_files(files: Mapping[Path, str]) -> None:
     """
     for path, text in files.items():
         try:
-            path.parent.mkdir(exist_ok=True)
+            make_folders(path.parent)
             write_text(path, text)
         except OSError as error:
             raise InputError(f"{path}: cannot be written ({reason_of(error)})", remedy_of(error)) from None

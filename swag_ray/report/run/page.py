@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-
+from swag_ray.errors import InputError
 from swag_ray.record.files import (
     CONFIG_FILE,
     MANIFEST_FILE,
@@ -17,11 +16,13 @@ from swag_ray.record.files import (
     REPORT_FILE,
     ROUNDS_FILE,
     SCORES_FILE,
+    writing,
 )
 from swag_ray.record.remote import is_remote, local_copy, plain_address, remote_store, send_report
 from swag_ray.report.page.document import DISCLAIMER, document, write_files
 from swag_ray.report.page.figure import Plot, show
 from swag_ray.report.page.markup import Html, element, join, number, paragraph, percent, section
+from swag_ray.report.page.settings import is_anonymous, settings_text
 from swag_ray.report.run import sections
 from swag_ray.report.run.paper_figures import check_published
 from swag_ray.report.run.plots import draw_all
@@ -46,6 +47,8 @@ def report_again(place: str | Path) -> str:
         if not is_remote(place):
             return str(page)
         remote = remote_store(place, "report")
+        if not (folder / OVERLAYS_FILE).exists():
+            remote.delete(remote.path(OVERLAYS_FILE))  # removed here, by `report.images: false`
         send_report(remote, folder)
         return f"{plain_address(remote)}/{page.name}"
 
@@ -55,6 +58,7 @@ def write_report(run_dir: Path) -> Path:
 
     The page is one file: style and plots inline, nothing loaded from elsewhere. A figure that the run does not hold
     is left out. Files are replaced whole or not at all.
+    Where config.yaml says `report.images: false`, images that a run before left are removed.
 
     Args:
         run_dir: a finished run's directory.
@@ -66,6 +70,11 @@ def write_report(run_dir: Path) -> Path:
         InputError: the directory is not a run, a file is missing or damaged, or it cannot be written to.
     """
     run = read_run(Path(run_dir))
+    if is_anonymous(run.config) and not run.manifest.get("anonymous"):
+        raise InputError(f"{run.folder}: holds names of files, from before report.anonymous", "run it again")
+    if run.settings("report").get("images", True) is False:
+        with writing(run.folder):
+            (run.folder / OVERLAYS_FILE).unlink(missing_ok=True)
     check_published(run.settings("report").get("published"))
     plots = draw_all(run)
     target = run.folder / REPORT_FILE
@@ -90,7 +99,7 @@ def _page(run: Run, plots: Mapping[str, Plot]) -> str:
         sections.shortcuts_section(run),
         sections.arms_section(run),
         profile_section(run),
-        sections.origin_section(run, yaml.safe_dump(dict(run.config), sort_keys=False, allow_unicode=True)),
+        sections.origin_section(run, settings_text(run.config, anonymous=is_anonymous(run.config))),
         sections.limits_section(run),
     )
     return document(f"{name} \N{EN DASH} swag-ray report", body)
@@ -100,7 +109,8 @@ def _about(run: Run) -> Html:
     """What was run, in a line: method, data, seed; then the disclaimer."""
     dataset = run.settings("dataset")
     facts = [f"method {run.config['method']}"] if run.config.get("method") else []
-    source = [str(dataset[key]) for key in ("kind", "root") if dataset.get(key)]
+    named = ("kind",) if is_anonymous(run.config) else ("kind", "root")
+    source = [str(dataset[key]) for key in named if dataset.get(key)]
     if source:
         facts.append(f"data {' '.join(source)}")
     contamination = percent(dataset.get("contamination"), 0)

@@ -6,6 +6,7 @@ import csv
 import io
 from pathlib import Path
 
+from swag_ray.record.csv_cells import csv_cell
 from swag_ray.record.files import SWEEP_REPORT_FILE, TRIALS_TEXT_FILE
 from swag_ray.report.page.document import DISCLAIMER, document, write_files
 from swag_ray.report.page.markup import Html, element, join, paragraph
@@ -48,7 +49,8 @@ def write_sweep_report(directory: Path) -> Path:
     """Write `sweep.html` and `trials.csv` from what the sweep's directory holds, finished or under way.
 
     The page is one file: style, plots and script inline, nothing loaded from elsewhere. trials.csv holds
-    trials.parquet as it is, a row a trial, empty where null. Files are replaced whole or not at all.
+    trials.parquet as it is, a row a trial, empty where null, but for text that a spreadsheet would run (`csv_cell`).
+    Files are replaced whole or not at all.
 
     Args:
         directory: a sweep's directory, with sweep.yaml and trials.parquet.
@@ -100,5 +102,5 @@ def _csv(sweep: Sweep) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(sweep.columns)
-    writer.writerows([row[column] for column in sweep.columns] for row in sweep.rows)
+    writer.writerows([csv_cell(row[column]) for column in sweep.columns] for row in sweep.rows)
     return text.getvalue()

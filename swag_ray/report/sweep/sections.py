@@ -5,8 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 
-import yaml
-
 from swag_ray.report.page.figure import Plot, show
 from swag_ray.report.page.markup import (  # fmt: skip
     Column,
@@ -23,6 +21,7 @@ from swag_ray.report.page.markup import (  # fmt: skip
     table,
     whole,
 )
+from swag_ray.report.page.settings import is_anonymous, settings_text
 from swag_ray.report.sweep.arms import (  # fmt: skip
     Comparison,
     Ranked,
@@ -238,7 +237,10 @@ def origin_section(sweep: Sweep) -> Html:
         Column("values tried", [whole(len(field.values)) for field in sweep.fields]),
         Column("reference arm", base, text=True),
     ]
-    dump = yaml.safe_dump(dict(sweep.settings), sort_keys=False, allow_unicode=True)
+    fixed = sweep.settings.get("fixed")
+    anonymous = isinstance(fixed, Mapping) and fixed.get("report.anonymous") is True
+    anonymous |= is_anonymous(sweep.settings.get("base") or {})
+    dump = settings_text(sweep.settings, anonymous=anonymous)
     resolved = element("details", element("summary", "Resolved sweep"), element("pre", dump))
     return section("How it was run", table("Field", [field.name for field in sweep.fields], columns), resolved)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import time
 from pathlib import Path
@@ -190,3 +191,18 @@ def test_a_bare_sweep_file_is_enough(undrawn: None, tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump({"name": "bare"}), encoding="utf-8")
     text = page(tmp_path).text
     assert "bare" in text and "there is one arm" in text and "36 of 36 trials done" in text
+
+
+def test_a_spreadsheet_runs_nothing_of_the_trials(undrawn: None, tmp_path: Path) -> None:
+    row = trial(0, "=HYPERLINK(1)", 0, {"gate.budget": -3, "backbone.name": "-0.5"})
+    page_of(tmp_path, [row, failed(trial(1, "pneumonia", 0, {}), "@x: no")])
+    first, second = csv.DictReader((tmp_path / "trials.csv").open(encoding="utf-8"))
+    assert (first["dataset"], first["gate.budget"], first["backbone.name"]) == ("'=HYPERLINK(1)", "-3", "-0.5")
+    assert second["error"] == "'@x: no"
+
+
+def test_a_sweep_of_before_shows_no_secret_of_its_loggers(undrawn: None, tmp_path: Path) -> None:
+    loggers = {"wandb": {"api_key": "QUIET"}, "mlflow": {"tracking_uri": "https://u:QUI/ET@host"}}
+    page_of(tmp_path, grid_rows(), loggers=loggers)
+    found = (tmp_path / "sweep.html").read_text(encoding="utf-8")
+    assert "QUI" not in found and "https://***@host" in found

@@ -1,0 +1,79 @@
+"""How images are called in whatever leaves the store: the one place where ids, paths and warnings are made anonymous.
+
+With `report.anonymous` an image's id is a digest over its content and name, which tells nobody a name who lacks the
+image; no path and no file name stands in a table, metrics.json or the report. No stage's key holds any of this.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import posixpath
+from collections.abc import Iterable, Iterator, Sequence
+
+import pyarrow as pa
+
+from swag_ray.config import Config
+from swag_ray.images.folders import Listing
+
+UNLISTED = "a file"
+
+
+def with_shown_ids(table: pa.Table, config: Config) -> pa.Table:
+    """Returns an image table with the ids that are shown in place of its own, (N,), rows in the same order."""
+    if not config.report.anonymous:
+        return table
+    columns = (table.column(name).to_pylist() for name in ("id", "sha256"))
+    shown = pa.array([_digest(*pair) for pair in zip(*columns, strict=True)], pa.string())
+    place = table.schema.get_field_index("id")
+    return table.set_column(place, table.schema.field(place), shown)
+
+
+def shown_paths(paths: Sequence[str], config: Config) -> pa.Array:
+    """Returns paths as they are shown, (N,): null where the config is anonymous."""
+    return pa.nulls(len(paths), pa.string()) if config.report.anonymous else pa.array(list(paths), pa.string())
+
+
+def shown_files(listing: Listing, rows: pa.Table, config: Config) -> list[str]:
+    """Returns what each row of the listing's table is called in a record: its whole path, or its digest."""
+    if config.report.anonymous:
+        return [str(name) for name in with_shown_ids(rows, config).column("id").to_pylist()]
+    return [str(listing.root / path) for path in rows.column("path").to_pylist()]
+
+
+def shown_ignored(ignored: dict[str, int], config: Config) -> dict[str, int]:
+    """Returns the counts of files that were left out, without the names of folders where the config is anonymous."""
+    if not config.report.anonymous:
+        return ignored
+    counts: dict[str, int] = {}
+    for reason, count in ignored.items():
+        kind = next((kind for kind in ("class", "folder") if reason.startswith(f"{kind} ")), None)
+        shown = f"{kind} not named" if kind else reason
+        counts[shown] = counts.get(shown, 0) + count
+    return counts
+
+
+def shown_warnings(warnings: Iterable[str], listing: Listing, config: Config) -> tuple[str, ...]:
+    """Returns warnings; where the config is anonymous, with a digest in place of every file name below the root."""
+    found = tuple(warnings)
+    if not config.report.anonymous or not found:
+        return found
+    together = "\n".join(found)
+    named = {name: UNLISTED for name in _names_below(str(listing.root)) if name in together}
+    for path, *pair in zip(*(listing.table.column(name).to_pylist() for name in ("path", "id", "sha256")), strict=True):
+        if posixpath.basename(path) in together:
+            named[posixpath.basename(path)] = _digest(*pair)
+    named[str(listing.root)] = "dataset.root"
+    for name in sorted(named, key=len, reverse=True):  # one name may be part of another
+        found = tuple(text.replace(name, named[name]) for text in found)
+    return found
+
+
+def _names_below(root: str) -> Iterator[str]:
+    """Names of all files that have a suffix, those that were left out too: a warning may be of one of them."""
+    for _, _, names in os.walk(root):
+        yield from (name for name in names if all(os.path.splitext(name)))
+
+
+def _digest(image_id: str, sha256: str) -> str:
+    return hashlib.sha256(f"{sha256}\0{image_id}".encode()).hexdigest()[:16]

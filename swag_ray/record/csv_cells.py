@@ -1,0 +1,26 @@
+"""Cells of a CSV file that a spreadsheet may open: text stays text."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+RUN = ("=", "+", "-", "@", "\t", "\r", "\n", "\N{FULLWIDTH EQUALS SIGN}")  # what a formula or command begins with
+
+
+def csv_cell(value: Any) -> Any:
+    """Returns a value as it may stand in a CSV file.
+
+    A text that begins as a formula does, which a spreadsheet would run, gets an apostrophe before it: the sign for text
+    there, and a character of the cell to every other reader. Numbers stay, as numbers and as text (`-0.3`).
+    """
+    if not isinstance(value, str) or not value.startswith(RUN) or _is_number(value):
+        return value
+    return f"'{value}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text)) and text == text.strip()
+    except ValueError:
+        return False

@@ -1,0 +1,30 @@
+"""A config as a page shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from swag_ray.masking import without_secrets
+
+
+def is_anonymous(config: Mapping[str, Any]) -> bool:
+    """Whether a run's config says `report.anonymous`."""
+    report = config.get("report")
+    return isinstance(report, Mapping) and report.get("anonymous") is True
+
+
+def settings_text(settings: Mapping[str, Any], *, anonymous: bool) -> str:
+    """Returns a config as YAML, without secrets and, where it is anonymous, without paths."""
+    plain = without_secrets(settings)
+    return yaml.safe_dump(_without_paths(plain) if anonymous else plain, sort_keys=False, allow_unicode=True)
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_paths(held) for key, held in value.items()}
+    if isinstance(value, list):
+        return [_without_paths(held) for held in value]
+    return "not shown" if isinstance(value, str) and ("/" in value or "\\" in value) else value
