@@ -27,6 +27,8 @@ from swag_ray.features.shards import DamagedShard
 from swag_ray.progress import Progress
 from swag_ray.record.files import CONFIG_FILE
 from swag_ray.run.run import Run, run_experiment
+from swag_ray.store.pruning import prune
+from swag_ray.store.store import Store
 from swag_ray.system.files import aside
 from tests.support.command_line import Command, borrowed, figures
 from tests.support.small_disk import SmallDisk
@@ -272,6 +274,43 @@ def test_a_disk_that_damages_whatever_it_keeps_is_told(
     assert said == (
         "store: feature shard '/store/features/x/y.parquet' is damaged (page checksum); delete that file and run again"
     )
+
+
+def test_a_store_that_is_pruned_during_a_run_ends_no_run(
+    tiny: Tiny, whole: dict[str, Any], session_store: Path, tmp_path: Path
+) -> None:
+    """Whatever is asked to go after every row: what the run has used stays, what it never needed goes."""
+    store = tmp_path / "store"
+    for part in ("features", "stages/index"):
+        shutil.copytree(session_store / part, store / part)
+    (store / "datasets").symlink_to(session_store / "datasets")
+    for path in [*store.glob("features/*/*"), *store.glob("stages/*/*/*")]:
+        os.utime(path, (1, 1))
+    stray = store / "features" / "of-another-backbone" / "a.parquet"
+    stray.parent.mkdir()
+    stray.write_bytes(b"")
+    os.utime(stray, (1, 1))
+    gone: list[int] = []
+
+    def prune_all(row: dict[str, Any]) -> None:
+        gone.append(prune(Store(store), days=0, features=True, remove=True)["entries"])
+
+    run = run_experiment(tiny(store=store), tmp_path / "run", on_round=prune_all)
+    assert figures(run.metrics) == figures(whole)
+    assert gone[0] >= 1 and not stray.exists() and not any(gone[1:])
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["extracted"] == 0
+
+
+def test_the_results_are_there_when_the_report_fails(
+    tiny: Tiny, whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(folder: Path) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("swag_ray.report.run.page.write_report", fail)
+    with pytest.raises(MemoryError):
+        run_experiment(tiny(), tmp_path / "run")
+    assert figures(json.loads((tmp_path / "run" / "metrics.json").read_text())) == figures(whole)
 
 
 def test_two_runs_on_one_store_at_the_same_time(

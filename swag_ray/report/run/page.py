@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import pyarrow as pa
+
 from swag_ray.errors import InputError
 from swag_ray.record.files import (
     CONFIG_FILE,
@@ -42,6 +44,7 @@ def report_again(place: str | Path) -> str:
     Raises:
         InputError: see `write_report`.
     """
+    pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own keeps what it once had
     with local_copy(place, "report", *REPORTED) as folder:
         page = write_report(folder)
         if not is_remote(place):
