@@ -29,6 +29,7 @@ with emulated(1) as cluster:
     print(cluster.address, flush=True)
     sys.stdin.read()
 """
+TOKEN = "f" * 64
 JOIN = """
 from swag_ray.cluster.address import use_token
 use_token()
@@ -56,7 +57,8 @@ MOUNT = 'mount -t tmpfs swag-ray-test "$0" && echo mounted && exec "$@"'
 
 
 def environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return plain | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}  # a local Ray has its own, if none is given
 
 
 def ended(process: subprocess.Popen[str]) -> None:
