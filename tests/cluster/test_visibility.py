@@ -29,7 +29,6 @@ with emulated(1) as cluster:
     print(cluster.address, flush=True)
     sys.stdin.read()
 """
-TOKEN = "f" * 64
 JOIN = """
 from swag_ray.cluster.address import use_token
 use_token()
@@ -57,8 +56,7 @@ MOUNT = 'mount -t tmpfs swag-ray-test "$0" && echo mounted && exec "$@"'
 
 
 def environment() -> dict[str, str]:
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    return plain | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}  # a local Ray has its own, if none is given
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
 
 
 def ended(process: subprocess.Popen[str]) -> None:
