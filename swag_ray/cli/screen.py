@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tempfile
@@ -86,6 +87,7 @@ def shown(*, quiet: bool) -> Iterator[Screen]:
     """A screen for one run; third-party warnings and Ray's own chatter stay out of it."""
     with warnings.catch_warnings(), _terminal_kept_for_us() as log:
         warnings.simplefilter("ignore")
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it logs that there is no home folder for its cache
         try:
             yield Screen(quiet)
         except (InputError, KeyboardInterrupt):

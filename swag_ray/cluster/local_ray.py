@@ -151,10 +151,12 @@ def _of_surroundings(error: Exception) -> bool:
 
 @contextmanager
 def _own_token() -> Iterator[None]:
-    """Gives the session a token of its own, by the environment. Ray would write one into the home folder, which may be
-    absent, another account's or read-only, and readable to everybody.
+    """Gives the session a token of its own, by the environment, unless one is given there. Ray would write one into the
+    home folder, which may be absent, another account's or read-only, and readable to everybody.
     """
-    if os.environ.get(MODE, "token").lower() != "token":
+    given = bool(os.environ.get(TOKEN)) or os.access(os.environ.get(TOKEN_PATH, ""), os.R_OK)
+    if given or os.environ.get(MODE, "token").lower() != "token":
+        forget_token()
         yield
         return
     before: dict[str, Any] = {name: os.environ.get(name) for name in (MODE, TOKEN, TOKEN_PATH)}

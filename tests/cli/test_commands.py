@@ -28,7 +28,8 @@ PROGRAM = [sys.executable, "-m", "swag_ray.cli"]
 
 
 def environment() -> dict[str, str]:
-    return {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    token = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")  # of the local Ray of these tests
+    return {k: v for k, v in os.environ.items() if not k.startswith("RAY_") or k in token}
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,8 @@ PROGRAM = [sys.executable, "-m", "swag_ray.cli", "doctor"]
 
 
 def environment() -> dict[str, str]:
-    return {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    token = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")  # of the local Ray of these tests
+    return {k: v for k, v in os.environ.items() if not k.startswith("RAY_") or k in token}
 
 
 def test_it_ends_well_and_starts_no_ray(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from tests.conftest import tiny_config
 from tests.support.command_line import figures
 from tests.support.small_disk import mount
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 NOWHERE = "http://127.0.0.1:9"
 NO_ACCOUNT = ("unshare", "--user", "--map-user=54321", "--map-group=54321")
 OWN_MOUNTS = ("unshare", "--mount")
@@ -170,7 +170,6 @@ def run(case: Case, folders: dict[str, str], plain: Plain) -> subprocess.Complet
     )  # fmt: skip
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", CASES)
 def test_a_right_result_or_one_clear_line(name: str, folders: dict[str, str], plain: Plain) -> None:
     case = CASES[name]
