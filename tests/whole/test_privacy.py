@@ -150,7 +150,7 @@ def test_the_report_alone_removes_them_too(named: Run, tmp_path: Path) -> None:
     assert "data:image" not in (again / "report.html").read_text()
     config["report"]["anonymous"] = True
     (again / "config.yaml").write_text(yaml.safe_dump(config))
-    with pytest.raises(InputError, match=r"holds names of files, from before report\.anonymous; run it again"):
+    with pytest.raises(InputError, match=r"holds names of files, from before report.anonymous; run it again"):
         write_report(again)
 
 

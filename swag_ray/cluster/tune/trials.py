@@ -39,6 +39,7 @@ from swag_ray.record.run_metrics import RoundMetrics, RunMetrics
 from swag_ray.record.trials_table import flat_metrics
 from swag_ray.store.stages import digest
 from swag_ray.store.store import Store
+from swag_ray.system.files import private_files
 from swag_ray.wording import plural
 
 FOLDER = "tune"  # Ray Tune's own files, and TensorBoard's, in the sweep's directory
@@ -113,20 +114,21 @@ def run_trials(
     os.environ.update(environment)
     tell = Tell(on_report, anonymous=sweep.anonymous)
     try:
-        tune.Tuner(
-            tune.with_resources(tune.with_parameters(_trial, shared=shared), group),
-            tune_config=tune.TuneConfig(
-                search_alg=searcher, scheduler=scheduler(sweep), num_samples=searcher.count,
-                max_concurrent_trials=sweep.concurrent, reuse_actors=sweep.early_stopping is None,
-                trial_dirname_creator=lambda trial: f"{trial.config['trial']:04d}",
-                trial_name_creator=lambda trial: f"{trial.config['trial']:04d}",
-            ),
-            run_config=tune.RunConfig(
-                name=FOLDER, storage_path=str(directory.absolute()), verbose=0,
-                failure_config=tune.FailureConfig(max_failures=TRIES - 1),
-                callbacks=[tell, *loggers(sweep)],
-            ),
-        ).fit()  # fmt: skip
+        with private_files():  # Tune's own, which hold the trials' reports
+            tune.Tuner(
+                tune.with_resources(tune.with_parameters(_trial, shared=shared), group),
+                tune_config=tune.TuneConfig(
+                    search_alg=searcher, scheduler=scheduler(sweep), num_samples=searcher.count,
+                    max_concurrent_trials=sweep.concurrent, reuse_actors=sweep.early_stopping is None,
+                    trial_dirname_creator=lambda trial: f"{trial.config['trial']:04d}",
+                    trial_name_creator=lambda trial: f"{trial.config['trial']:04d}",
+                ),
+                run_config=tune.RunConfig(
+                    name=FOLDER, storage_path=str(directory.absolute()), verbose=0,
+                    failure_config=tune.FailureConfig(max_failures=TRIES - 1),
+                    callbacks=[tell, *loggers(sweep)],
+                ),
+            ).fit()  # fmt: skip
     except Exception:
         if (refused := tell.end()) is not None:
             raise refused from None  # a full disk is one line, not Tune's stack

@@ -1,0 +1,63 @@
+"""What leaves the store names no file where a config says so: tables, records, warnings, a failed trial's error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pytest
+
+from swag_ray.config import Config, parse_config
+from swag_ray.experiment.shown_names import (
+    shown_files,
+    shown_ignored,
+    shown_paths,
+    shown_warnings,
+    with_shown_ids,
+)
+from swag_ray.images.folders import Listing, list_folder
+from tests.support.images import small_set, write
+
+PLAIN, ANONYMOUS = (
+    parse_config({"name": "a", "dataset": {"kind": "digit_anatomy"}, "report": {"anonymous": value}})
+    for value in (False, True)
+)
+
+
+@pytest.fixture
+def listing(tmp_path: Path) -> Listing:
+    return list_folder(small_set(tmp_path), normal="NORMAL", anomaly=["PNEUMONIA"], group=None)
+
+
+def test_an_id_is_a_digest_of_content_and_name(listing: Listing, tmp_path: Path) -> None:
+    shown = with_shown_ids(listing.table, ANONYMOUS)
+    ids = shown.column("id")
+    assert pc.all(pc.match_substring_regex(ids, "^[0-9a-f]{16}$")).as_py() and len(set(ids.to_pylist())) == len(ids)
+    assert shown.drop(["id"]).equals(listing.table.drop(["id"]))
+    assert with_shown_ids(listing.table, PLAIN).equals(listing.table)
+    name = tmp_path / "train" / "NORMAL" / "normaltrain0.jpeg"
+    write(name, 77, "JPEG")  # the same name, another image: who knows the name alone cannot know the digest
+    other = list_folder(tmp_path, normal="NORMAL", anomaly=["PNEUMONIA"], group=None)
+    of = {path: i for path, i in zip(shown["path"].to_pylist(), ids.to_pylist(), strict=True)}
+    again = with_shown_ids(other.table, ANONYMOUS)
+    changed = [p for p, i in zip(again["path"].to_pylist(), again["id"].to_pylist(), strict=True) if of[p] != i]
+    assert changed == ["train/NORMAL/normaltrain0.jpeg"]
+
+
+@pytest.mark.parametrize("config", [PLAIN, ANONYMOUS])
+def test_warnings_and_records_hold_no_name(listing: Listing, config: Config) -> None:
+    named, root = "normaltest0.jpeg", str(listing.root)
+    write(listing.root / "train" / "left out.png", 5)
+    warnings = [f"2 files ({named}, train/NORMAL/normaltrain1.jpeg)", f"'{root}/train/left out.png' is odd", "no name"]
+    shown = shown_warnings(warnings, listing, config)
+    files = shown_files(listing, listing.table, config)
+    ignored = shown_ignored({"class train/Jane": 2, "class test/Jane": 1, "folder Jane": 4, "hidden": 3}, config)
+    if config is PLAIN:
+        assert list(shown) == warnings and files[0] == f"{root}/{listing.table['path'][0]}" and "folder Jane" in ignored
+        assert shown_paths(["a"], config).to_pylist() == ["a"]
+        return
+    ids = dict(zip(listing.table["path"].to_pylist(), files, strict=True))
+    assert shown[0] == f"2 files ({ids[f'test/NORMAL/{named}']}, train/NORMAL/{ids['train/NORMAL/normaltrain1.jpeg']})"
+    assert shown[1:] == ("'dataset.root/train/a file' is odd", "no name")
+    assert ignored == {"class not named": 3, "folder not named": 4, "hidden": 3}
+    assert shown_paths(["a"], config).to_pylist() == [None]
