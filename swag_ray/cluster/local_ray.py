@@ -19,6 +19,8 @@ from swag_ray.system.files import private_files
 MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 UV = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
 START_SECONDS = 150.0
+CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+LOOPBACK = "127.0.0.1"
 
 
 @contextmanager
@@ -46,7 +48,7 @@ def local_ray(cpus: int | None, gpus: int | None, object_store_mb: int | None) -
     try:
         with _own_token():
             try:
-                with working_folder_kept(), private_files(), _patience():
+                with working_folder_kept(), private_files(), _loopback_alone(), _patience():
                     _init(cpus, gpus, object_store_mb, folder)
                 yield
             finally:
@@ -63,7 +65,7 @@ def _init(cpus: int | None, gpus: int | None, object_store_mb: int | None, folde
         ray.init(
             address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, log_to_driver=False,
             object_store_memory=object_store_mb * 2**20 if object_store_mb else None,
-            logging_level=logging.ERROR, configure_logging=True, _temp_dir=folder,
+            logging_level=logging.ERROR, configure_logging=True, _temp_dir=folder, _node_ip_address=LOOPBACK,
         )  # fmt: skip
     except ValueError as error:
         raise InputError(
@@ -76,6 +78,27 @@ def _init(cpus: int | None, gpus: int | None, object_store_mb: int | None, folde
         raise InputError(f"cluster: Ray cannot start on this machine: {reason}", advice) from error
     with suppress(OSError):
         os.chmod(folder, 0o700)  # Ray opens it to everybody
+
+
+@contextmanager
+def _loopback_alone() -> Iterator[None]:
+    """Has all of Ray's processes listen on the loopback interface, where nothing outside this machine reaches them.
+
+    Ray takes that for any node that is not to be part of a cluster, its default on macOS and Windows; elsewhere it
+    replaces a loopback address that it is given by one of the machine's own.
+    """
+    from ray._private import ray_constants
+
+    found, before = getattr(ray_constants, "ENABLE_RAY_CLUSTER", True), os.environ.get(CLUSTERS)
+    os.environ[CLUSTERS] = "0"  # for the processes that Ray starts
+    ray_constants.ENABLE_RAY_CLUSTER = False  # read from the environment once, maybe before we were there
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = found
+        del os.environ[CLUSTERS]
+        if before is not None:
+            os.environ[CLUSTERS] = before
 
 
 @contextmanager
