@@ -55,6 +55,20 @@ def use_token() -> None:
         authentication_token_setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
+def on_loopback_alone(address: str) -> bool:
+    """Whether a cluster listens on this machine's loopback interface and nowhere else, as a local Ray of ours does."""
+    from ray.util import get_node_ip_address
+
+    host, _, port = address.rpartition(":")
+    if host not in ("127.0.0.1", "localhost"):
+        return False
+    try:
+        socket.create_connection((get_node_ip_address(), int(port)), timeout=SECONDS).close()
+    except OSError:
+        return True
+    return False
+
+
 def no_cluster(address: str, error: Exception) -> InputError:
     """The one line for an address at which no cluster could be joined."""
     return InputError(

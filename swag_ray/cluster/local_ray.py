@@ -48,7 +48,7 @@ def local_ray(cpus: int | None, gpus: int | None, object_store_mb: int | None) -
     try:
         with _own_token():
             try:
-                with working_folder_kept(), private_files(), _loopback_alone(), _patience():
+                with working_folder_kept(), private_files(), loopback_alone(), _patience():
                     _init(cpus, gpus, object_store_mb, folder)
                 yield
             finally:
@@ -81,10 +81,11 @@ def _init(cpus: int | None, gpus: int | None, object_store_mb: int | None, folde
 
 
 @contextmanager
-def _loopback_alone() -> Iterator[None]:
-    """Has all of Ray's processes listen on the loopback interface, where nothing outside this machine reaches them.
+def loopback_alone() -> Iterator[None]:
+    """Has Ray that starts listen on the loopback interface alone, where nothing outside this machine reaches it, and
+    Ray that joins look there.
 
-    Ray takes that for any node that is not to be part of a cluster, its default on macOS and Windows; elsewhere it
+    Ray does so for any node that is not to be part of a cluster, its default on macOS and Windows; elsewhere it
     replaces a loopback address that it is given by one of the machine's own.
     """
     from ray._private import ray_constants

@@ -11,8 +11,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from swag_ray.cluster.address import check_address, no_cluster, use_token
-from swag_ray.cluster.local_ray import forget_token, local_ray, working_folder_kept
+from swag_ray.cluster.address import check_address, no_cluster, on_loopback_alone, use_token
+from swag_ray.cluster.local_ray import LOOPBACK, forget_token, local_ray, loopback_alone, working_folder_kept
 from swag_ray.errors import InputError
 
 
@@ -132,8 +132,12 @@ def _join(address: str) -> None:
     check_address(address)
     use_token()
     try:
-        with working_folder_kept():
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        with working_folder_kept(), ExitStack() as stack:
+            place = {}
+            if on_loopback_alone(address):
+                stack.enter_context(loopback_alone())
+                place["_node_ip_address"] = LOOPBACK
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **place)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise no_cluster(address, error) from error
 
