@@ -14,6 +14,7 @@ from typing import Any
 from swag_ray.cluster.address import check_address, no_cluster, on_loopback_alone, use_token
 from swag_ray.cluster.local_ray import LOOPBACK, forget_token, local_ray, loopback_alone, working_folder_kept
 from swag_ray.errors import InputError
+from swag_ray.system.files import private_files
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def _join(address: str) -> None:
     check_address(address)
     use_token()
     try:
-        with working_folder_kept(), ExitStack() as stack:
+        with working_folder_kept(), private_files(), ExitStack() as stack:
             place = {}
             if on_loopback_alone(address):
                 stack.enter_context(loopback_alone())
