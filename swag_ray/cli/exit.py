@@ -58,14 +58,17 @@ def flushed(code: int) -> int:
 
 @contextmanager
 def interruptible(progress: Progress) -> Iterator[None]:
-    """A scheduler's kill ends as cleanly as Ctrl-C; both are remembered for the next phase."""
+    """A scheduler's kill or a closed terminal ends as cleanly as Ctrl-C; all are remembered for the next phase."""
     asked: list[int] = []
 
     def interrupt(number: int, _: Any) -> NoReturn:
         asked.append(number)
         raise KeyboardInterrupt
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if (
+            number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
+        ):  # nohup: to go on is what was asked
+            signal.signal(number, interrupt)
     progress.interrupted = lambda: bool(asked)
     yield

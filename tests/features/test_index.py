@@ -196,7 +196,7 @@ class Images:
 
     def actors(self, count: int) -> Extract:
         """Extraction by so many actors of the local Ray."""
-        session = Session(cpus=2, gpus=0, actors=count)
+        session = Session(cpus=2, gpus=0, actors=count, extractors=count)
         return lambda missing, size: extract_shards(self.store, self.spec, missing, size, session)
 
     def read(self, found: FeatureSet) -> list[tuple[bytes, ...]]:
