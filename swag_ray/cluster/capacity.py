@@ -151,6 +151,8 @@ def check_room(nodes: Sequence[Node], bundle: Bundle, actors: int, *, local: boo
     if most >= actors:
         return
     on, more = ("a local Ray", "raise cluster.cpus") if local else ("the cluster", "add nodes")
+    if local and room(nodes, {kind: amount for kind, amount in bundle.items() if kind != "memory"}) >= actors:
+        more = "end other programs"
     kinds = sorted(bundle, key=_order)
     each = _listed(amount_text(kind, bundle[kind]) for kind in kinds)
     asked = f"{actors} actors of {each} each do" if actors > 1 else f"{actors} actor of {each} does"

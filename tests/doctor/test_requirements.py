@@ -34,8 +34,8 @@ Small = Callable[[str], SmallDisk]
 @pytest.mark.parametrize(
     ("nodes", "overrides", "options", "wanted"),
     [
-        ([node(2)], [], {}, "ok: 2 of 1 CPU each fit; they use about 3.0 GB of 8.0 GB memory (1.5 GB each, "
-         "measured with tf_efficientnet_lite0)"),
+        ([node(2)], [], {}, "ok: 2 of 1 CPU each fit; they use about 2.6 GB of 8.0 GB memory (1.1 GB each and "
+         "0.4 GB shared, measured with tf_efficientnet_lite0)"),
         ([node(2, 2)], [], {"gpus": 2}, "ok: 2 of 1 CPU and 1 GPU each fit"),
         ([node(2)], ["cluster.actors=8"], {}, "problem: cluster.actors: 8 actors of 1 CPU each do not fit: a local Ray "
          "has 2 CPUs; set cluster.actors to 2 at most or raise cluster.cpus"),
