@@ -115,11 +115,15 @@ def _with_memory(nodes: Sequence[Node], bundle: Bundle, actors: int | None) -> B
 
 def largest_share(nodes: Sequence[Node], bundle: Bundle, actors: int) -> Bundle:
     """The bundle with the memory that each of so many actors may ask for, if all of them are to lie on one node."""
-    trial = {kind: actors * amount for kind, amount in bundle.items() if kind != "memory"}
+    if "memory" not in bundle:
+        return bundle
+    trial = {kind: actors * amount for kind, amount in _without_memory(bundle).items()}
     most = max((node.memory for node in nodes if room([node], trial)), default=0.0)
-    return {kind: amount for kind, amount in bundle.items() if kind != "memory"} | (
-        {"memory": float(int(min(bundle["memory"], most // actors)))} if "memory" in bundle else {}
-    )
+    return {**bundle, "memory": float(min(bundle["memory"], most // actors))}
+
+
+def _without_memory(bundle: Bundle) -> Bundle:
+    return {kind: amount for kind, amount in bundle.items() if kind != "memory"}
 
 
 def actor_options(bundle: Bundle) -> dict[str, Any]:
@@ -151,7 +155,10 @@ def check_room(nodes: Sequence[Node], bundle: Bundle, actors: int, *, local: boo
     if most >= actors:
         return
     on, more = ("a local Ray", "raise cluster.cpus") if local else ("the cluster", "add nodes")
-    if local and room(nodes, {kind: amount for kind, amount in bundle.items() if kind != "memory"}) >= actors:
+    without_memory = _without_memory(bundle)
+    if room(nodes, without_memory) < actors:
+        bundle = without_memory  # is not to blame, and said less
+    elif local:
         more = "end other programs"
     kinds = sorted(bundle, key=_order)
     each = _listed(amount_text(kind, bundle[kind]) for kind in kinds)
