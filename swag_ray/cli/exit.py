@@ -65,10 +65,10 @@ def interruptible(progress: Progress) -> Iterator[None]:
         asked.append(number)
         raise KeyboardInterrupt
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if (
-            number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
-        ):  # nohup: to go on is what was asked
-            signal.signal(number, interrupt)
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # under nohup, to go on is what was asked for
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
+        signal.signal(number, interrupt)
     progress.interrupted = lambda: bool(asked)
     yield

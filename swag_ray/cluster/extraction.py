@@ -40,18 +40,18 @@ class ShardExtractor:
     Args:
         root: the store's root.
         spec: which features.
-        decoders: threads that decode, where the actor has a GPU.
+        decoders: threads that decode ahead of the backbone, where that is on a GPU; 0 decodes between its batches.
     """
 
-    def __init__(self, root: str, spec: FeatureSpec, decoders: int = 1) -> None:
+    def __init__(self, root: str, spec: FeatureSpec, decoders: int = 0) -> None:
         import torch
 
         self.store, self.spec = Store(root), spec
         torch.set_num_threads(1)
         keep_freed_memory()
         self.refused: InputError | None = None
-        self.gpu = device().type != "cpu"
-        self.threads = ThreadPoolExecutor(decoders if self.gpu else READERS)
+        self.decoders = decoders
+        self.threads = ThreadPoolExecutor(decoders or READERS)
         try:
             self.backbone = spec.build(spec.weights_in(self.store)).to(device())
         except InputError as error:  # a constructor that raises is only started again
@@ -92,15 +92,12 @@ class ShardExtractor:
 
     def _rows(self, images: list[tuple[str, str]]) -> Generator[dict[str, Any]]:
         size, white = self.spec.image_size, self.spec.white
-        if self.gpu:  # what waits for the GPU are small squares; a file is in memory only while it is decoded
-            yield from embed(
-                self.backbone,
-                ahead(self.threads, lambda image: decode(_read_image(*image), size, white), images, 2 * GPU_BATCH),
-            )
+        if self.decoders:  # what waits for the GPU are small squares; a file is in memory only while it is decoded
+            decoded = ahead(self.threads, lambda image: decode(_read_image(*image), size, white), images, 2 * GPU_BATCH)
+            yield from embed(self.backbone, decoded)
         else:
-            yield from extract(
-                self.backbone, ahead(self.threads, lambda image: _read_image(*image), images, BATCH), size, white
-            )
+            files = ahead(self.threads, lambda image: _read_image(*image), images, BATCH)
+            yield from extract(self.backbone, files, size, white)
 
 
 class CountedExtractor(ShardExtractor):
@@ -141,7 +138,7 @@ def extract_shards(
     bundle = session.extractor_bundle
     shards = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
         CountedExtractor,
-        fn_constructor_args=(store.root, spec, int(bundle["CPU"])),
+        fn_constructor_args=(store.root, spec, int(bundle["CPU"]) if "GPU" in bundle else 0),
         batch_size=1,
         # Nodes that come later serve the shards that are left, where the config does not say how many may.
         compute=ray.data.ActorPoolStrategy(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -96,7 +96,7 @@ def embed(backbone: Backbone, images: Iterable[Decoded]) -> Iterator[Row]:
     yield from flush()
 
 
-def ahead(threads: Executor, work: Callable[[T], R], items: Iterable[T], most: int) -> Iterator[R]:
+def ahead(threads: Executor, work: Callable[[T], R], items: Iterable[T], most: int) -> Generator[R]:
     """Yields `work(item)` in the order of the items, done in threads that are at most `most` items ahead of whoever
     reads: `Executor.map` would hold the results of all items at once.
     """

@@ -151,7 +151,7 @@ def test_actors_ask_for_memory_that_is_there(
     if actors * each <= memory:
         check_room(nodes, found.bundle, found.actors)
     else:
-        said = r"2 actors of 1 CPU and 0\.5 GB of memory each do not fit: a local Ray has 2 CPUs and 0\.9 GB"
+        said = r"2 actors of 1 CPU and 500 MB of memory each do not fit: a local Ray has 2 CPUs and 900 MB"
         with pytest.raises(InputError, match=said):
             check_room(nodes, found.bundle, found.actors, local=True)
 
