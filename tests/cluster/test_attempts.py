@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,13 +19,14 @@ from ray.experimental import internal_kv
 from swag_ray.cluster import extraction
 from swag_ray.cluster.attempts import MAX_DEATHS, NAMESPACE, counted
 from swag_ray.cluster.sample_actors import SamplePool
-from swag_ray.cluster.session import Session
+from swag_ray.cluster.session import Session, ray_session
 from swag_ray.cluster.workers import RayWorkers
 from swag_ray.errors import InputError
 from swag_ray.features.reader import Rows
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.features.weights import weights_digest
 from swag_ray.models.tasks import FitTask, score_tasks
+from swag_ray.store.stages import Result
 from swag_ray.store.store import Store
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]  # each death is a process to start
@@ -79,6 +82,11 @@ def in_time() -> Iterator[None]:
     assert time.monotonic() - started < 60 * share
 
 
+def spec() -> FeatureSpec:
+    name = "tf_efficientnet_lite0"
+    return FeatureSpec(name, "bundled", weights_digest(name, "bundled"), 64, (8,), 8)
+
+
 def kept() -> list[Any]:
     return internal_kv._internal_kv_list("", namespace=NAMESPACE)
 
@@ -102,13 +110,11 @@ def test_a_shard_that_always_dies_is_given_up_by_name(
     local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_time: None
 ) -> None:
     monkeypatch.setattr(extraction, "CountedExtractor", DeadlyExtractor)
-    name = "tf_efficientnet_lite0"
-    spec = FeatureSpec(name, "bundled", weights_digest(name, "bundled"), 64, (8,), 8)
     store = Store(tmp_path)
     with pytest.raises(
         InputError, match=r"^cluster: feature shard \w+\.parquet \(1 images, '/a' to '/a'\) was killed 5"
     ):
-        list(extraction.extract_shards(store, spec, {"0" * 64: "/a"}, 2, Session(2, 0, 1)))
+        list(extraction.extract_shards(store, spec(), {"0" * 64: "/a"}, 2, Session(2, 0, 1)))
     assert (tmp_path / "deaths").read_text() == "x" * MAX_DEATHS
     assert not kept()
 
@@ -155,3 +161,34 @@ def test_tasks_have_names() -> None:
     assert str(FitTask(2, rows, rows, np.arange(3), ("a",))) == "fold 2, 3 images"
     (task,) = score_tasks(rows, np.zeros(3, np.int8), np.arange(3))
     assert str(task) == "3 images of shards 0 to 2"
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize(
+    ("work", "actor"),
+    [("sample", "a sample actor"), ("extract", "an extraction actor"), ("bank", "the memory bank")],
+)
+def test_memory_that_is_short_for_everybody_is_told(work: str, actor: str, tmp_path: Path) -> None:
+    """Above Ray's threshold its monitor kills every process as it starts."""
+    code = f"from tests.cluster.test_attempts import {work}; {work}({str(tmp_path)!r})"
+    short = os.environ | {"RAY_memory_usage_threshold": "0.01"}
+    done = subprocess.run([sys.executable, "-c", code], env=short, capture_output=True, text=True, timeout=580)
+    assert (
+        f"InputError: cluster: {actor} was killed 7 times as it started, most likely for want of memory" in done.stderr
+    )
+
+
+def sample(root: str) -> None:
+    with ray_session(cpus=2, object_store_mb=200) as session, SamplePool(session, root, "f", []) as pool:
+        pool.map(deadly, [1], None)
+
+
+def extract(root: str) -> None:
+    with ray_session(cpus=2, object_store_mb=200) as session:
+        list(extraction.extract_shards(Store(root), spec(), {"0" * 64: "/a"}, 2, session))
+
+
+def bank(root: str) -> None:
+    with RayWorkers(cpus=2, object_store_mb=200) as workers:
+        workers.use_features(root, "f", [], np.arange(3))
+        workers.record_decision(KEY, Result({"held": np.zeros(3)}))
