@@ -58,14 +58,17 @@ def flushed(code: int) -> int:
 
 @contextmanager
 def interruptible(progress: Progress) -> Iterator[None]:
-    """A scheduler's kill ends as cleanly as Ctrl-C; both are remembered for the next phase."""
+    """A scheduler's kill or a closed terminal ends as cleanly as Ctrl-C; all are remembered for the next phase."""
     asked: list[int] = []
 
     def interrupt(number: int, _: Any) -> NoReturn:
         asked.append(number)
         raise KeyboardInterrupt
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # under nohup, to go on is what was asked for
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
         signal.signal(number, interrupt)
     progress.interrupted = lambda: bool(asked)
     yield

@@ -20,6 +20,13 @@ from swag_ray.wording import plural, size
 Bundle = Mapping[str, float]
 
 GRAIN = 10_000  # Ray counts resources in ten-thousandths
+ACTORS_PER_GPU = 4  # sample actors: one leaves a GPU idle while it reads features and sorts scores
+# Bytes resident, measured with tf_efficientnet_lite0 on the CPU: 1.5 GB at extraction; at sampling 1.4 with .2 in its
+# cache of pooled features, which grows to .5 in larger pools. Of each, libraries that a node's actors share are .4.
+OWN_MEMORY, SHARED_MEMORY = 1_100_000_000, 400_000_000
+LEAST_MEMORY = 500_000_000  # bytes; an actor that has imported torch and holds a small pool
+MEMORY_STEP = 50_000_000  # bytes
+DECODER_MEMORY = 100_000_000  # bytes that a thread takes which decodes a film of 9 MB, beside the first
 
 
 @dataclass(frozen=True)
@@ -60,30 +67,69 @@ class Need:
     """What a config asks of a cluster.
 
     Attributes:
-        actors: sample actors, or extraction actors before them: never both at work at a time.
-        bundle: what Ray reserves for each of them.
-        memory: bytes that each of them uses. Ray reserves none of it.
+        actors: sample actors.
+        bundle: what Ray reserves for each of them. Its memory is a part of what they need where nodes are small: an
+            actor that is asked for is started, if there is any hope for it.
+        extractors: extraction actors, before the sample actors and never at work beside them.
+        extractor_bundle: what Ray reserves for each of those.
     """
 
     actors: int
     bundle: Bundle = field(default_factory=dict)
-    memory: int = 0
-
-    @property
-    def bundle_with_memory(self) -> Bundle:
-        return {**self.bundle, "memory": self.memory}
+    extractors: int = 1
+    extractor_bundle: Bundle = field(default_factory=dict)
 
 
-def need(cluster: ClusterConfig, nodes: Sequence[Node], *, memory: int = 0) -> Need:
-    """What a config's `cluster` section needs on these nodes; where it leaves the number of actors open, one a GPU or,
-    without any in the cluster, one a core: as many as have room.
+def need(cluster: ClusterConfig, nodes: Sequence[Node]) -> Need:
+    """Returns what a config's `cluster` section needs on these nodes.
 
-    Args:
-        memory: bytes that one actor uses.
+    Where it leaves the number of actors open, there are as many as have room: extraction actors one per GPU and sample
+    actors up to `ACTORS_PER_GPU`, or, in a cluster without any GPU, one of either per core.
     """
-    gpus = int(sum(node.gpus for node in nodes))
-    bundle = {"CPU": 1.0, "GPU": 1.0} if gpus else {"CPU": 1.0}
-    return Need(cluster.actors or max(1, room(nodes, bundle)), bundle, memory)
+    with_gpu = [node for node in nodes if node.gpus >= 1]
+    if not with_gpu:
+        bundle = _with_memory(nodes, {"CPU": 1.0}, cluster.actors)
+        actors = cluster.actors or max(1, room(nodes, bundle))
+        return Need(actors, bundle, actors, bundle)
+    cores = max(1, int(min(node.cpus // int(node.gpus) for node in with_gpu)))
+    bundle = _with_memory(nodes, {"CPU": 1.0, "GPU": 1.0 / min(cores, ACTORS_PER_GPU)}, cluster.actors)
+    extractor = {"CPU": float(cores), "GPU": 1.0}
+    if "memory" in bundle:
+        share = int(min(node.memory // int(node.gpus) for node in with_gpu))
+        extractor["memory"] = float(min(OWN_MEMORY + (cores - 1) * DECODER_MEMORY, share))
+    fitting = max(1, room(nodes, extractor))
+    return Need(
+        cluster.actors or max(1, room(nodes, bundle)), bundle, min(cluster.actors or fitting, fitting), extractor
+    )
+
+
+def _with_memory(nodes: Sequence[Node], bundle: Bundle, actors: int | None) -> Bundle:
+    """The bundle with the memory to ask for: what an actor needs, and less where so many would not have room for it."""
+    if not any(node.memory for node in nodes):  # Ray counts none there
+        return bundle
+    for memory in range(OWN_MEMORY, LEAST_MEMORY, -MEMORY_STEP):
+        if room(nodes, {**bundle, "memory": memory}) >= (actors or 1):
+            return {**bundle, "memory": float(memory)}
+    return {**bundle, "memory": float(LEAST_MEMORY)}
+
+
+def largest_share(nodes: Sequence[Node], bundle: Bundle, actors: int) -> Bundle:
+    """The bundle with the memory that each of so many actors may ask for, if all of them are to lie on one node."""
+    if "memory" not in bundle:
+        return bundle
+    trial = {kind: actors * amount for kind, amount in _without_memory(bundle).items()}
+    most = max((node.memory for node in nodes if room([node], trial)), default=0.0)
+    return {**bundle, "memory": float(min(bundle["memory"], most // actors))}
+
+
+def _without_memory(bundle: Bundle) -> Bundle:
+    return {kind: amount for kind, amount in bundle.items() if kind != "memory"}
+
+
+def actor_options(bundle: Bundle) -> dict[str, Any]:
+    """Returns a bundle as the options of an actor. No GPU is said aloud: Ray then shows the actor none."""
+    options = {"num_cpus": bundle["CPU"], "num_gpus": bundle.get("GPU", 0.0)}
+    return options | ({"memory": bundle["memory"]} if "memory" in bundle else {})
 
 
 def room(nodes: Sequence[Node], bundle: Bundle) -> int:
@@ -109,6 +155,11 @@ def check_room(nodes: Sequence[Node], bundle: Bundle, actors: int, *, local: boo
     if most >= actors:
         return
     on, more = ("a local Ray", "raise cluster.cpus") if local else ("the cluster", "add nodes")
+    without_memory = _without_memory(bundle)
+    if room(nodes, without_memory) < actors:
+        bundle = without_memory  # is not to blame, and said less
+    elif local:
+        more = "end other programs"
     kinds = sorted(bundle, key=_order)
     each = _listed(amount_text(kind, bundle[kind]) for kind in kinds)
     asked = f"{actors} actors of {each} each do" if actors > 1 else f"{actors} actor of {each} does"

@@ -1,23 +1,29 @@
 """Ray Data streams shards of images through a pool of backbone actors into the feature store.
 
 A work item is a whole shard, so no pixel ever leaves the actor that decoded it: file names go in, a count comes out.
+An actor on the CPU has one core, and decodes and embeds on it in turns. One on a GPU has its share of the node's cores,
+and decodes on all of them while the GPU embeds. Neither is ever more than a few batches ahead.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from swag_ray.cluster.attempts import LOOK_SECONDS, StartWatch, counted
+from swag_ray.cluster.capacity import actor_options
 from swag_ray.cluster.session import Session
 from swag_ray.errors import InputError, StorageError, reason_of
-from swag_ray.features.extract import extract
+from swag_ray.features.extract import BATCH, GPU_BATCH, ahead, decode, embed, extract
 from swag_ray.features.shards import shard_table, write_shard
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.store.stages import digest
@@ -25,18 +31,27 @@ from swag_ray.store.store import Store
 from swag_ray.system.allocator import keep_freed_memory
 from swag_ray.system.device import device
 
+READERS = 2  # threads that read files while an actor on the CPU decodes others
+
 
 class ShardExtractor:
-    """The actor of the pool: holds the frozen backbone, turns a shard's file names into a shard file."""
+    """The actor of the pool: holds the frozen backbone, turns a shard's file names into a shard file.
 
-    def __init__(self, root: str, spec: FeatureSpec) -> None:
+    Args:
+        root: the store's root.
+        spec: which features.
+        decoders: threads that decode ahead of the backbone, where that is on a GPU; 0 decodes between its batches.
+    """
+
+    def __init__(self, root: str, spec: FeatureSpec, decoders: int = 0) -> None:
         import torch
 
         self.store, self.spec = Store(root), spec
-        self.readers = ThreadPoolExecutor(2)
         torch.set_num_threads(1)
         keep_freed_memory()
         self.refused: InputError | None = None
+        self.decoders = decoders
+        self.threads = ThreadPoolExecutor(decoders or READERS)
         try:
             self.backbone = spec.build(spec.weights_in(self.store)).to(device())
         except InputError as error:  # a constructor that raises is only started again
@@ -50,10 +65,7 @@ class ShardExtractor:
             try:
                 if self.refused is not None:
                     raise self.refused
-                images = self.readers.map(_read_image, paths, sha256)
-                rows = list(extract(self.backbone, images, self.spec.image_size, self.spec.white))
-                table = shard_table(list(sha256), rows, self.spec.strides)
-                write_shard(self.store, self.store.path("features", self.spec.fingerprint, str(name)), table)
+                self._write(str(name), list(paths), list(sha256))
                 errors.append(None)
             except InputError as error:
                 errors.append(error)
@@ -72,6 +84,29 @@ class ShardExtractor:
             "storage": np.array([isinstance(error, StorageError) for error in errors]),
         }
         return {"count": np.array(counts), "seconds": np.array(seconds), "actor": who, **text}
+
+    def _write(self, name: str, paths: list[str], sha256: list[str]) -> None:
+        with closing(self._rows(list(zip(paths, sha256, strict=True)))) as rows:
+            table = shard_table(sha256, list(rows), self.spec.strides)
+        write_shard(self.store, self.store.path("features", self.spec.fingerprint, name), table)
+
+    def _rows(self, images: list[tuple[str, str]]) -> Generator[dict[str, Any]]:
+        size, white = self.spec.image_size, self.spec.white
+        if self.decoders:  # what waits for the GPU are small squares; a file is in memory only while it is decoded
+            decoded = ahead(self.threads, lambda image: decode(_read_image(*image), size, white), images, 2 * GPU_BATCH)
+            yield from embed(self.backbone, decoded)
+        else:
+            files = ahead(self.threads, lambda image: _read_image(*image), images, BATCH)
+            yield from extract(self.backbone, files, size, white)
+
+
+class CountedExtractor(ShardExtractor):
+    """`ShardExtractor` on Ray, where a shard that kills its actor is not tried without end."""
+
+    def _write(self, name: str, paths: list[str], sha256: list[str]) -> None:
+        piece = f"feature shard {name} ({len(paths)} images, '{paths[0]}' to '{paths[-1]}')"
+        with counted(f"shard {self.store.root} {self.spec.fingerprint} {name}", piece):
+            super()._write(name, paths, sha256)
 
 
 def _read_image(path: str, sha256: str) -> bytes:
@@ -99,15 +134,52 @@ def extract_shards(
     for i in range(0, len(digests), size):
         chunk = digests[i : i + size]
         items.append({"name": f"{digest(chunk)}.parquet", "paths": [missing[d] for d in chunk], "sha256": chunk})
+    first = min(session.extractors, len(items))
+    bundle = session.extractor_bundle
     shards = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-        ShardExtractor,
-        fn_constructor_args=(store.root, spec),
+        CountedExtractor,
+        fn_constructor_args=(store.root, spec, int(bundle["CPU"]) if "GPU" in bundle else 0),
         batch_size=1,
-        compute=ray.data.ActorPoolStrategy(size=min(session.actors, len(items))),
-        num_cpus=1,
-        num_gpus=session.gpus_per_actor,
+        # Nodes that come later serve the shards that are left, where the config does not say how many may.
+        compute=ray.data.ActorPoolStrategy(
+            min_size=1, initial_size=first, max_size=len(items) if session.elastic else first
+        ),
+        **actor_options(bundle),
     )
+    shards.context.custom_execution_callback_classes = [_watching()]
     for row in shards.iter_rows():
         if row["problem"]:
             raise (StorageError if row["storage"] else InputError)(str(row["problem"]), str(row["advice"]))
         yield int(row["actor"]), int(row["count"]), float(row["seconds"])
+
+
+def _watching() -> type[Any]:
+    """What ends the pipeline when its actors cannot start. From a thread of its own, because Ray Data's loop may itself
+    wait for a process that cannot start.
+    """
+    from ray.data._internal.execution.execution_callback import ExecutionCallback
+
+    class Watching(ExecutionCallback):
+        def before_execution_starts(self, executor: Any) -> None:
+            self.ended = threading.Event()
+            threading.Thread(target=self.watch, args=(executor,), daemon=True).start()
+
+        def watch(self, executor: Any) -> None:
+            watch = StartWatch()
+            while not self.ended.wait(LOOK_SECONDS):
+                try:
+                    watch.look()
+                except InputError as error:
+                    _, output = executor._output_node
+                    output.mark_finished(error)  # it comes out where the rows are read
+                    return
+                except Exception:  # Ray is going away, and so does what is watched
+                    return
+
+        def after_execution_succeeds(self, executor: Any) -> None:
+            self.ended.set()
+
+        def after_execution_fails(self, executor: Any, error: Exception) -> None:
+            self.ended.set()
+
+    return Watching

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import ray
 
+from swag_ray.cluster.attempts import counted_task
 from swag_ray.store.stages import Arrays, Result, flat_folds
 from swag_ray.store.store import Store
 
@@ -31,8 +32,9 @@ class MemoryBank:
 
     def record_decision(self, decision: str, result: Result) -> None:
         """Make a round's decision part of the record. Doing it again changes nothing."""
-        if not self.store.has("decide", decision):
-            self.store.save("decide", decision, result)
+        with counted_task(f"the memory bank, recording decision {decision},"):
+            if not self.store.has("decide", decision):
+                self.store.save("decide", decision, result)
 
     def save_version(self, version: str, decision: str | None, *folds: Arrays) -> Arrays:
         """Keep the rows of all folds as one version and return them as an immutable snapshot.
@@ -47,11 +49,12 @@ class MemoryBank:
         Raises:
             ValueError: a row comes from an image that is neither seed nor admitted.
         """
-        if decision is not None:
-            self._check_members(decision, folds)
-        arrays = flat_folds(folds)
-        self.store.save("bank", version, Result(arrays))
-        return arrays
+        with counted_task(f"the memory bank, keeping version {version},"):
+            if decision is not None:
+                self._check_members(decision, folds)
+            arrays = flat_folds(folds)
+            self.store.save("bank", version, Result(arrays))
+            return arrays
 
     def _check_members(self, decision: str, folds: tuple[Arrays, ...]) -> None:
         record = self.store.load("decide", decision)

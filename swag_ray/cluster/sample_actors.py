@@ -2,7 +2,7 @@
 
 There are as many as cores (or GPUs), not one per sample: an actor costs seconds to start, a sample costs milliseconds.
 A killed actor is restarted by Ray and its task runs again; a task is a pure function of its arguments, so nothing
-changes.
+changes. Only work that kills its process again and again is given up.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any
 
 import ray
 
+from swag_ray.cluster.attempts import LOOK_SECONDS, StartWatch, counted_task
+from swag_ray.cluster.capacity import actor_options
 from swag_ray.cluster.session import Session, get_or_raise
 from swag_ray.features.reader import FeatureReader
 from swag_ray.store.stages import digest
@@ -50,7 +53,8 @@ class SampleActor:
     def run(self, work: Work, files: FeatureFiles, task: Any, *shared: Any) -> Any:
         start = time.perf_counter()
         try:
-            return work(self._reader(files), task, *shared)
+            with counted_task(_Piece(work, task)):
+                return work(self._reader(files), task, *shared)
         finally:
             calls, seconds = self.spent.get(work.__name__, (0, 0.0))
             self.spent[work.__name__] = (calls + 1, seconds + time.perf_counter() - start)
@@ -71,6 +75,17 @@ class SampleActor:
         """Returns once the actor runs."""
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """A task's name, spelt out only when somebody asks for it."""
+
+    work: Work
+    task: Any
+
+    def __str__(self) -> str:
+        return f"{self.work.__name__} ({shorten(str(self.task), 80)})"
+
+
 class SamplePool:
     """The sample actors of one run, or of several one after the other. Use as a context manager: they end with it.
 
@@ -80,7 +95,7 @@ class SamplePool:
     """
 
     def __init__(self, session: Session, root: str, fingerprint: str, shards: list[str]) -> None:
-        options = {"num_cpus": 1, "num_gpus": session.gpus_per_actor}
+        options = actor_options(session.bundle)
         self.actors = [
             SampleActor.options(**options).remote()  # type: ignore[attr-defined]
             for _ in range(session.actors)
@@ -149,11 +164,16 @@ class SamplePool:
             position, task = waiting.pop()
             running[actor.run.remote(work, self._files, task, *shared)] = (position, actor)
 
+        watch = StartWatch()
         for actor in self._ready * 2:
             if waiting:
                 give(actor)
         while waiting or running:
-            (done,), _ = ray.wait([*running, *self._starting], num_returns=1)
+            ended, _ = ray.wait([*running, *self._starting], num_returns=1, timeout=LOOK_SECONDS)
+            if not ended:
+                watch.look()
+                continue
+            (done,) = ended
             if done in self._starting:
                 actor = self._starting.pop(done)
                 self._ready.append(actor)

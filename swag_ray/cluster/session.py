@@ -8,11 +8,13 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from swag_ray.cluster.address import check_address, no_cluster, on_loopback_alone, use_token
+from swag_ray.cluster.capacity import Bundle, Need, check_room, cluster_nodes, need
 from swag_ray.cluster.local_ray import LOOPBACK, forget_token, local_ray, loopback_alone, working_folder_kept
+from swag_ray.config.sections import ClusterConfig
 from swag_ray.errors import InputError
 from swag_ray.system.files import private_files
 
@@ -23,16 +25,20 @@ class Session:
 
     Attributes:
         cpus, gpus: logical resources of the whole cluster.
-        actors: how many sample or extraction actors to run: one per GPU, or one per core.
+        actors: how many sample actors to run.
+        bundle: what Ray reserves for each of them.
+        extractors: how many extraction actors to start with.
+        extractor_bundle: what Ray reserves for each of those.
+        elastic: whether nodes that come later get extraction actors too.
     """
 
     cpus: int
     gpus: int
     actors: int
-
-    @property
-    def gpus_per_actor(self) -> float:
-        return 1.0 if self.gpus else 0.0
+    bundle: Bundle = field(default_factory=lambda: {"CPU": 1.0})
+    extractors: int = 1
+    extractor_bundle: Bundle = field(default_factory=lambda: {"CPU": 1.0})
+    elastic: bool = False
 
 
 @contextmanager
@@ -50,7 +56,7 @@ def ray_session(
     Args:
         address: `auto` or HOST:PORT of a running cluster; None starts a local Ray of our own.
         cpus, gpus, object_store_mb: the size of that local Ray; None is what is there.
-        actors: number of worker actors; None is one per GPU, or one per core without GPUs.
+        actors: number of worker actors; None is what `capacity.need` finds room for.
         ready: called once connected, before anything is counted: may wait for nodes.
 
     Raises:
@@ -81,7 +87,12 @@ def ray_session(
                 "one for `ray.autoscaler.sdk.request_resources(num_cpus=1)`; "
                 "a sweep asks for one with --wait MINUTES)",
             )
-        yield Session(n_cpus, n_gpus, _actors(actors, local=ours and address is None))
+        local = ours and address is None
+        wanted = _need(actors, local=local)
+        yield Session(
+            n_cpus, n_gpus, wanted.actors, wanted.bundle, wanted.extractors, wanted.extractor_bundle,
+            elastic=actors is None and not local,
+        )  # fmt: skip
 
 
 def get_or_raise(reference: Any) -> Any:
@@ -107,23 +118,20 @@ def constructor_argument(value: Any, items: int) -> Any:
 
 
 def quiet_ray_data() -> None:
-    """Keep Ray Data's bars and start-up lines out of our terminal."""
+    """Keep Ray Data's bars, start-up lines and stacks out of our terminal: what ends it is raised to us as well."""
     import ray.data
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
 
 
-def _actors(asked: int | None, *, local: bool) -> int:
-    from swag_ray.cluster.capacity import check_room, cluster_nodes, need
-    from swag_ray.config.sections import ClusterConfig
-
+def _need(asked: int | None, *, local: bool) -> Need:
     nodes = cluster_nodes()
     wanted = need(ClusterConfig(actors=asked), nodes)
     check_room(nodes, wanted.bundle, wanted.actors, local=local)
-    return wanted.actors
+    return wanted
 
 
 def _join(address: str) -> None:

@@ -11,10 +11,11 @@ import pyarrow as pa
 import ray
 from numpy.typing import NDArray
 
+from swag_ray.cluster.attempts import get_watched
 from swag_ray.cluster.extraction import extract_shards
 from swag_ray.cluster.memory_bank import MemoryBank
 from swag_ray.cluster.sample_actors import SamplePool, Work
-from swag_ray.cluster.session import Session, constructor_argument, get_or_raise, ray_session
+from swag_ray.cluster.session import Session, constructor_argument, ray_session
 from swag_ray.cluster.visibility import check_visible, sample_paths
 from swag_ray.features.reader import FeatureReader
 from swag_ray.features.spec import FeatureSpec
@@ -150,11 +151,11 @@ class RayWorkers:
         # The folds' results go from the sample actors to the bank through the object store, never through the driver.
         pool, bank = self._sample_pool(), self._memory_bank()  # the bank's process starts while the folds are fitted
         references = pool.references(work, tasks, *shared)
-        snapshot = get_or_raise(bank.save_version.remote(version, decision, *references))
+        snapshot = get_watched(bank.save_version.remote(version, decision, *references))
         return fold_arrays(snapshot, len(tasks))
 
     def record_decision(self, decision: str, result: Result) -> None:
-        get_or_raise(self._memory_bank().record_decision.remote(decision, result))
+        get_watched(self._memory_bank().record_decision.remote(decision, result))
 
     def time_spent(self) -> list[dict[str, Any]]:
         return self._pool.time_spent() if self._pool is not None else []

@@ -301,6 +301,6 @@ class ClusterConfig(Section):
     cpus: int | None = Field(default=None, ge=1, description="CPU cores to use")
     gpus: int | None = Field(default=None, ge=0, description="GPUs to use")
     actors: int | None = Field(
-        default=None, ge=1, description="backbone and sample actors; null: one a GPU, or one a core"
+        default=None, ge=1, description="backbone and sample actors; null: as many as cores, GPUs and memory hold"
     )
     object_store_mb: int | None = Field(default=None, ge=LEAST_OBJECT_STORE, description="Ray's shared memory, MB")

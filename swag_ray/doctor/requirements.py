@@ -8,7 +8,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swag_ray.cluster.capacity import Need, Node, check_room, need, room
+from swag_ray.cluster.capacity import OWN_MEMORY, SHARED_MEMORY, Need, Node, amount_text, check_room, need, room
 from swag_ray.cluster.visibility import sample_paths
 from swag_ray.config import Config
 from swag_ray.doctor.finding import Finding, refused
@@ -29,9 +29,6 @@ CHANNELS = {
     "tf_efficientnet_lite2": {2: 16, 4: 24, 8: 48, 16: 120, 32: 352},
 }
 RECORD = 1_200  # bytes an image in a shard besides its features: thumbnail, digest, figures
-# Bytes resident, measured with lite0 on the CPU: 1.5 GB at extraction; at sampling 1.4 with .2 in its cache of pooled
-# features, which grows to .5 in larger pools. About .4 of each is libraries that the actors of a node share.
-ACTOR_MEMORY = 1_500_000_000
 NEED_LABELS = ("full_train", "oracle_gate", "supervised")
 
 
@@ -185,7 +182,7 @@ def _cluster(config: Config, nodes: Sequence[Node], machine: Machine, local: boo
             f"cluster.gpus: {asked.gpus} are more than the {gpus} that torch sees; actors without one work on the CPU",
         )  # fmt: skip
     if nodes:
-        yield from _fit(need(asked, nodes, memory=ACTOR_MEMORY), nodes, local, machine.memory_free if local else None)
+        yield from _fit(need(asked, nodes), nodes, local, machine.memory_free if local else None)
 
 
 def _fit(wanted: Need, nodes: Sequence[Node], local: bool, free: int | None) -> Iterator[Finding]:
@@ -194,13 +191,15 @@ def _fit(wanted: Need, nodes: Sequence[Node], local: bool, free: int | None) -> 
     except InputError as error:
         yield refused("actors", error)
         return
-    has, uses = sum(node.memory for node in nodes), wanted.actors * wanted.memory
-    gpu = " and 1 GPU" if wanted.bundle.get("GPU") else ""
-    most = room(nodes, wanted.bundle_with_memory)
+    has = sum(node.memory for node in nodes)
+    uses = wanted.actors * OWN_MEMORY + SHARED_MEMORY
+    gpus = wanted.bundle.get("GPU")
+    gpu = f" and {amount_text('GPU', round(gpus, 2))}" if gpus else ""
+    most = room(nodes, {**wanted.bundle, "memory": OWN_MEMORY})
     lacks = free if free is not None and most >= wanted.actors and uses > free else None
     amount, there = unequal_sizes(uses, has if lacks is None else lacks)
     text = f"{wanted.actors} of 1 CPU{gpu} each fit; they use about {amount} of {size(has)} memory"
-    text += f" ({size(wanted.memory)} each, measured with tf_efficientnet_lite0)"
+    text += f" ({size(OWN_MEMORY)} each and {size(SHARED_MEMORY)} shared, measured with tf_efficientnet_lite0)"
     if most < wanted.actors:
         advice = f"set cluster.actors to {most} at most" if most else "use a machine with more memory"
         yield Finding("actors", "note", f"{text}: they may run out of it, and Ray then ends some", advice)

@@ -40,6 +40,9 @@ class FitTask:
     rejected: NDArray[np.bool_] | None = None
     start: dict[str, Any] | None = None
 
+    def __str__(self) -> str:
+        return f"fold {self.fold}, {len(self.train)} images"
+
 
 @dataclass(frozen=True)
 class ScoreTask:
@@ -54,6 +57,10 @@ class ScoreTask:
     position: NDArray[np.int64]
     rows: Rows
     fold: NDArray[np.int8]
+
+    def __str__(self) -> str:
+        shards = self.rows.shard_N
+        return f"{len(self.rows)} images of shards {shards.min()} to {shards.max()}"
 
 
 def score_tasks(rows: Rows, fold: NDArray[np.int8], position: NDArray[np.int64]) -> list[ScoreTask]:

@@ -7,14 +7,18 @@ import json
 import os
 import shutil
 import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from swag_ray.cluster import extraction
-from swag_ray.cluster.extraction import ShardExtractor
+from swag_ray.cluster.extraction import CountedExtractor, ShardExtractor
 from swag_ray.cluster.session import Session, ray_session
+from swag_ray.doctor.requirements import CHANNELS
 from swag_ray.experiment.source import feature_spec
+from swag_ray.features.extract import decode
 from swag_ray.features.index import feature_set
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.progress import Progress
@@ -26,7 +30,7 @@ from tests.benchmarks.measure import Bench, Goal, Row
 QUICK, FULL = 320, 1_280
 
 
-class Watched(ShardExtractor):
+class Watched(CountedExtractor):
     """The pipeline's own actor, which also notes when it was ready and when its calls ended, beside the store."""
 
     def __init__(self, *arguments: Any) -> None:
@@ -72,7 +76,55 @@ def measure(bench: Bench) -> list[Row]:
         Row("extraction", "apart: start of Ray (once)", [ray_start]),
         Row("extraction", "apart: until the backbone actors are ready", start_up, [loop.start_up],
             against="start of the bare loop's processes"),
+        *_feed(bench, spec, paths, digests),
     ]  # fmt: skip
+
+
+def _feed(bench: Bench, spec: FeatureSpec, paths: list[str], digests: list[str]) -> list[Row]:
+    """What a GPU actor is fed with, as if its backbone took no time: an actor whose backbone is `Free`, and as many
+    decoding threads as there are cores.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    root = bench.folder / "feed"
+    root.mkdir()
+    extractor = ShardExtractor(str(root), spec, decoders=bench.cores)
+    extractor.backbone = free_backbone(spec)
+    count = min(len(paths), 512)
+    images = list(zip(paths[:count], digests[:count], strict=True))
+    ours, own = [], []
+    for repetition in range(bench.repetitions(5)):
+        with ThreadPoolExecutor(bench.cores) as threads:
+            started = time.perf_counter()
+            deque(threads.map(lambda image: decode(Path(image[0]).read_bytes(), spec.image_size), images), maxlen=0)
+            own.append(count / (time.perf_counter() - started))
+        started = time.perf_counter()
+        batch = {"name": [f"{repetition}.parquet"], "paths": [paths[:count]], "sha256": [digests[:count]]}
+        problem = extractor(batch)["problem"][0]
+        assert not problem, problem
+        ours.append(count / (time.perf_counter() - started))
+    shutil.rmtree(root)
+    return [
+        Row("extraction", "feed of a GPU actor, backbone made free", ours, own, unit="images/s", kind="rate",
+            against="its decoding threads alone", goal=Goal(0.9, at_least=True), note=f"{bench.cores} threads"),
+    ]  # fmt: skip
+
+
+def free_backbone(spec: FeatureSpec) -> Any:
+    """A backbone that takes no time: the same zeros for every batch, of the shapes that the real one gives."""
+    import torch
+
+    class Free(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.zero = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, x: torch.Tensor) -> dict[int, torch.Tensor]:
+            shape = (len(x), spec.grid**2)
+            return {stride: torch.zeros(*shape, CHANNELS[spec.backbone][stride]).half() for stride in spec.strides}
+
+    return Free()
 
 
 def _pipeline(
@@ -83,14 +135,14 @@ def _pipeline(
     Actors start one after the other: the time that counts is what all of them together had from their start on.
     """
     root.mkdir()
-    plain, started = ShardExtractor, time.time()
-    extraction.ShardExtractor = Watched  # type: ignore[misc]
+    plain, started = CountedExtractor, time.time()
+    extraction.CountedExtractor = Watched  # type: ignore[misc]
     try:
         store = Store(root)
         extract = partial(extraction.extract_shards, store, spec, session=session)
         feature_set(store, spec, paths, digests, extract, Progress())
     finally:
-        extraction.ShardExtractor = plain  # type: ignore[misc]
+        extraction.CountedExtractor = plain  # type: ignore[misc]
     diaries = [[float(line) for line in file.read_text().split()] for file in root.glob("diary-*.jsonl")]
     ready, end = [diary[0] for diary in diaries], max(diary[-1] for diary in diaries)
     shutil.rmtree(root)

@@ -11,12 +11,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from swag_ray.cli.exit import interruptible
 from swag_ray.config import Config, load_config, resolved, to_yaml
+from swag_ray.progress import Progress
 from swag_ray.run.run import run_experiment
 from tests.support.command_line import Command, borrowed, figures
 from tests.support.images import small_set
@@ -206,6 +209,20 @@ def test_interrupted_it_ends_soon_and_goes_on(
     assert os.listdir(out) == ["config.yaml"], "nothing looks complete"
     assert command(*arguments).code == 0
     assert figures(json.loads((out / "metrics.json").read_text())) == figures(finished)
+
+
+@pytest.mark.parametrize(("before", "interrupted"), [(signal.SIG_DFL, True), (signal.SIG_IGN, False)])
+def test_a_closed_terminal_is_an_interruption_but_under_nohup(before: signal.Handlers, interrupted: bool) -> None:
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    signal.signal(signal.SIGHUP, before)
+    progress = Progress()
+    try:
+        with interruptible(progress), pytest.raises(KeyboardInterrupt) if interrupted else nullcontext():
+            signal.raise_signal(signal.SIGHUP)
+        assert progress.interrupted() is interrupted
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
 
 
 def test_a_scheduler_s_signal_is_an_interruption_too() -> None:

@@ -12,7 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swag_ray.cluster.capacity import Bundle, Node, check_room, cluster_nodes, local_defaults, need, room
+from swag_ray.cluster.capacity import (
+    OWN_MEMORY,
+    Bundle,
+    Node,
+    check_room,
+    cluster_nodes,
+    largest_share,
+    local_defaults,
+    need,
+    room,
+)
 from swag_ray.cluster.session import ray_session
 from swag_ray.config.sections import ClusterConfig
 from swag_ray.errors import InputError
@@ -74,7 +84,7 @@ def test_what_asks_for_nothing_is_a_mistake_of_the_caller() -> None:
          "2 CPUs on one) on 2 nodes; add nodes: not even one actor has room"),
         ([node(CPU=9, memory=4e9)], {"CPU": 1, "memory": 1.5e9}, 3, True,
          "3 actors of 1 CPU and 1.5 GB of memory each do not fit: a local Ray has 9 CPUs and 4.0 GB of memory; "
-         "set cluster.actors to 2 at most or raise cluster.cpus"),
+         "set cluster.actors to 2 at most or end other programs"),
         ([], CPU, 1, False, "1 actor of 1 CPU does not fit: the cluster has 0 CPUs on 0 nodes; add nodes: not even one "
          "actor has room"),
     ],
@@ -97,23 +107,62 @@ def test_what_a_refusal_proposes_is_the_most(nodes: list[Node], bundle: Bundle, 
         assert room(nodes, bundle) >= count
 
 
+HALF: Bundle = {"CPU": 1, "GPU": 0.5}
+QUARTER: Bundle = {"CPU": 1, "GPU": 0.25}
+
+
 @pytest.mark.parametrize(
-    ("nodes", "actors", "wanted"),
+    ("nodes", "actors", "wanted", "extraction"),
     [
-        ([node(CPU=2), node(CPU=4)], None, (6, CPU)),
-        ([node(CPU=2), node(CPU=4)], 3, (3, CPU)),
-        ([node(CPU=2), node(CPU=4, GPU=2)], None, (2, WITH_GPU)),
-        ([node(CPU=2), node(CPU=4, GPU=2)], 5, (5, WITH_GPU)),
-        ([node(CPU=2, GPU=4), node(CPU=8, GPU=1)], None, (3, WITH_GPU)),
-        ([node()], None, (1, CPU)),
+        ([node(CPU=2), node(CPU=4)], None, (6, CPU), (6, CPU)),
+        ([node(CPU=2), node(CPU=4)], 3, (3, CPU), (3, CPU)),
+        ([node(CPU=2), node(CPU=4, GPU=2)], None, (4, HALF), (2, {"CPU": 2, "GPU": 1})),
+        ([node(CPU=2), node(CPU=4, GPU=2)], 5, (5, HALF), (2, {"CPU": 2, "GPU": 1})),
+        ([node(CPU=16, GPU=1), node(CPU=17, GPU=1)], None, (8, QUARTER), (2, {"CPU": 16, "GPU": 1})),
+        ([node(CPU=16, GPU=1)], 1, (1, QUARTER), (1, {"CPU": 16, "GPU": 1})),
+        ([node(CPU=2, GPU=4), node(CPU=8, GPU=1)], None, (3, WITH_GPU), (3, WITH_GPU)),
+        ([node()], None, (1, CPU), (1, CPU)),
     ],
 )
-def test_a_config_needs_an_actor_a_gpu_or_a_core(
-    nodes: list[Node], actors: int | None, wanted: tuple[int, Bundle]
+def test_a_config_needs_actors_for_every_core_or_gpu(
+    nodes: list[Node], actors: int | None, wanted: tuple[int, Bundle], extraction: tuple[int, Bundle]
 ) -> None:
-    found = need(ClusterConfig(actors=actors), nodes, memory=7)
+    found = need(ClusterConfig(actors=actors), nodes)
     assert (found.actors, found.bundle) == wanted
-    assert found.bundle_with_memory == {**wanted[1], "memory": 7}
+    assert (found.extractors, found.extractor_bundle) == extraction
+
+
+@pytest.mark.parametrize(
+    ("cpus", "memory", "asked", "actors", "each"),
+    [
+        (2, 12.0, None, 2, 1.1),  # of 24 GB, with other programs
+        (8, 2.8, None, 2, 1.1),  # a laptop of 8 GB
+        (2, 1.0, None, 1, 1.0),  # one actor is tried where there is any hope for it
+        (8, 2.8, 4, 4, 0.7),  # and so are as many as are asked for
+        (2, 0.9, 2, 2, 0.5),  # which is refused below
+    ],
+)
+def test_actors_ask_for_memory_that_is_there(
+    cpus: int, memory: float, asked: int | None, actors: int, each: float
+) -> None:
+    nodes = [node(CPU=cpus, memory=memory * 1e9)]
+    found = need(ClusterConfig(actors=asked), nodes)
+    assert (found.actors, found.bundle["memory"] / 1e9) == (actors, each)
+    if actors * each <= memory:
+        check_room(nodes, found.bundle, found.actors)
+    else:
+        said = r"2 actors of 1 CPU and 500 MB of memory each do not fit: a local Ray has 2 CPUs and 900 MB"
+        with pytest.raises(InputError, match=said):
+            check_room(nodes, found.bundle, found.actors, local=True)
+
+
+def test_the_actors_of_a_trial_ask_for_what_its_node_has() -> None:
+    nodes = [node(CPU=2, memory=1e9), node(CPU=4, memory=3e9)]
+    bundle = need(ClusterConfig(), nodes).bundle
+    assert largest_share(nodes, bundle, 1)["memory"] == OWN_MEMORY
+    assert largest_share(nodes, bundle, 4)["memory"] == 750_000_000
+    assert room(nodes, {kind: 4 * amount for kind, amount in largest_share(nodes, bundle, 4).items()}) == 1
+    assert largest_share(nodes, CPU, 4) == CPU
 
 
 def test_local_defaults_start_nothing() -> None:

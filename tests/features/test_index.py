@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +18,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from swag_ray.cluster import extraction
 from swag_ray.cluster.extraction import ShardExtractor, extract_shards
 from swag_ray.cluster.session import Session
 from swag_ray.errors import InputError
 from swag_ray.features.backbone import Backbone, build_backbone
-from swag_ray.features.extract import BATCH, extract
+from swag_ray.features.extract import BATCH, Decoded, ahead, decode, extract
 from swag_ray.features.index import Extract, FeatureSet, feature_set
 from swag_ray.features.reader import FeatureReader
 from swag_ray.features.shards import shard_table, write_shard
@@ -196,7 +200,7 @@ class Images:
 
     def actors(self, count: int) -> Extract:
         """Extraction by so many actors of the local Ray."""
-        session = Session(cpus=2, gpus=0, actors=count)
+        session = Session(cpus=2, gpus=0, actors=count, extractors=count)
         return lambda missing, size: extract_shards(self.store, self.spec, missing, size, session)
 
     def read(self, found: FeatureSet) -> list[tuple[bytes, ...]]:
@@ -374,3 +378,68 @@ def test_statistics_come_back_as_they_were(images: Images, backbone: Backbone) -
     assert np.array_equal(read.thumbnail_NHW, np.stack(thumbnail)) and np.array_equal(read.grey_NQ, np.stack(grey))
     assert np.array_equal(read.border_N, np.float32(border)) and read.size_N2.tolist() == [[48, 48]] * 2
     assert read.file_bytes_N.tolist() == [10, 20]
+
+
+def test_an_extractor_reads_a_few_files_ahead_and_no_more(images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shard of 512 films of 9 MB is 4.5 GB."""
+    names = list(images.paths)[:40]
+    lock, ended = threading.Lock(), 0
+    most = {"open": 0}
+    opened: list[str] = []
+    read = extraction._read_image
+
+    def noted(path: str, sha256: str) -> bytes:
+        with lock:
+            opened.append(path)
+            most["open"] = max(most["open"], len(opened) - ended)
+        return read(path, sha256)
+
+    def decoded(data: bytes, size: int, white: int) -> Decoded:
+        nonlocal ended
+        time.sleep(0.01)  # slower than reading
+        with lock:
+            ended += 1
+        return decode(data, size, white)
+
+    monkeypatch.setattr(extraction, "_read_image", noted)
+    monkeypatch.setattr("swag_ray.features.extract.decode", decoded)
+    worker = ShardExtractor(images.store.root, images.spec)
+    worker({"name": ["a.parquet"], "paths": [[images.paths[n] for n in names]], "sha256": [names]})
+    assert len(opened) == 40 and BATCH <= most["open"] <= BATCH + 1
+
+
+@pytest.mark.parametrize("decoders", [1, 3])
+def test_decoding_ahead_changes_no_bit(images: Images, decoders: int, tmp_path: Path) -> None:
+    """Nor the order, whoever of the threads is first; what cannot be read stays where it is."""
+    odd = tmp_path / "images" / "odd.png"
+    odd.write_bytes(b"no image")
+    images.paths[hashlib.sha256(b"no image").hexdigest()] = str(odd)
+    names = sorted(images.paths)
+    tables = []
+    for count in (0, decoders):
+        store = Store(tmp_path / f"store{count}")
+        done = ShardExtractor(store.root, images.spec, count)(
+            {"name": ["a.parquet"], "paths": [[images.paths[n] for n in names]], "sha256": [names]}
+        )
+        assert done["problem"].tolist() == [""]
+        tables.append(pq.read_table(store.path("features", images.spec.fingerprint, "a.parquet")))
+    assert tables[0].equals(tables[1]) and tables[0]["error"].null_count == len(names) - 1
+
+
+def test_ahead_is_as_far_ahead_as_it_may_and_ends_with_its_reader() -> None:
+    done: list[int] = []
+
+    def work(item: int) -> int:
+        done.append(item)
+        return item * item
+
+    with ThreadPoolExecutor(1) as threads:
+        results = ahead(threads, work, range(1_000), 8)
+        assert [next(results) for _ in range(3)] == [0, 1, 4]
+        results.close()
+    assert set(range(3)) <= set(done) <= set(range(11)), "the others were never begun"
+    with ThreadPoolExecutor(3) as threads:
+        assert list(ahead(threads, work, range(20), 8)) == [i * i for i in range(20)]
+        assert list(ahead(threads, work, [], 8)) == []
+        with pytest.raises(ZeroDivisionError):
+            list(ahead(threads, lambda i: 1 // (3 - i), range(20), 8))

@@ -43,7 +43,7 @@ class Command:
     def __call__(self, *arguments: object) -> Ended:
         self.monkeypatch.setattr(sys, "argv", ["swag-ray", *map(str, arguments)])
         self.capfd.readouterr()
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         try:
             with pytest.raises(SystemExit) as end:
                 main()

@@ -22,7 +22,16 @@ import ray
 from ray import tune
 from ray.util.placement_group import placement_group, remove_placement_group
 
-from swag_ray.cluster.capacity import Node, amount_text, cluster_nodes, room
+from swag_ray.cluster.capacity import (
+    ACTORS_PER_GPU,
+    Bundle,
+    Node,
+    amount_text,
+    cluster_nodes,
+    largest_share,
+    need,
+    room,
+)
 from swag_ray.cluster.extraction import ShardExtractor
 from swag_ray.cluster.sample_actors import SamplePool
 from swag_ray.cluster.session import Session
@@ -31,6 +40,7 @@ from swag_ray.cluster.tune.early_stopping import scheduler
 from swag_ray.cluster.tune.leases import LeasedStore, Leases
 from swag_ray.cluster.tune.suggest import Listed, Suggested
 from swag_ray.cluster.workers import RayWorkers, Workers
+from swag_ray.config.sections import ClusterConfig
 from swag_ray.config.sweep import SweepConfig, Trial, source_key
 from swag_ray.errors import InputError, StorageError
 from swag_ray.features.spec import FeatureSpec
@@ -58,7 +68,7 @@ class Shared:
         work: what a trial is.
         sources: by `source_key`, a reference to the listed images, so that no trial lists again.
         leases: the actor.
-        actors, gpus_per_actor: sample actors of a trial.
+        actors, bundle: sample actors of a trial, and what Ray reserves for each.
     """
 
     sweep: SweepConfig
@@ -66,12 +76,7 @@ class Shared:
     sources: dict[str, Any]
     leases: Any
     actors: int
-    gpus_per_actor: float
-
-
-def bundles(actors: int, gpus_per_actor: float) -> list[dict[str, float]]:
-    """What a trial's actors hold; its own process holds nothing, for it waits for them."""
-    return [{"CPU": 1.0} | ({"GPU": gpus_per_actor} if gpus_per_actor else {}) for _ in range(actors)]
+    bundle: Bundle
 
 
 def run_trials(
@@ -95,15 +100,16 @@ def run_trials(
         on_report: told every round's figures and every end, as soon as it is there.
     """
     leases = Leases.remote()  # type: ignore[attr-defined]
-    gpus = session.gpus_per_actor
     actors = sweep_actors(sweep)
+    bundle = largest_share(cluster_nodes(), session.bundle, actors)
     told_to_nobody = sweep.model_copy(update={"loggers": {}})  # the trials' reports are told here, and so are secrets
     shared = Shared(
-        told_to_nobody, work, {key: ray.put(source) for key, source in sources.items()}, leases, actors, gpus,
+        told_to_nobody, work, {key: ray.put(source) for key, source in sources.items()}, leases, actors, bundle,
     )  # fmt: skip
-    group = tune.PlacementGroupFactory([{}, *bundles(actors, gpus)], strategy="STRICT_PACK")
+    # A trial's own process holds nothing, because it waits for its actors.
+    group = tune.PlacementGroupFactory([{}, *[dict(bundle)] * actors], strategy="STRICT_PACK")
     searcher = Listed(jobs) if jobs is not None else Suggested(sweep, history)
-    slots = max(1, min(int(session.cpus) // actors, session.gpus // actors if gpus else session.cpus))
+    slots = max(1, room(cluster_nodes(), {kind: actors * amount for kind, amount in bundle.items()}))
     environment = {
         "TUNE_MAX_PENDING_TRIALS_PG": str(slots),  # of those that wait, so many ask for nodes that are still to come
         "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours
@@ -162,8 +168,10 @@ def require_room(sweep: SweepConfig, wait: float, waiting: Callable[[], Abstract
         asking = False
         while True:
             nodes = cluster_nodes()
-            gpus = 1.0 if gpus_to_come or any(node.gpus >= 1 for node in nodes) else 0.0
-            kinds = {"CPU": float(actors)} | ({"GPU": actors * gpus} if gpus else {})
+            bundle = {kind: amount for kind, amount in need(ClusterConfig(), nodes).bundle.items() if kind != "memory"}
+            if gpus_to_come and "GPU" not in bundle:
+                bundle["GPU"] = 1.0 / ACTORS_PER_GPU
+            kinds = {kind: actors * amount for kind, amount in bundle.items()}
             if room(nodes, kinds):  # one node holds a whole trial
                 return
             if time.monotonic() >= deadline:
@@ -171,7 +179,7 @@ def require_room(sweep: SweepConfig, wait: float, waiting: Callable[[], Abstract
             if not asking:
                 asking = True
                 stack.enter_context(waiting())
-                group = placement_group(bundles(actors, gpus), strategy="STRICT_PACK")
+                group = placement_group([bundle] * actors, strategy="STRICT_PACK")
                 stack.callback(remove_placement_group, group)
             time.sleep(1)
 
@@ -179,7 +187,7 @@ def require_room(sweep: SweepConfig, wait: float, waiting: Callable[[], Abstract
 def _no_room(nodes: Sequence[Node], actors: int, kinds: dict[str, float]) -> InputError:
     most = {kind: max((node.resources.get(kind, 0.0) for node in nodes), default=0.0) for kind in kinds}
     asked, there = (" and ".join(amount_text(*item) for item in amounts.items()) for amounts in (kinds, most))
-    fewer = int(min(most.values()))
+    fewer = int(min(actors * most[kind] / amount for kind, amount in kinds.items()))
     return InputError(
         f"cluster.actors: a trial of {plural(actors, 'actor')} needs one node with {asked}, and of "
         f"{plural(len(nodes), 'node')} none has more than {there}",
@@ -250,7 +258,7 @@ def _workers(shared: Shared) -> Workers:
     """Workers on this process's sample actors, which outlive a trial."""
     global _pool
     if _pool is None:
-        session = Session(shared.actors, int(shared.actors * shared.gpus_per_actor), shared.actors)
+        session = Session(shared.actors, 0, shared.actors, shared.bundle)
         _pool = SamplePool(session, "", "", [])
     return _TrialWorkers(_pool)
 

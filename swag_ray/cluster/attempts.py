@@ -1,0 +1,114 @@
+"""How often a piece of work may kill the process that does it.
+
+Ray starts a killed actor again and repeats its task without end, which is right for a node that is taken away and wrong
+for work that always ends its process: for want of memory, say. So the start of each piece is noted in the cluster's
+key-value store, outside of the process that may die, and taken back when the piece ends, well or with an exception.
+What is noted and was not taken back are deaths. A start on a node that is gone since then is none.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from ray._private.state import actors  # the public one wants Ray's dashboard, which a local Ray of ours has not
+from ray.experimental import internal_kv  # no public function keeps a value; a test pins what we need of it
+
+from swag_ray.cluster.session import get_or_raise
+from swag_ray.errors import InputError
+
+MAX_DEATHS = 5
+# An actor whose tasks kill it at once is alive too shortly to be seen: their own count ends them before this one does.
+MAX_STARTS = MAX_DEATHS + 2
+LOOK_SECONDS = 2.0  # between two looks at Ray's table
+KINDS = {"SampleActor": "a sample actor", "MapWorker": "an extraction actor", "MemoryBank": "the memory bank"}
+NAMESPACE = "swag-ray"  # of the keys, in the cluster's store
+
+
+@contextmanager
+def counted(key: str, piece: object) -> Iterator[None]:
+    """Does a piece of work, unless it has killed its process `MAX_DEATHS` times before.
+
+    Args:
+        key: stands for the piece within this job, the same at every try.
+        piece: its name for people, asked for only when it is refused.
+
+    Raises:
+        InputError: it has.
+    """
+    context = ray.get_runtime_context()
+    key, here = f"{context.get_job_id()}:{key}", context.get_node_id()
+    if internal_kv._internal_kv_put(key, json.dumps([here]), overwrite=False, namespace=NAMESPACE):  # was there
+        starts = json.loads(internal_kv._internal_kv_get(key, namespace=NAMESPACE) or "[]")
+        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        deaths = [node for node in starts if node in alive]
+        if len(deaths) >= MAX_DEATHS:
+            _forget(key)  # whoever runs it again, with fewer actors, starts from nothing
+            raise InputError(
+                f"cluster: {piece} was killed {len(deaths)} times, most likely for want of memory",
+                "lower cluster.actors, or use nodes with more memory",
+            )
+        internal_kv._internal_kv_put(key, json.dumps([*deaths, here]), namespace=NAMESPACE)
+    try:
+        yield
+    finally:
+        _forget(key)
+
+
+@contextmanager
+def counted_task(piece: object) -> Iterator[None]:
+    """As `counted`, for the task that this process was given by Ray, which keeps its id from try to try."""
+    with counted(f"task {ray.get_runtime_context().get_task_id()}", piece):
+        yield
+
+
+def _forget(key: str) -> None:
+    internal_kv._internal_kv_del(key, namespace=NAMESPACE)
+
+
+class StartWatch:
+    """Notices actors that are killed whenever they start, before any line of ours has run: where memory is short, Ray
+    ends the youngest process first. Ray's own table tells.
+    """
+
+    def __init__(self) -> None:
+        self._alive: dict[str, tuple[int, int]] = {}  # per actor, restarts and lost nodes when it last ran
+        self._looked = 0.0
+
+    def look(self) -> None:
+        """Looks at the table, if the last look was a while ago.
+
+        Raises:
+            InputError: an actor was killed `MAX_STARTS` times without having run in between.
+        """
+        if time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        lost = sum(not node["Alive"] for node in ray.nodes())
+        job = ray.get_runtime_context().get_job_id()
+        for name, actor in actors().items():
+            kind = next((kind for prefix, kind in KINDS.items() if actor["ActorClassName"].startswith(prefix)), None)
+            if kind is None or actor["JobID"] != job:
+                continue
+            restarts = actor["NumRestarts"]
+            before, lost_before = self._alive.get(name, (restarts, lost))
+            if actor["State"] == "ALIVE" or name not in self._alive:
+                self._alive[name] = (restarts, lost)
+            elif actor["State"] != "DEAD" and restarts - before - (lost - lost_before) >= MAX_STARTS:
+                times = restarts - before
+                raise InputError(
+                    f"cluster: {kind} was killed {times} times as it started, most likely for want of memory",
+                    "end other programs, lower cluster.actors, or use nodes with more memory",
+                )
+
+
+def get_watched(reference: Any) -> Any:
+    """As `session.get_or_raise`, but does not wait for ever for an actor that cannot start."""
+    watch = StartWatch()
+    while not ray.wait([reference], timeout=LOOK_SECONDS)[0]:
+        watch.look()
+    return get_or_raise(reference)

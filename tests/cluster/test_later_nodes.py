@@ -1,0 +1,60 @@
+"""Nodes that join while features are extracted, as spot machines do, take their share of the shards that are left."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swag_ray.cluster import extraction
+from swag_ray.cluster.session import ray_session
+from swag_ray.features.spec import FeatureSpec
+from swag_ray.features.weights import weights_digest
+from swag_ray.store.store import Store
+from tests.support.images import blocks, encoded
+from tests.support.ray_nodes import emulated
+
+pytestmark = [pytest.mark.ray, pytest.mark.cluster]
+SHARDS = 90
+
+
+class SlowExtractor(extraction.CountedExtractor):
+    """Takes a second per shard."""
+
+    def _write(self, name: str, paths: list[str], sha256: list[str]) -> None:
+        time.sleep(1)
+        super()._write(name, paths, sha256)
+
+
+@pytest.mark.timeout(600)
+def test_a_node_that_comes_later_extracts_too(tmp_path: Path) -> None:
+    """In a process of its own: this one may be connected elsewhere."""
+    code = f"from tests.cluster.test_later_nodes import one_node_later; one_node_later({str(tmp_path)!r})"
+    done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, timeout=580)
+    assert done.returncode == 0, done.stderr
+
+
+def one_node_later(folder: str) -> None:
+    missing = {}
+    for i in range(SHARDS):
+        data = encoded(blocks(i, 48))
+        path = Path(folder) / f"{i}.png"
+        path.write_bytes(data)
+        missing[hashlib.sha256(data).hexdigest()] = str(path)
+    name = "tf_efficientnet_lite0"
+    spec = FeatureSpec(name, "bundled", weights_digest(name, "bundled"), 64, (8,), 8)
+    extraction.CountedExtractor = SlowExtractor  # type: ignore[misc]
+    actors: dict[int, int] = {}
+    with emulated(1) as cluster, ray_session(address=cluster.address) as session:
+        assert session.elastic and session.extractors == 1
+        shards: Any = extraction.extract_shards(Store(f"{folder}/store"), spec, missing, 1, session)
+        for number, (actor, count, _) in enumerate(shards):
+            if number == 0:
+                cluster.add_node(num_cpus=1, object_store_memory=200 * 2**20)
+            actors[actor] = actors.get(actor, 0) + count
+    assert sum(actors.values()) == SHARDS and len(actors) == 2, actors
