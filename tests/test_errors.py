@@ -13,7 +13,7 @@ import pytest
 
 from swag_ray.errors import InputError, StorageError, reason_of, remedy_of
 from swag_ray.features.shards import DamagedShard
-from swag_ray.record.files import writing
+from swag_ray.record.files import explain_write_errors
 from swag_ray.store.store import Store
 
 
@@ -65,9 +65,9 @@ def test_the_remedy_is_that_of_the_fault(tmp_path: Path, number: int, remedy: st
     error = OSError(number, "as the system says")
     assert remedy_of(error) == remedy
     for doing in ("write to", "read", "remove from"):
-        said = str(Store(tmp_path).unusable(error, doing))
+        said = str(Store(tmp_path).storage_error(error, doing))
         assert said.endswith(f"; {remedy} or set another `store`")
-    with pytest.raises(StorageError, match=f"; {remedy}, or choose another folder$"), writing(tmp_path):
+    with pytest.raises(StorageError, match=f"; {remedy}, or choose another folder$"), explain_write_errors(tmp_path):
         raise error
 
 

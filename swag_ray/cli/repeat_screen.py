@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from swag_ray.cli.exit import interruptible
-from swag_ray.cli.screen import shown
+from swag_ray.cli.screen import run_screen
 from swag_ray.cli.sweep_screen import SweepScreen
 from swag_ray.config import Config
 
@@ -26,7 +26,7 @@ def run_repeated(
     Returns:
         Whether all splits are through.
     """
-    with shown(quiet=quiet or as_json) as screen, interruptible(screen.progress):
+    with run_screen(quiet=quiet or as_json) as screen, interruptible(screen.progress):
         from swag_ray.sweep.repeat import compare_splits, repeated
         from swag_ray.sweep.sweep import run_sweep
 

@@ -63,7 +63,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Need:
+class ActorNeeds:
     """What a config asks of a cluster.
 
     Attributes:
@@ -80,7 +80,7 @@ class Need:
     extractor_bundle: Bundle = field(default_factory=dict)
 
 
-def need(cluster: ClusterConfig, nodes: Sequence[Node]) -> Need:
+def actor_needs(cluster: ClusterConfig, nodes: Sequence[Node]) -> ActorNeeds:
     """Returns what a config's `cluster` section needs on these nodes.
 
     Where it leaves the number of actors open, there are as many as have room: extraction actors one per GPU and sample
@@ -89,17 +89,20 @@ def need(cluster: ClusterConfig, nodes: Sequence[Node]) -> Need:
     with_gpu = [node for node in nodes if node.gpus >= 1]
     if not with_gpu:
         bundle = _with_memory(nodes, {"CPU": 1.0}, cluster.actors)
-        actors = cluster.actors or max(1, room(nodes, bundle))
-        return Need(actors, bundle, actors, bundle)
+        actors = cluster.actors or max(1, count_fitting(nodes, bundle))
+        return ActorNeeds(actors, bundle, actors, bundle)
     cores = max(1, int(min(node.cpus // int(node.gpus) for node in with_gpu)))
     bundle = _with_memory(nodes, {"CPU": 1.0, "GPU": 1.0 / min(cores, ACTORS_PER_GPU)}, cluster.actors)
     extractor = {"CPU": float(cores), "GPU": 1.0}
     if "memory" in bundle:
         share = int(min(node.memory // int(node.gpus) for node in with_gpu))
         extractor["memory"] = float(min(OWN_MEMORY + (cores - 1) * DECODER_MEMORY, share))
-    fitting = max(1, room(nodes, extractor))
-    return Need(
-        cluster.actors or max(1, room(nodes, bundle)), bundle, min(cluster.actors or fitting, fitting), extractor
+    fitting = max(1, count_fitting(nodes, extractor))
+    return ActorNeeds(
+        cluster.actors or max(1, count_fitting(nodes, bundle)),
+        bundle,
+        min(cluster.actors or fitting, fitting),
+        extractor,
     )
 
 
@@ -108,7 +111,7 @@ def _with_memory(nodes: Sequence[Node], bundle: Bundle, actors: int | None) -> B
     if not any(node.memory for node in nodes):  # Ray counts none there
         return bundle
     for memory in range(OWN_MEMORY, LEAST_MEMORY, -MEMORY_STEP):
-        if room(nodes, {**bundle, "memory": memory}) >= (actors or 1):
+        if count_fitting(nodes, {**bundle, "memory": memory}) >= (actors or 1):
             return {**bundle, "memory": float(memory)}
     return {**bundle, "memory": float(LEAST_MEMORY)}
 
@@ -118,7 +121,7 @@ def largest_share(nodes: Sequence[Node], bundle: Bundle, actors: int) -> Bundle:
     if "memory" not in bundle:
         return bundle
     trial = {kind: actors * amount for kind, amount in _without_memory(bundle).items()}
-    most = max((node.memory for node in nodes if room([node], trial)), default=0.0)
+    most = max((node.memory for node in nodes if count_fitting([node], trial)), default=0.0)
     return {**bundle, "memory": float(min(bundle["memory"], most // actors))}
 
 
@@ -132,7 +135,7 @@ def actor_options(bundle: Bundle) -> dict[str, Any]:
     return options | ({"memory": bundle["memory"]} if "memory" in bundle else {})
 
 
-def room(nodes: Sequence[Node], bundle: Bundle) -> int:
+def count_fitting(nodes: Sequence[Node], bundle: Bundle) -> int:
     """How many of one bundle the empty nodes hold together."""
     kinds = [kind for kind, amount in bundle.items() if _grains(amount)]
     if not kinds:
@@ -140,7 +143,7 @@ def room(nodes: Sequence[Node], bundle: Bundle) -> int:
     return sum(min(_grains(node.resources.get(kind, 0.0)) // _grains(bundle[kind]) for kind in kinds) for node in nodes)
 
 
-def check_room(nodes: Sequence[Node], bundle: Bundle, actors: int, *, local: bool = False) -> None:
+def check_capacity(nodes: Sequence[Node], bundle: Bundle, actors: int, *, local: bool = False) -> None:
     """Refuse actors for which these nodes would have no room even if they were idle; what has to wait for others is no
     matter.
 
@@ -151,12 +154,12 @@ def check_room(nodes: Sequence[Node], bundle: Bundle, actors: int, *, local: boo
     Raises:
         InputError: the numbers, and how many actors would fit.
     """
-    most = room(nodes, bundle)
+    most = count_fitting(nodes, bundle)
     if most >= actors:
         return
     on, more = ("a local Ray", "raise cluster.cpus") if local else ("the cluster", "add nodes")
     without_memory = _without_memory(bundle)
-    if room(nodes, without_memory) < actors:
+    if count_fitting(nodes, without_memory) < actors:
         bundle = without_memory  # is not to blame, and said less
     elif local:
         more = "end other programs"

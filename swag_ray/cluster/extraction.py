@@ -73,7 +73,7 @@ class ShardExtractor:
                 advice = "lower cluster.actors, or run where there is more memory"
                 errors.append(InputError(f"memory: too little to decode images like '{paths[0]}'", advice))
             except OSError as error:  # a full disk is the user's to mend: one line, not Ray's stack
-                errors.append(self.store.unusable(error))
+                errors.append(self.store.storage_error(error))
             counts.append(len(paths))
             seconds.append(time.perf_counter() - start)
         who = np.full(len(counts), os.getpid())

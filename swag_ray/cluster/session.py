@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from swag_ray.cluster.address import check_address, no_cluster, on_loopback_alone, use_token
-from swag_ray.cluster.capacity import Bundle, Need, check_room, cluster_nodes, need
+from swag_ray.cluster.capacity import ActorNeeds, Bundle, actor_needs, check_capacity, cluster_nodes
 from swag_ray.cluster.local_ray import LOOPBACK, forget_token, local_ray, loopback_alone, working_folder_kept
 from swag_ray.config.sections import ClusterConfig
 from swag_ray.errors import InputError
@@ -127,10 +127,10 @@ def quiet_ray_data() -> None:
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
 
 
-def _need(asked: int | None, *, local: bool) -> Need:
+def _need(asked: int | None, *, local: bool) -> ActorNeeds:
     nodes = cluster_nodes()
-    wanted = need(ClusterConfig(actors=asked), nodes)
-    check_room(nodes, wanted.bundle, wanted.actors, local=local)
+    wanted = actor_needs(ClusterConfig(actors=asked), nodes)
+    check_capacity(nodes, wanted.bundle, wanted.actors, local=local)
     return wanted
 
 

@@ -8,7 +8,16 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swag_ray.cluster.capacity import OWN_MEMORY, SHARED_MEMORY, Need, Node, amount_text, check_room, need, room
+from swag_ray.cluster.capacity import (
+    OWN_MEMORY,
+    SHARED_MEMORY,
+    ActorNeeds,
+    Node,
+    actor_needs,
+    amount_text,
+    check_capacity,
+    count_fitting,
+)
 from swag_ray.cluster.visibility import sample_paths
 from swag_ray.config import Config
 from swag_ray.doctor.finding import Finding, refused
@@ -182,12 +191,12 @@ def _cluster(config: Config, nodes: Sequence[Node], machine: Machine, local: boo
             f"cluster.gpus: {asked.gpus} are more than the {gpus} that torch sees; actors without one work on the CPU",
         )  # fmt: skip
     if nodes:
-        yield from _fit(need(asked, nodes), nodes, local, machine.memory_free if local else None)
+        yield from _fit(actor_needs(asked, nodes), nodes, local, machine.memory_free if local else None)
 
 
-def _fit(wanted: Need, nodes: Sequence[Node], local: bool, free: int | None) -> Iterator[Finding]:
+def _fit(wanted: ActorNeeds, nodes: Sequence[Node], local: bool, free: int | None) -> Iterator[Finding]:
     try:
-        check_room(nodes, wanted.bundle, wanted.actors, local=local)
+        check_capacity(nodes, wanted.bundle, wanted.actors, local=local)
     except InputError as error:
         yield refused("actors", error)
         return
@@ -195,7 +204,7 @@ def _fit(wanted: Need, nodes: Sequence[Node], local: bool, free: int | None) -> 
     uses = wanted.actors * OWN_MEMORY + SHARED_MEMORY
     gpus = wanted.bundle.get("GPU")
     gpu = f" and {amount_text('GPU', round(gpus, 2))}" if gpus else ""
-    most = room(nodes, {**wanted.bundle, "memory": OWN_MEMORY})
+    most = count_fitting(nodes, {**wanted.bundle, "memory": OWN_MEMORY})
     lacks = free if free is not None and most >= wanted.actors and uses > free else None
     amount, there = unequal_sizes(uses, has if lacks is None else lacks)
     text = f"{wanted.actors} of 1 CPU{gpu} each fit; they use about {amount} of {size(has)} memory"

@@ -14,7 +14,7 @@ from swag_ray.errors import InputError
 from swag_ray.features.reader import Rows
 from swag_ray.features.shards import DECODER, DamagedShard, read_shard
 from swag_ray.features.spec import FeatureSpec
-from swag_ray.images.arrow_strings import numbered, text_bytes
+from swag_ray.images.arrow_strings import factorize, text_bytes
 from swag_ray.progress import Progress
 from swag_ray.store.stages import Result, digest, stage_key
 from swag_ray.store.store import Store
@@ -69,7 +69,7 @@ def feature_set(
         InputError: weights that cannot be had, or a store that cannot be written.
     """
     names = _column(sha256)
-    images, position = numbered(names)
+    images, position = factorize(names)
     key = stage_key("features", {"fingerprint": spec.fingerprint, "images": digest(images)})
     index_key = stage_key("index", {}, [key])
     found = store.load("index", index_key)
@@ -77,7 +77,9 @@ def feature_set(
     spent: dict[int, tuple[int, float]] = {}
     if found is None or not _all_there(store, spec, found):
         give_back_freed_memory()
-        with store.turn("extract", spec.fingerprint):  # of several trials that miss the same shard, one extracts it
+        with store.computing(
+            "extract", spec.fingerprint
+        ):  # of several trials that miss the same shard, one extracts it
             found = _index(store, spec, images)
             lost = pa.array(np.flatnonzero(found.arrays["row"][position] < 0))
             if len(lost):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swag_ray.errors import InputError, StorageError, reason_of
-from swag_ray.record.files import LOCK_FILE, SOFT_LOCK_FILE, write_text, writing
+from swag_ray.record.files import LOCK_FILE, SOFT_LOCK_FILE, explain_write_errors, write_text
 from swag_ray.system.files import is_aside, make_folders, remove_asides
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def check_directory(directory: Path, file: str, other: Callable[[Path], str], ad
         FolderTaken: the folder is another's.
         InputError: it holds foreign files, or cannot be written.
     """
-    with writing(directory):
+    with explain_write_errors(directory):
         existing = sorted(p.name for p in directory.iterdir()) if directory.exists() else []
         existing = [name for name in existing if name not in LOCKS and not is_aside(name, file)]  # left by a kill
         place = next(p for p in (directory.absolute(), *directory.absolute().parents) if p.exists())
@@ -78,7 +78,7 @@ def held(directory: Path, check: Callable[[], None] = lambda: None) -> Iterator[
         try:
             while True:
                 check()
-                with writing(directory):
+                with explain_write_errors(directory):
                     made |= not directory.exists()
                     make_folders(directory)
                 try:
@@ -89,7 +89,7 @@ def held(directory: Path, check: Callable[[], None] = lambda: None) -> Iterator[
                         raise
                     time.sleep(0.1)
             check()
-            with writing(directory):
+            with explain_write_errors(directory):
                 remove_asides(directory)
             yield
         finally:
@@ -100,7 +100,7 @@ def held(directory: Path, check: Callable[[], None] = lambda: None) -> Iterator[
 
 
 @contextmanager
-def claimed(directory: Path, file: str, text: str, check: Callable[[], None] = lambda: None) -> Iterator[None]:
+def claim(directory: Path, file: str, text: str, check: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Makes the folder this run's or sweep's, alone, for as long as it works; see `held`.
 
     Args:
@@ -121,7 +121,7 @@ def claim(directory: Path, file: str, text: str) -> Iterator[None]:
     would else be told that the folder holds a run of another one.
     """
     fresh = not (directory / file).exists()
-    with writing(directory):
+    with explain_write_errors(directory):
         write_text(directory / file, text)
     try:
         yield

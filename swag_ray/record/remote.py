@@ -29,8 +29,8 @@ from swag_ray.record.files import (
     PLOTS_FOLDER,
     PROFILE_FILE,
     REPORT_FILE,
+    explain_write_errors,
     write_bytes,
-    writing,
 )
 from swag_ray.record.run_directory import check_run_directory, difference, run_directory, with_controls_there
 from swag_ray.store.stages import digest
@@ -150,7 +150,7 @@ def send(remote: Store, folder: Path, name: str) -> None:
     try:
         remote.write_bytes(remote.path(name), data)
     except OSError as error:
-        raise remote.unusable(error) from error
+        raise remote.storage_error(error) from error
 
 
 def send_report(remote: Store, folder: Path) -> None:
@@ -180,7 +180,7 @@ def run_folder(out: str | Path | None, config: Config, overwrite: bool = False) 
     with _named(remote, copy, here), held(here):
         _remove_left_copies(here.parent)
         try:
-            with writing(here):
+            with explain_write_errors(here):
                 shutil.rmtree(copy, ignore_errors=True)  # the address says what there is, not what was here
                 make_folders(copy)
                 found = _fetch(remote, copy, (CONFIG_FILE, METRICS_FILE, PROFILE_FILE))
@@ -216,7 +216,7 @@ def local_copy(place: str | Path, called: str, *wanted: str) -> Iterator[Path]:
         return
     remote = remote_store(place, called)
     with tempfile.TemporaryDirectory(prefix="swag-ray-") as name, _named(remote, Path(name)):
-        with writing(Path(name)):
+        with explain_write_errors(Path(name)):
             found = _fetch(remote, Path(name), wanted)
         if not found:
             more = f" and {len(wanted) - 3} more" if len(wanted) > 3 else ""
@@ -271,7 +271,7 @@ def _refuse_strangers(remote: Store) -> None:
     try:
         held = remote.fs.get_file_info(FileSelector(remote.base, allow_not_found=True))
     except OSError as error:
-        raise remote.unusable(error, "read") from error
+        raise remote.storage_error(error, "read") from error
     if held:
         name = min(info.base_name for info in held)
         raise InputError(

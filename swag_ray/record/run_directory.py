@@ -30,7 +30,7 @@ from swag_ray.record.files import (
     REPORT_FILE,
     ROUNDS_FILE,
     SCORES_FILE,
-    writing,
+    explain_write_errors,
 )
 from swag_ray.system.files import aside, make_folders
 
@@ -107,10 +107,10 @@ def whole_run(directory: Path) -> Iterator[Path]:
     """
     draft = aside(directory / DRAFT)
     try:
-        with writing(directory):
+        with explain_write_errors(directory):
             make_folders(draft)
         yield draft
-        with writing(directory):
+        with explain_write_errors(directory):
             _replace(draft, directory)
     finally:
         shutil.rmtree(draft, ignore_errors=True)

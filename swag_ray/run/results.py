@@ -29,9 +29,9 @@ from swag_ray.record.files import (
     PLOTS_FOLDER,
     ROUNDS_FILE,
     SCORES_FILE,
+    explain_write_errors,
     write_table,
     write_text,
-    writing,
 )
 from swag_ray.store.stages import Arrays
 from swag_ray.system.files import make_folders, whole_file
@@ -48,7 +48,7 @@ def write_results(directory: Path, result: ExperimentResult) -> None:
     experiment, audit, detector = prepared.experiment, prepared.audit, detector_of(result)
     weights = prepared.spec.weights_in(experiment.store)
     overlays = _overlays(result, detector) if experiment.config.report.images else None
-    with writing(directory):
+    with explain_write_errors(directory):
         write_text(directory / CONFIG_FILE, to_yaml(experiment.config))
         save_detector(detector, weights, directory / DETECTOR_FOLDER)
         rounds, pool = rounds_table(experiment, audit, result.trajectory), len(experiment.cohort.pool)

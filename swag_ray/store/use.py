@@ -70,14 +70,14 @@ def note_shards_used(store: Store, fingerprint: str, shards: list[str]) -> None:
     try:
         store.write_bytes(store.path("features", fingerprint, USED), b"")
     except OSError as error:
-        raise store.unusable(error) from error
+        raise store.storage_error(error) from error
 
 
 def _renew(store: Store, path: str) -> None:
     try:
         store.write_bytes(path, b"")
     except OSError as error:
-        raise store.unusable(error) from error
+        raise store.storage_error(error) from error
 
 
 def _remove_leftovers(store: Store) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from swag_ray.cli.screen import shown
+from swag_ray.cli.screen import run_screen
 from swag_ray.errors import InputError
 
 
@@ -23,7 +23,7 @@ def chatter() -> None:
 @pytest.mark.parametrize("quiet", [False, True])
 def test_stdout_holds_our_output_only(quiet: bool, capfd: pytest.CaptureFixture[str]) -> None:
     print("before")
-    with shown(quiet=quiet) as screen:
+    with run_screen(quiet=quiet) as screen:
         chatter()
         screen.console.print("a round")
         print("a complaint", file=sys.stderr)
@@ -34,22 +34,22 @@ def test_stdout_holds_our_output_only(quiet: bool, capfd: pytest.CaptureFixture[
 
 
 def test_what_was_said_is_kept_where_it_may_explain_a_fault(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ValueError, match="of ours"), shown(quiet=True):
+    with pytest.raises(ValueError, match="of ours"), run_screen(quiet=True):
         chatter()
         raise ValueError("of ours")
     out, err = capfd.readouterr()
     log = Path(err.split()[-1])
     assert out == "" and log.read_text().count("[raylet] text") == 2
     log.unlink()
-    with pytest.raises(InputError), shown(quiet=True):
+    with pytest.raises(InputError), run_screen(quiet=True):
         raise InputError("gate: no")
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_reader_that_went_away_is_no_failure() -> None:
     code = """if True:
-        from swag_ray.cli.screen import shown
-        with shown(quiet=False) as screen:
+        from swag_ray.cli.screen import run_screen
+        with run_screen(quiet=False) as screen:
             for line in range(9999):
                 screen.console.print("a round", highlight=False)
     """

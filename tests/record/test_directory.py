@@ -16,7 +16,7 @@ import pytest
 
 from swag_ray.errors import InputError, StorageError
 from swag_ray.record import directory as module
-from swag_ray.record.directory import FolderBusy, FolderTaken, claimed, held, locked
+from swag_ray.record.directory import FolderBusy, FolderTaken, claim, held, locked
 from swag_ray.record.files import SOFT_LOCK_FILE
 
 
@@ -109,7 +109,7 @@ def test_what_another_process_has_claimed_meanwhile_is_seen_under_the_lock(tmp_p
 
     def second() -> None:
         try:
-            with claimed(folder, "config.yaml", "second", check("second")):
+            with claim(folder, "config.yaml", "second", check("second")):
                 ended.append("overwrote it")
         except FolderTaken as error:
             ended.append(str(error))
@@ -117,7 +117,7 @@ def test_what_another_process_has_claimed_meanwhile_is_seen_under_the_lock(tmp_p
     thread = threading.Thread(target=second)
     thread.start()
     looked.wait(10)
-    with claimed(folder, "config.yaml", "first", check("first")):
+    with claim(folder, "config.yaml", "first", check("first")):
         (folder / "metrics.json").write_text("{}")
     go_on.set()
     thread.join()

@@ -11,7 +11,7 @@ from swag_ray.config.sweep import SweepConfig
 from swag_ray.errors import InputError
 from swag_ray.masking import masked
 
-TRIES = 6  # of a trial whose process or node dies; what it had computed is in the store
+MAX_TRIES = 6  # of a trial whose process or node dies; what it had computed is in the store
 Report = dict[str, Any]
 
 
@@ -41,7 +41,7 @@ _listeners: dict[int, Callable[[Report], None]] = {}  # of this process
 _refusals: dict[int, InputError] = {}  # what a listener refused; Tune would pass it on as a stack's text
 
 
-class Tell(tune.Callback):
+class ReportCallback(tune.Callback):
     """Passes every report on, and the end of a trial that could not report it. Tune pickles it: it holds no
     listener.
     """
@@ -78,4 +78,4 @@ class Tell(tune.Callback):
         reason = (str(trial.get_error() or "").strip().splitlines() or ["its process died"])[-1]
         if self._anonymous:
             reason = "its process died"
-        self._tell(last | {"status": "failed", "error": masked(f"{reason} ({TRIES} tries)")})
+        self._tell(last | {"status": "failed", "error": masked(f"{reason} ({MAX_TRIES} tries)")})

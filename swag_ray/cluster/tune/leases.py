@@ -93,7 +93,7 @@ class LeasedStore(Store):
         self._done.set()
 
     @contextmanager
-    def turn(self, name: str, key: str) -> Iterator[float | None]:
+    def computing(self, name: str, key: str) -> Iterator[float | None]:
         """Wait while somebody else computes the stage, then hold its lease."""
         stage = f"{name}/{key}"
         while not ray.get(self.leases.acquire.remote(stage, self.holder)):

@@ -26,19 +26,19 @@ from swag_ray.cluster.capacity import (
     ACTORS_PER_GPU,
     Bundle,
     Node,
+    actor_needs,
     amount_text,
     cluster_nodes,
+    count_fitting,
     largest_share,
-    need,
-    room,
 )
 from swag_ray.cluster.extraction import ShardExtractor
 from swag_ray.cluster.sample_actors import SamplePool
 from swag_ray.cluster.session import Session
-from swag_ray.cluster.tune.callbacks import TRIES, Tell, loggers
+from swag_ray.cluster.tune.callbacks import MAX_TRIES, ReportCallback, loggers
 from swag_ray.cluster.tune.early_stopping import scheduler
 from swag_ray.cluster.tune.leases import LeasedStore, Leases
-from swag_ray.cluster.tune.suggest import Listed, Suggested
+from swag_ray.cluster.tune.suggest import FixedTrials, OptunaPoints
 from swag_ray.cluster.workers import RayWorkers, Workers
 from swag_ray.config.sections import ClusterConfig
 from swag_ray.config.sweep import SweepConfig, Trial, source_key
@@ -108,8 +108,8 @@ def run_trials(
     )  # fmt: skip
     # A trial's own process holds nothing, because it waits for its actors.
     group = tune.PlacementGroupFactory([{}, *[dict(bundle)] * actors], strategy="STRICT_PACK")
-    searcher = Listed(jobs) if jobs is not None else Suggested(sweep, history)
-    slots = max(1, room(cluster_nodes(), {kind: actors * amount for kind, amount in bundle.items()}))
+    searcher = FixedTrials(jobs) if jobs is not None else OptunaPoints(sweep, history)
+    slots = max(1, count_fitting(cluster_nodes(), {kind: actors * amount for kind, amount in bundle.items()}))
     environment = {
         "TUNE_MAX_PENDING_TRIALS_PG": str(slots),  # of those that wait, so many ask for nodes that are still to come
         "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours
@@ -118,7 +118,7 @@ def run_trials(
     }
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
-    tell = Tell(on_report, anonymous=sweep.anonymous)
+    tell = ReportCallback(on_report, anonymous=sweep.anonymous)
     try:
         with private_files():  # Tune's own, which hold the trials' reports
             tune.Tuner(
@@ -131,7 +131,7 @@ def run_trials(
                 ),
                 run_config=tune.RunConfig(
                     name=FOLDER, storage_path=str(directory.absolute()), verbose=0,
-                    failure_config=tune.FailureConfig(max_failures=TRIES - 1),
+                    failure_config=tune.FailureConfig(max_failures=MAX_TRIES - 1),
                     callbacks=[tell, *loggers(sweep)],
                 ),
             ).fit()  # fmt: skip
@@ -168,11 +168,13 @@ def require_room(sweep: SweepConfig, wait: float, waiting: Callable[[], Abstract
         asking = False
         while True:
             nodes = cluster_nodes()
-            bundle = {kind: amount for kind, amount in need(ClusterConfig(), nodes).bundle.items() if kind != "memory"}
+            bundle = {
+                kind: amount for kind, amount in actor_needs(ClusterConfig(), nodes).bundle.items() if kind != "memory"
+            }
             if gpus_to_come and "GPU" not in bundle:
                 bundle["GPU"] = 1.0 / ACTORS_PER_GPU
             kinds = {kind: actors * amount for kind, amount in bundle.items()}
-            if room(nodes, kinds):  # one node holds a whole trial
+            if count_fitting(nodes, kinds):  # one node holds a whole trial
                 return
             if time.monotonic() >= deadline:
                 raise _no_room(nodes, actors, kinds)

@@ -18,7 +18,7 @@ from swag_ray.record.files import (
     REPORT_FILE,
     ROUNDS_FILE,
     SCORES_FILE,
-    writing,
+    explain_write_errors,
 )
 from swag_ray.record.remote import is_remote, local_copy, plain_address, remote_store, send_report
 from swag_ray.report.page.document import DISCLAIMER, document, write_files
@@ -29,7 +29,7 @@ from swag_ray.report.run import sections
 from swag_ray.report.run.paper_figures import check_published
 from swag_ray.report.run.plots import draw_all
 from swag_ray.report.run.profile import profile_section
-from swag_ray.report.run.read import Run, read_run
+from swag_ray.report.run.read import RunRecord, read_run
 from swag_ray.report.run.summary import confusion_section, summary_section
 from swag_ray.report.run.verdict import verdict
 
@@ -76,7 +76,7 @@ def write_report(run_dir: Path) -> Path:
     if is_anonymous(run.config) and not run.manifest.get("anonymous"):
         raise InputError(f"{run.folder}: holds names of files, from before report.anonymous", "run it again")
     if run.settings("report").get("images", True) is False:
-        with writing(run.folder):
+        with explain_write_errors(run.folder):
             (run.folder / OVERLAYS_FILE).unlink(missing_ok=True)
     check_published(run.settings("report").get("published"))
     plots = draw_all(run)
@@ -86,7 +86,7 @@ def write_report(run_dir: Path) -> Path:
     return target
 
 
-def _page(run: Run, plots: Mapping[str, Plot]) -> str:
+def _page(run: RunRecord, plots: Mapping[str, Plot]) -> str:
     name = str(run.config.get("name") or run.folder.resolve().name)
     body = element(
         "main",
@@ -108,7 +108,7 @@ def _page(run: Run, plots: Mapping[str, Plot]) -> str:
     return document(f"{name} \N{EN DASH} swag-ray report", body)
 
 
-def _about(run: Run) -> Html:
+def _about(run: RunRecord) -> Html:
     """What was run, in a line: method, data, seed; then the disclaimer."""
     dataset = run.settings("dataset")
     facts = [f"method {run.config['method']}"] if run.config.get("method") else []
