@@ -109,13 +109,13 @@ def claim(directory: Path, file: str, text: str, check: Callable[[], None] = lam
     Raises:
         InputError: see `held`.
     """
-    with held(directory, check), claim(directory, file, text):
+    with held(directory, check), claim_held(directory, file, text):
         yield
 
 
 @contextmanager
-def claim(directory: Path, file: str, text: str) -> Iterator[None]:
-    """Writes whose the folder is.
+def claim_held(directory: Path, file: str, text: str) -> Iterator[None]:
+    """Writes whose the folder is, which this process holds already.
 
     A bad input that shows only now, before there is anything to keep, leaves no claim behind: whoever mends the config
     would else be told that the folder holds a run of another one.

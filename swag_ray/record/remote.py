@@ -21,7 +21,7 @@ from pyarrow.fs import FileSelector
 
 from swag_ray.config import Config, load_config, to_yaml
 from swag_ray.errors import InputError, StorageError
-from swag_ray.record.directory import FolderBusy, claim, held, locked
+from swag_ray.record.directory import FolderBusy, claim_held, held, locked
 from swag_ray.record.files import (
     CONFIG_FILE,
     DETECTOR_FOLDER,
@@ -79,7 +79,7 @@ class RunFolder:
         if (self.path / METRICS_FILE).exists():
             yield
             return
-        with claim(self.path, CONFIG_FILE, to_yaml(self.config)):
+        with claim_held(self.path, CONFIG_FILE, to_yaml(self.config)):
             if self.remote is None:
                 yield
                 return
