@@ -93,12 +93,12 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run the whole incremental experiment of a config, or go on with one."""
-    from swag_ray.cli.screen import shown
+    from swag_ray.cli.screen import run_screen
     from swag_ray.config import load_config
 
     with _config_file("run", config, out, resume) as (file, out):
         loaded = load_config(file, set_ or [])
-    with shown(quiet=quiet or as_json) as screen, interruptible(screen.progress):
+    with run_screen(quiet=quiet or as_json) as screen, interruptible(screen.progress):
         from swag_ray.run.run import run_experiment
 
         screen.header(loaded)
@@ -124,12 +124,12 @@ def sweep(
     as_json: AsJson = False,
 ) -> None:
     """Run many trials around one config, over datasets and seeds, or go on with them."""
-    from swag_ray.cli.screen import shown
+    from swag_ray.cli.screen import run_screen
     from swag_ray.config.sweep import load_sweep
 
     with _config_file("sweep", config, out, resume) as (file, out):
         loaded = load_sweep(file, set_ or [])
-    with shown(quiet=quiet or as_json) as screen, interruptible(screen.progress):
+    with run_screen(quiet=quiet or as_json) as screen, interruptible(screen.progress):
         from swag_ray.cli.sweep_screen import SweepScreen
         from swag_ray.sweep.sweep import run_sweep
 
@@ -210,13 +210,13 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Say what this machine or cluster has, what a config needs of it, and what would not fit."""
-    from swag_ray.cli.screen import shown
+    from swag_ray.cli.screen import run_screen
     from swag_ray.cli.tables import show_finding
 
     if set_ and config is None:
         raise InputError("doctor: --set changes a CONFIG", "give one")
     loaded = _run_configs(config, set_ or []) if config is not None else []
-    with shown(quiet=as_json) as screen:
+    with run_screen(quiet=as_json) as screen:
         from swag_ray.doctor import examine
 
         found = []

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from swag_ray.run.run import Run
 
 
-class Screen:
+class RunScreen:
     """What `swag-ray run` shows. Args: quiet: show nothing at all."""
 
     def __init__(self, quiet: bool) -> None:
@@ -80,12 +80,12 @@ class Screen:
 
 
 @contextmanager
-def shown(*, quiet: bool) -> Iterator[Screen]:
+def run_screen(*, quiet: bool) -> Iterator[RunScreen]:
     """A screen for one run; third-party warnings and Ray's own chatter stay out of it."""
     with warnings.catch_warnings(), _stderr_kept_for_us() as log:
         warnings.simplefilter("ignore")
         try:
-            yield Screen(quiet)
+            yield RunScreen(quiet)
         except (InputError, KeyboardInterrupt):
             log.unlink(missing_ok=True)
             raise

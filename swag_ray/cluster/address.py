@@ -9,7 +9,7 @@ import socket
 from contextlib import suppress
 
 from swag_ray.errors import InputError, reason_of
-from swag_ray.system.deadline import within
+from swag_ray.system.deadline import run_with_timeout
 
 SECONDS = 5.0
 # How every HTTP/2 connection is opened (RFC 9113, 3.4), with the empty SETTINGS frame that a client owes.
@@ -31,7 +31,7 @@ def check_address(address: str) -> None:
     if match is None or not 0 < int(match[2]) < 65536:
         raise InputError(f"--address: '{target}' is no address of a Ray cluster", "give `auto` or HOST:PORT")
     try:
-        within(2 * SECONDS, lambda: _greet(match[1], int(match[2])))
+        run_with_timeout(2 * SECONDS, lambda: _greet(match[1], int(match[2])))
     except OSError as error:
         raise no_cluster(target, error) from error
     _show_token(target)

@@ -57,7 +57,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Need:
+class ActorNeeds:
     """What a config asks of a cluster.
 
     Attributes:
@@ -75,7 +75,7 @@ class Need:
         return {**self.bundle, "memory": self.memory}
 
 
-def need(cluster: ClusterConfig, nodes: Sequence[Node], *, memory: int = 0) -> Need:
+def actor_needs(cluster: ClusterConfig, nodes: Sequence[Node], *, memory: int = 0) -> ActorNeeds:
     """What a config's `cluster` section needs on these nodes; where it leaves the number of actors open, one a GPU or,
     without any in the cluster, one a core: as many as have room.
 
@@ -84,10 +84,10 @@ def need(cluster: ClusterConfig, nodes: Sequence[Node], *, memory: int = 0) -> N
     """
     gpus = int(sum(node.gpus for node in nodes))
     bundle = {"CPU": 1.0, "GPU": 1.0} if gpus else {"CPU": 1.0}
-    return Need(cluster.actors or max(1, room(nodes, bundle)), bundle, memory)
+    return ActorNeeds(cluster.actors or max(1, count_fitting(nodes, bundle)), bundle, memory)
 
 
-def room(nodes: Sequence[Node], bundle: Bundle) -> int:
+def count_fitting(nodes: Sequence[Node], bundle: Bundle) -> int:
     """How many of one bundle the empty nodes hold together."""
     kinds = [kind for kind, amount in bundle.items() if _grains(amount)]
     if not kinds:
@@ -95,7 +95,7 @@ def room(nodes: Sequence[Node], bundle: Bundle) -> int:
     return sum(min(_grains(node.resources.get(kind, 0.0)) // _grains(bundle[kind]) for kind in kinds) for node in nodes)
 
 
-def check_room(nodes: Sequence[Node], bundle: Bundle, actors: int, *, local: bool = False) -> None:
+def check_capacity(nodes: Sequence[Node], bundle: Bundle, actors: int, *, local: bool = False) -> None:
     """Refuse actors for which these nodes would have no room even if they were idle; what has to wait for others is no
     matter.
 
@@ -106,7 +106,7 @@ def check_room(nodes: Sequence[Node], bundle: Bundle, actors: int, *, local: boo
     Raises:
         InputError: the numbers, and how many actors would fit.
     """
-    most = room(nodes, bundle)
+    most = count_fitting(nodes, bundle)
     if most >= actors:
         return
     on, more = ("a local Ray", "raise cluster.cpus") if local else ("the cluster", "add nodes")

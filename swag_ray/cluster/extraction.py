@@ -58,7 +58,7 @@ class ShardExtractor:
             except InputError as error:
                 errors.append(error)
             except OSError as error:  # a full disk is the user's to mend: one line, not Ray's stack
-                errors.append(self.store.unusable(error))
+                errors.append(self.store.storage_error(error))
             counts.append(len(paths))
             seconds.append(time.perf_counter() - start)
         who = np.full(len(counts), os.getpid())

@@ -113,12 +113,12 @@ def quiet_ray_data() -> None:
 
 
 def _actors(asked: int | None, *, local: bool) -> int:
-    from swag_ray.cluster.capacity import check_room, cluster_nodes, need
+    from swag_ray.cluster.capacity import actor_needs, check_capacity, cluster_nodes
     from swag_ray.config.sections import ClusterConfig
 
     nodes = cluster_nodes()
-    wanted = need(ClusterConfig(actors=asked), nodes)
-    check_room(nodes, wanted.bundle, wanted.actors, local=local)
+    wanted = actor_needs(ClusterConfig(actors=asked), nodes)
+    check_capacity(nodes, wanted.bundle, wanted.actors, local=local)
     return wanted.actors
 
 

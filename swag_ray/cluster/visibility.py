@@ -61,7 +61,7 @@ def check_visible(root: str, images: Sequence[str] = ()) -> None:
     try:
         store.write_bytes(path, content)
     except OSError as error:
-        raise store.unusable(error) from error
+        raise store.storage_error(error) from error
     try:
         unseen = _ask(nodes, root, path, content, images)
     finally:

@@ -88,7 +88,7 @@ class SweepConfig(Section):
         if not isinstance(raw, dict):
             return raw
         sections = {name: dict(_flat(raw[name])) for name in ("search", "fixed") if isinstance(raw.get(name), dict)}
-        return _anchored(raw | sections)
+        return _with_absolute_paths(raw | sections)
 
     @model_validator(mode="after")
     def _rules(self) -> SweepConfig:
@@ -135,7 +135,7 @@ class SweepConfig(Section):
             InputError: a combination that no run would take, named.
         """
         jobs = [(point, *repetition) for point in self._points() for repetition in self.repetitions()]
-        return [self.trial(n, *job) for n, job in enumerate(_interleaved(jobs))]
+        return [self.trial(n, *job) for n, job in enumerate(_start_order(jobs))]
 
     def trial(self, number: int, point: Point, dataset: str, random_seed: int) -> Trial:
         """One trial; its config is checked as a run's is."""
@@ -150,7 +150,7 @@ class SweepConfig(Section):
         )  # fmt: skip
         return Trial(number, dataset, random_seed, point, config)
 
-    def examples(self) -> list[Trial]:
+    def representative_trials(self) -> list[Trial]:
         """Trials that stand for all: a list's own, or one a repetition at some point of a space yet to be searched, the
         first drawn that makes a config; points that make none are failed trials when the search comes to them.
 
@@ -248,7 +248,7 @@ def load_examples(path: str | Path, overrides: Sequence[str] = ()) -> list[Confi
         InputError: as `load_sweep`.
     """
     found: dict[str, Config] = {}
-    for trial in load_sweep(path, overrides).examples():
+    for trial in load_sweep(path, overrides).representative_trials():
         found.setdefault(trial.dataset, trial.config)
     # Where a config leaves their number open, a trial has one actor and a run as many as have room.
     one = {"actors": 1}
@@ -271,7 +271,7 @@ def _flat(nested: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield f"{prefix}{key}", value
 
 
-def _anchored(raw: dict[str, Any]) -> dict[str, Any]:
+def _with_absolute_paths(raw: dict[str, Any]) -> dict[str, Any]:
     """The sweep's fields, with all paths absolute."""
 
     def at(field: str, value: Any) -> Any:
@@ -294,7 +294,7 @@ def _anchored(raw: dict[str, Any]) -> dict[str, Any]:
     return raw | {name: below("", raw[name]) for name in ("base", "fixed", "search") if name in raw}
 
 
-def _interleaved(jobs: list[tuple[Point, str, int]]) -> list[tuple[Point, str, int]]:
+def _start_order(jobs: list[tuple[Point, str, int]]) -> list[tuple[Point, str, int]]:
     """Jobs in the order in which they should start.
 
     Those that would wait for each other's stages are spread out, and of those that share a beginning the longest goes

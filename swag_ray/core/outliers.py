@@ -85,7 +85,7 @@ def enough_rejects(rejects: int, pool: int, seeds: int, *, fdr: float, minimum: 
     return False, f"{rejects} rejects, fewer than the {needed} needed ({pool} pool images, {seeds} seeds, FDR {fdr:g})"
 
 
-def tells_apart(
+def separates_from_seeds(
     seed_logit_n: NDArray[np.floating], reject_logit_M: NDArray[np.floating], *, least: float = 0.9
 ) -> tuple[bool, str]:
     """Whether held-out folds tell rejects from seeds.

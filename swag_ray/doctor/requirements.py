@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swag_ray.cluster.capacity import Need, Node, check_room, need, room
+from swag_ray.cluster.capacity import ActorNeeds, Node, actor_needs, check_capacity, count_fitting
 from swag_ray.cluster.visibility import sample_paths
 from swag_ray.config import Config
 from swag_ray.doctor.finding import Finding, refused
@@ -184,18 +184,20 @@ def _cluster(config: Config, nodes: Sequence[Node], machine: Machine, local: boo
             f"cluster.gpus: {asked.gpus} are more than the {gpus} that torch sees; actors without one work on the CPU",
         )  # fmt: skip
     if nodes:
-        yield from _fit(need(asked, nodes, memory=ACTOR_MEMORY), nodes, local, machine.memory_free if local else None)
+        yield from _fit(
+            actor_needs(asked, nodes, memory=ACTOR_MEMORY), nodes, local, machine.memory_free if local else None
+        )
 
 
-def _fit(wanted: Need, nodes: Sequence[Node], local: bool, free: int | None) -> Iterator[Finding]:
+def _fit(wanted: ActorNeeds, nodes: Sequence[Node], local: bool, free: int | None) -> Iterator[Finding]:
     try:
-        check_room(nodes, wanted.bundle, wanted.actors, local=local)
+        check_capacity(nodes, wanted.bundle, wanted.actors, local=local)
     except InputError as error:
         yield refused("actors", error)
         return
     has, uses = sum(node.memory for node in nodes), wanted.actors * wanted.memory
     gpu = " and 1 GPU" if wanted.bundle.get("GPU") else ""
-    most = room(nodes, wanted.bundle_with_memory)
+    most = count_fitting(nodes, wanted.bundle_with_memory)
     lacks = free if free is not None and most >= wanted.actors and uses > free else None
     amount, there = unequal_sizes(uses, has if lacks is None else lacks)
     text = f"{wanted.actors} of 1 CPU{gpu} each fit; they use about {amount} of {size(has)} memory"

@@ -11,7 +11,7 @@ from swag_ray.doctor.machine import disk
 from swag_ray.errors import InputError, reason_of
 from swag_ray.store.pruning import contents
 from swag_ray.store.store import Store
-from swag_ray.system.deadline import within
+from swag_ray.system.deadline import run_with_timeout
 from swag_ray.wording import plural, size
 
 SECONDS = 15.0  # for an s3 store; without a network its library goes on trying for minutes
@@ -26,7 +26,7 @@ def store(root: str, *, needed: bool) -> Iterator[Finding]:
     bad: State = "problem" if needed else "note"
     try:
         there: list[Finding] = []
-        within(SECONDS, lambda: there.extend(_store(Store(root))))
+        run_with_timeout(SECONDS, lambda: there.extend(_store(Store(root))))
         yield from there
     except InputError as error:
         yield refused("store", error, bad)
@@ -43,7 +43,7 @@ def _store(store: Store) -> Iterator[Finding]:
         if not Path(store.base).exists():
             if not os.access(found.folder, os.W_OK | os.X_OK):
                 error = PermissionError(13, "Permission denied")
-                raise store.unusable(error)
+                raise store.storage_error(error)
             yield Finding("store", "ok", f"'{store.base}' does not exist yet; the first run makes it{free}")
             return
     rows = contents(store)

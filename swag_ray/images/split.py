@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from swag_ray.errors import InputError
-from swag_ray.images.arrow_strings import numbered
+from swag_ray.images.arrow_strings import factorize
 
 SEED, POOL, TEST, UNUSED = 0, 1, 2, -1
 MIN_FOLD_SEEDS = 3  # a location, a spread, and one seed that is compared with them
@@ -74,7 +74,7 @@ def make_split(
         raise ValueError("a train row has no label")
     anomaly_N = pc.fill_null(label, False).to_numpy()
     normals, anomalies = np.flatnonzero(in_train_N & ~anomaly_N), np.flatnonzero(in_train_N & anomaly_N)
-    names, group_N = numbered(table.column("group"))
+    names, group_N = factorize(table.column("group"))
 
     seed_groups = _draw_seed_groups(names, group_N[normals], seed_fraction, random_seed)
     of_seed = np.isin(group_N[normals], seed_groups)
@@ -181,7 +181,7 @@ def _draw_anomalies(
             f"({len(anomalies)} anomalies beside {normals} pool normals)",
             "lower it or set null",
         )
-    names, id_n = numbered(ids.take(pa.array(anomalies)))
+    names, id_n = factorize(ids.take(pa.array(anomalies)))
     row_of = np.zeros(len(names), dtype=np.int64)
     row_of[id_n] = anomalies
     return row_of[_keyed_order(random_seed, "contamination", names, np.arange(len(names)))[:wanted]]

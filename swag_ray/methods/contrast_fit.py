@@ -82,7 +82,7 @@ def _fit_heads(experiment: Experiment, n: int, training: TrainingSet) -> Result:
     everyone = np.arange(len(cohort.id_N))
     raw_NS, raw_TKS = score_images(experiment, score_head, folds, settings, everyone, samples=settings.samples)
     s_N = raw_NS.mean(axis=1)
-    allowed, reason = outliers.tells_apart(s_N[cohort.seeds], s_N[drawn])
+    allowed, reason = outliers.separates_from_seeds(s_N[cohort.seeds], s_N[drawn])
     if not allowed:
         return Result({}, {"head_on": False, "reason": reason})
     u_N = calibrate.sample_uncertainty(raw_NS, cohort.fold_N, cohort.seed_N)

@@ -11,7 +11,7 @@ from typing import Any
 from swag_ray import config as cfg
 from swag_ray.config import Config
 from swag_ray.errors import InputError, StorageError
-from swag_ray.record.files import CONFIG_FILE, write_text, writing
+from swag_ray.record.files import CONFIG_FILE, explain_write_errors, write_text
 from swag_ray.system.files import is_aside, remove_asides
 
 
@@ -25,7 +25,7 @@ def check_directory(directory: Path, file: str, other: Callable[[Path], str]) ->
     Raises:
         InputError: the folder is another's, holds foreign files, or cannot be written.
     """
-    with writing(directory):
+    with explain_write_errors(directory):
         existing = sorted(p.name for p in directory.iterdir()) if directory.exists() else []
         existing = [name for name in existing if not is_aside(name, file)]  # of a claim that was killed
         place = next(p for p in (directory.absolute(), *directory.absolute().parents) if p.exists())
@@ -54,7 +54,7 @@ def check_run_directory(directory: Path, config: Config) -> None:
 
 
 @contextmanager
-def claimed(directory: Path, file: str, text: str) -> Iterator[None]:
+def claim(directory: Path, file: str, text: str) -> Iterator[None]:
     """Make the folder this run's or sweep's, alone, for as long as it works.
 
     A bad input that shows only now, before there is anything to keep, leaves no claim behind: whoever mends the config
@@ -66,12 +66,12 @@ def claimed(directory: Path, file: str, text: str) -> Iterator[None]:
     Raises:
         InputError: the folder cannot be written, or another process is at work in it.
     """
-    with writing(directory):
+    with explain_write_errors(directory):
         made = not directory.exists()
         directory.mkdir(parents=True, exist_ok=True)
-    with alone(directory):
+    with locked(directory):
         fresh = not (directory / file).exists()
-        with writing(directory):
+        with explain_write_errors(directory):
             remove_asides(directory)
             write_text(directory / file, text)
         try:
@@ -87,7 +87,7 @@ def claimed(directory: Path, file: str, text: str) -> Iterator[None]:
 
 
 @contextmanager
-def alone(directory: Path) -> Iterator[None]:
+def locked(directory: Path) -> Iterator[None]:
     """Hold the folder's lock, which ends with the process however that ends. Where there are none, go on without."""
     try:
         import fcntl

@@ -32,7 +32,7 @@ TRIAL_FILE, ERROR_FILE = "trial.json", "error.txt"
 
 
 @contextmanager
-def writing(directory: Path) -> Iterator[None]:
+def explain_write_errors(directory: Path) -> Iterator[None]:
     """Tells a write into the directory that fails as one line.
 
     Raises:

@@ -19,8 +19,15 @@ from pathlib import Path
 from pyarrow.fs import FileSelector
 
 from swag_ray.errors import InputError, StorageError
-from swag_ray.record.directory import alone
-from swag_ray.record.files import CONFIG_FILE, DETECTOR_FOLDER, METRICS_FILE, PLOTS_FOLDER, PROFILE_FILE, writing
+from swag_ray.record.directory import locked
+from swag_ray.record.files import (
+    CONFIG_FILE,
+    DETECTOR_FOLDER,
+    METRICS_FILE,
+    PLOTS_FOLDER,
+    PROFILE_FILE,
+    explain_write_errors,
+)
 from swag_ray.store.stages import digest
 from swag_ray.store.store import Store
 
@@ -90,7 +97,7 @@ class RunFolder:
         try:
             remote.write_bytes(remote.path(name), data)
         except OSError as error:
-            raise remote.unusable(error) from error
+            raise remote.storage_error(error) from error
 
 
 @contextmanager
@@ -106,10 +113,10 @@ def run_folder(out: str | Path) -> Iterator[RunFolder]:
     remote = remote_store(out, "--out")
     here = Path(HERE).expanduser() / digest(plain_address(remote), remote.root)
     with _named(remote, here / "run", here):
-        with writing(here):
+        with explain_write_errors(here):
             here.mkdir(parents=True, exist_ok=True)
-        with alone(here):
-            with writing(here):
+        with locked(here):
+            with explain_write_errors(here):
                 shutil.rmtree(here / "run", ignore_errors=True)  # the address says what there is, not what was here
                 (here / "run").mkdir()
                 found = _fetch(remote, here / "run", (CONFIG_FILE, PROFILE_FILE))
@@ -130,7 +137,7 @@ def local_copy(place: str | Path, called: str, *wanted: str) -> Iterator[Path]:
         return
     remote = remote_store(place, called)
     with tempfile.TemporaryDirectory(prefix="swag-ray-") as name, _named(remote, Path(name)):
-        with writing(Path(name)):
+        with explain_write_errors(Path(name)):
             found = _fetch(remote, Path(name), wanted)
         if not found:
             more = f" and {len(wanted) - 3} more" if len(wanted) > 3 else ""
@@ -169,7 +176,7 @@ def _refuse_strangers(remote: Store) -> None:
     try:
         held = remote.fs.get_file_info(FileSelector(remote.base, allow_not_found=True))
     except OSError as error:
-        raise remote.unusable(error, "read") from error
+        raise remote.storage_error(error, "read") from error
     if held:
         name = min(info.base_name for info in held)
         raise InputError(

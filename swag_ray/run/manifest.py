@@ -12,7 +12,7 @@ from swag_ray.cluster.workers import Workers
 from swag_ray.experiment.pipeline import ExperimentResult
 from swag_ray.experiment.prepare import Prepared
 from swag_ray.progress import Progress
-from swag_ray.record.files import MANIFEST_FILE, METRICS_FILE, PROFILE_FILE, write_json, writing
+from swag_ray.record.files import MANIFEST_FILE, METRICS_FILE, PROFILE_FILE, explain_write_errors, write_json
 from swag_ray.record.run_metrics import Timing
 
 PACKAGES = (
@@ -54,7 +54,7 @@ def timing_record(progress: Progress, total: float) -> Timing:
 
 def write_records(directory: Path, result: ExperimentResult, profile: dict[str, Any] | None) -> None:
     """Writes manifest.json, profile.json where there is one, and metrics.json: with it, the run is complete."""
-    with writing(directory):
+    with explain_write_errors(directory):
         write_json(directory / MANIFEST_FILE, _manifest(result))
         if profile is not None:
             write_json(directory / PROFILE_FILE, profile)

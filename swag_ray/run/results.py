@@ -21,8 +21,8 @@ from swag_ray.record.files import (
     PLOTS_FOLDER,
     ROUNDS_FILE,
     SCORES_FILE,
+    explain_write_errors,
     write_table,
-    writing,
 )
 from swag_ray.store.stages import Arrays
 from swag_ray.system.files import whole_file
@@ -38,7 +38,7 @@ def write_results(directory: Path, result: ExperimentResult) -> None:
     experiment, audit, detector = prepared.experiment, prepared.audit, detector_of(result)
     weights = prepared.spec.weights_in(experiment.store)
     overlays = _overlays(result, detector) if experiment.config.report.images else None
-    with writing(directory):
+    with explain_write_errors(directory):
         (directory / METRICS_FILE).unlink(missing_ok=True)  # without it, nothing here looks complete
         save_detector(detector, weights, directory / DETECTOR_FOLDER)
         write_table(directory / ROUNDS_FILE, rounds_table(experiment, audit, result.trajectory))

@@ -20,7 +20,7 @@ from swag_ray.config import Config, to_yaml
 from swag_ray.experiment.pipeline import OnRound, run_pipeline, with_shards_repaired
 from swag_ray.experiment.source import check_source
 from swag_ray.progress import Progress
-from swag_ray.record.directory import check_run_directory, claimed
+from swag_ray.record.directory import check_run_directory, claim
 from swag_ray.record.files import (
     CONFIG_FILE,
 )
@@ -87,7 +87,7 @@ def run_experiment(
             write_records(directory, result, profiled)
             return result.metrics.plain()
 
-        with claimed(directory, CONFIG_FILE, to_yaml(config)), folder.uploaded():
+        with claim(directory, CONFIG_FILE, to_yaml(config)), folder.uploaded():
             metrics = with_shards_repaired(source, progress, attempt)
             from swag_ray.report.run.page import write_report
 

@@ -69,7 +69,7 @@ class Store:
         found = self.load(name, key)
         if found is not None:
             return found
-        with self.turn(name, key) as waited:
+        with self.computing(name, key) as waited:
             found = self.load(name, key) if waited else None
             if found is not None:
                 return found
@@ -83,7 +83,7 @@ class Store:
             return result
 
     @contextmanager
-    def turn(self, name: str, key: str) -> Iterator[bool]:
+    def computing(self, name: str, key: str) -> Iterator[bool]:
         """Hold while the stage is computed. Yields whether somebody else may have computed it meanwhile."""
         yield False
 
@@ -133,7 +133,7 @@ class Store:
                 for file, data in content.items():
                     self.write_bytes(self.path("stages", name, key, file), data)
         except OSError as error:
-            raise self.unusable(error) from error
+            raise self.storage_error(error) from error
 
     def _save_folder(self, name: str, key: str, content: dict[str, bytes]) -> None:
         final = self.path("stages", name, key)
@@ -175,7 +175,7 @@ class Store:
         except OSError as error:
             if s3.gone(error):
                 raise FileNotFoundError(path) from error
-            raise self.unusable(error, "read") from error
+            raise self.storage_error(error, "read") from error
 
     def write_bytes(self, path: str, data: bytes) -> None:
         if self.local:
@@ -187,7 +187,7 @@ class Store:
         try:
             return bool(self.fs.get_file_info(path).type != FileType.NotFound)
         except OSError as error:
-            raise self.unusable(error, "read") from error
+            raise self.storage_error(error, "read") from error
 
     def files(self, *parts: str) -> list[FileInfo]:
         """The files under a folder of the store, at any depth; none when it does not exist."""
@@ -195,7 +195,7 @@ class Store:
         try:
             return [info for info in self.fs.get_file_info(selector) if info.type == FileType.File]
         except OSError as error:
-            raise self.unusable(error, "read") from error
+            raise self.storage_error(error, "read") from error
 
     def delete(self, path: str) -> None:
         """Remove a file, or a folder with all that is in it, if it is there."""
@@ -207,7 +207,7 @@ class Store:
                 elif found == FileType.File:
                     self.fs.delete_file(path)
         except OSError as error:
-            raise self.unusable(error, "remove from") from error
+            raise self.storage_error(error, "remove from") from error
 
     def check_writable(self) -> None:
         """Refuse a store that cannot be written to, before any work is done for it."""
@@ -216,9 +216,9 @@ class Store:
             self.write_bytes(probe, b"")
             self.fs.delete_file(probe)
         except OSError as error:
-            raise self.unusable(error) from error
+            raise self.storage_error(error) from error
 
-    def unusable(self, error: OSError, doing: str = "write to") -> StorageError:
+    def storage_error(self, error: OSError, doing: str = "write to") -> StorageError:
         """The one line for a store on which something failed that it must be able to do."""
         if not self.local and not error.errno:
             reason, advice = s3.complaint(error)

@@ -30,7 +30,7 @@ from swag_ray.experiment.pipeline import OnRound, run_pipeline, with_shards_repa
 from swag_ray.experiment.prepare import prepare
 from swag_ray.experiment.source import ImageSource, check_source, split_table
 from swag_ray.progress import Progress
-from swag_ray.record.directory import claimed
+from swag_ray.record.directory import claim
 from swag_ray.record.files import SWEEP_FILE
 from swag_ray.record.remote import is_remote
 from swag_ray.record.run_metrics import RunMetrics
@@ -90,11 +90,11 @@ def run_sweep(
 
         list(loggers(sweep))
     progress = progress or Progress()
-    listed, examples = sweep.algorithm != "optuna", sweep.examples()
+    listed, examples = sweep.algorithm != "optuna", sweep.representative_trials()
     sources = _sources(examples, progress)
     planned = len(examples) if listed else (sweep.points or 0) * len(sweep.repetitions())
     notes = dump_yaml({"planned": planned, "reference": sweep.reference()})
-    with claimed(directory, SWEEP_FILE, to_yaml(sweep) + notes):
+    with claim(directory, SWEEP_FILE, to_yaml(sweep) + notes):
         record = TrialLog(directory, sweep)
         jobs = [trial for trial in examples if trial.number not in record.through()] if listed else None
         try:

@@ -22,10 +22,10 @@ from swag_ray.record.files import (
     TRIAL_FILE,
     TRIALS_FILE,
     TRIALS_FOLDER,
+    explain_write_errors,
     write_json,
     write_table,
     write_text,
-    writing,
 )
 from swag_ray.record.run_metrics import RunMetrics
 from swag_ray.record.trials_table import Row, flat_metrics, table
@@ -68,7 +68,7 @@ class TrialLog:
             "seconds": report.get("seconds"), "dataset": report["dataset"], "random_seed": report["random_seed"],
             "point": point, "figures": figures, "computed": json.loads(report.get("computed", "[]")),
         }  # fmt: skip
-        with writing(self.directory):
+        with explain_write_errors(self.directory):
             folder.mkdir(parents=True, exist_ok=True)
             with suppress(InputError):  # a suggested point that is no config: its error is in the row
                 trial = sweep.trial(number, point, report["dataset"], report["random_seed"])
@@ -95,7 +95,7 @@ class TrialLog:
         """trials.parquet, of all trials so far."""
         rows = [row | {"dataset": row["dataset"] or "all"} for row in self.rows.values()]
         found = table(rows, list(self.sweep.search))
-        with writing(self.directory):
+        with explain_write_errors(self.directory):
             write_table(self.directory / TRIALS_FILE, found)
         return found
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 
-def within(seconds: float, work: Callable[[], None]) -> None:
+def run_with_timeout(seconds: float, work: Callable[[], None]) -> None:
     """Do `work`, or raise what it raises; TimeoutError when it takes longer; left behind, it must harm nobody."""
     raised: list[Exception] = []
 

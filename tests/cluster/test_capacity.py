@@ -12,7 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swag_ray.cluster.capacity import Bundle, Node, check_room, cluster_nodes, local_defaults, need, room
+from swag_ray.cluster.capacity import (
+    Bundle,
+    Node,
+    actor_needs,
+    check_capacity,
+    cluster_nodes,
+    count_fitting,
+    local_defaults,
+)
 from swag_ray.cluster.session import ray_session
 from swag_ray.config.sections import ClusterConfig
 from swag_ray.errors import InputError
@@ -50,16 +58,16 @@ some_bundle = st.fixed_dictionaries(
 
 @given(some_nodes, some_bundle, st.integers(1, 6))
 def test_room_is_what_trying_everything_finds(nodes: list[Node], bundle: Bundle, count: int) -> None:
-    assert (room(nodes, bundle) >= count) is every_placement(nodes, [bundle] * count)
+    assert (count_fitting(nodes, bundle) >= count) is every_placement(nodes, [bundle] * count)
 
 
 def test_decimal_amounts_add_up_as_ray_adds_them() -> None:
-    assert room([node(CPU=1)], {"CPU": 0.1}) == 10 and room([node(CPU=0.3)], {"CPU": 0.1}) == 3
+    assert count_fitting([node(CPU=1)], {"CPU": 0.1}) == 10 and count_fitting([node(CPU=0.3)], {"CPU": 0.1}) == 3
 
 
 def test_what_asks_for_nothing_is_a_mistake_of_the_caller() -> None:
     with pytest.raises(ValueError, match="nothing"):
-        room([node(CPU=1)], {"CPU": 0})
+        count_fitting([node(CPU=1)], {"CPU": 0})
 
 
 @pytest.mark.parametrize(
@@ -81,20 +89,20 @@ def test_what_asks_for_nothing_is_a_mistake_of_the_caller() -> None:
 )  # fmt: skip
 def test_a_refusal_gives_the_numbers(nodes: list[Node], bundle: Bundle, actors: int, local: bool, said: str) -> None:
     with pytest.raises(InputError) as refusal:
-        check_room(nodes, bundle, actors, local=local)
+        check_capacity(nodes, bundle, actors, local=local)
     assert str(refusal.value) == f"cluster.actors: {said}"
 
 
 @given(some_nodes, some_bundle, st.integers(1, 12))
 def test_what_a_refusal_proposes_is_the_most(nodes: list[Node], bundle: Bundle, count: int) -> None:
     try:
-        check_room(nodes, bundle, count)
+        check_capacity(nodes, bundle, count)
     except InputError as refusal:
         _, _, most = str(refusal).rpartition("set cluster.actors to ")
         proposed = int(most.split()[0]) if "at most" in str(refusal).rpartition(";")[2] else 0
-        assert proposed < count and proposed == room(nodes, bundle)
+        assert proposed < count and proposed == count_fitting(nodes, bundle)
     else:
-        assert room(nodes, bundle) >= count
+        assert count_fitting(nodes, bundle) >= count
 
 
 @pytest.mark.parametrize(
@@ -111,7 +119,7 @@ def test_what_a_refusal_proposes_is_the_most(nodes: list[Node], bundle: Bundle, 
 def test_a_config_needs_an_actor_a_gpu_or_a_core(
     nodes: list[Node], actors: int | None, wanted: tuple[int, Bundle]
 ) -> None:
-    found = need(ClusterConfig(actors=actors), nodes, memory=7)
+    found = actor_needs(ClusterConfig(actors=actors), nodes, memory=7)
     assert (found.actors, found.bundle) == wanted
     assert found.bundle_with_memory == {**wanted[1], "memory": 7}
 
@@ -133,9 +141,9 @@ def test_a_local_ray_is_one_node(local_ray: None) -> None:
     total = ray.cluster_resources()
     assert found.head and found.cpus == total["CPU"] == 2 and found.gpus == 0
     assert found.memory == total["memory"] and found.object_store == total["object_store_memory"] == 200 * 2**20
-    check_room(cluster_nodes(), CPU, 2)
+    check_capacity(cluster_nodes(), CPU, 2)
     with pytest.raises(InputError, match=r"has 2 CPUs on 1 node; set cluster\.actors to 2 at most"):
-        check_room(cluster_nodes(), CPU, 3)
+        check_capacity(cluster_nodes(), CPU, 3)
 
 
 @pytest.mark.ray
@@ -157,7 +165,7 @@ def two_nodes() -> None:
         assert [n.cpus for n in nodes] == [3, 3]
         for bundle, count in (({"CPU": 2}, 2), ({"CPU": 2}, 3), (CPU, 6), (CPU, 7), ({"CPU": 4}, 1)):
             group = placement_group([bundle] * count)
-            assert group.wait(3) is (room(nodes, bundle) >= count), (bundle, count)
+            assert group.wait(3) is (count_fitting(nodes, bundle) >= count), (bundle, count)
             ray.util.remove_placement_group(group)
         cluster.remove_node(cluster.list_all_nodes()[-1])
         deadline = time.monotonic() + 30

@@ -138,10 +138,10 @@ def test_ranges_that_are_none(ends: list[Any]) -> None:
 def test_a_space_is_judged_by_a_point_that_makes_a_config() -> None:
     base = {"dataset": {"kind": "digit_anatomy"}}
     optuna = {"name": "s", "base": base, "algorithm": "optuna", "points": 2, "random_seeds": [3, 4]}
-    found = SweepConfig.model_validate(optuna | {"search": {"rounds": {"randint": [-50, 9]}}}).examples()
+    found = SweepConfig.model_validate(optuna | {"search": {"rounds": {"randint": [-50, 9]}}}).representative_trials()
     assert [trial.random_seed for trial in found] == [3, 4] and found[0].config.rounds >= 1
     with pytest.raises(InputError, match="rounds: -"):
-        SweepConfig.model_validate(optuna | {"search": {"rounds": {"randint": [-50, -1]}}}).examples()
+        SweepConfig.model_validate(optuna | {"search": {"rounds": {"randint": [-50, -1]}}}).representative_trials()
 
 
 def test_ranges_with_needs_of_their_own() -> None:

@@ -112,20 +112,20 @@ class TestTellsApart:
         rng = np.random.default_rng(0)
         seeds, rejects = rng.normal(0, 1, 300).round(1), rng.normal(1, 1, 60).round(1)  # rounded: ties occur
         area = mannwhitneyu(rejects, seeds).statistic / (300 * 60)
-        assert outliers.tells_apart(seeds, rejects, least=area - 1e-9) == (True, "")
-        allowed, reason = outliers.tells_apart(seeds, rejects, least=area + 1e-9)
+        assert outliers.separates_from_seeds(seeds, rejects, least=area - 1e-9) == (True, "")
+        allowed, reason = outliers.separates_from_seeds(seeds, rejects, least=area + 1e-9)
         assert not allowed and f"{area:.2f}" in reason
 
     @pytest.mark.parametrize(("below", "said"), [(8996, "0.8996"), (8999, "0.8999"), (8900, "0.89"), (8050, "0.81")])
     def test_the_chance_that_is_told_is_below_the_limit_that_is_told(self, below: int, said: str) -> None:
-        allowed, reason = outliers.tells_apart(np.arange(10000.0), np.array([below - 0.5]))
+        allowed, reason = outliers.separates_from_seeds(np.arange(10000.0), np.array([below - 0.5]))
         assert not allowed and reason.endswith(f"with chance {said} only, less than 0.9")
 
     def test_rejects_like_the_seeds_are_stopped(self) -> None:
         rng = np.random.default_rng(1)
-        assert not outliers.tells_apart(rng.normal(size=400), rng.normal(size=30))[0]
-        assert outliers.tells_apart(rng.normal(size=400), rng.normal(size=30) + 3)[0]
+        assert not outliers.separates_from_seeds(rng.normal(size=400), rng.normal(size=30))[0]
+        assert outliers.separates_from_seeds(rng.normal(size=400), rng.normal(size=30) + 3)[0]
 
     def test_both_kinds_are_needed(self) -> None:
         with pytest.raises(ValueError, match="both"):
-            outliers.tells_apart(np.zeros(3), np.zeros(0))
+            outliers.separates_from_seeds(np.zeros(3), np.zeros(0))

@@ -5,7 +5,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swag_ray.images.arrow_strings import numbered, text_bytes
+from swag_ray.images.arrow_strings import factorize, text_bytes
 from swag_ray.store.stages import PIECE, digest
 
 NAMES = st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=4), max_size=30)
@@ -14,7 +14,7 @@ NAMES = st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_charac
 @given(NAMES, st.integers(0, 30))
 def test_as_python_sorts_numbers_and_hashes(names: list[str], cut: int) -> None:
     column = pa.chunked_array([names[:cut], names[cut:]], pa.string())
-    different, number_N = numbered(column)
+    different, number_N = factorize(column)
     assert different.to_pylist() == sorted(set(names))
     assert [different[int(i)].as_py() for i in number_N] == names
     assert text_bytes(column).tolist() == [name.encode() for name in names]

@@ -180,7 +180,9 @@ def test_the_bundle_of_a_head_and_of_an_adapter(
 ) -> None:  # fmt: skip
     """So few images of so few pixels would leave the head off; here it is kept, good or not."""
     store = borrowed(session_store, tmp_path / "store")
-    monkeypatch.setattr("swag_ray.methods.contrast_fit.outliers.tells_apart", lambda seeds, rejects: (True, ""))
+    monkeypatch.setattr(
+        "swag_ray.methods.contrast_fit.outliers.separates_from_seeds", lambda seeds, rejects: (True, "")
+    )
     overrides = ["rounds=1", "controls=[]"]
     if method == "contrast":
         overrides += ["outliers.fdr=0.9", "outliers.ceiling=0.5", "outliers.minimum=2"]

@@ -191,11 +191,11 @@ def test_optuna_suggests_points_and_learns_from_those_that_are_through(base: Con
 
 def test_a_search_that_goes_on_does_not_draw_what_it_has(base: Config) -> None:
     pytest.importorskip("optuna")
-    from swag_ray.cluster.tune.suggest import Suggested
+    from swag_ray.cluster.tune.suggest import OptunaPoints
 
     search = {"gate.tau_distance": {"uniform": [-0.5, 0.5]}}
     sweep = sweep_of(base, algorithm="optuna", points=3, random_seeds=[0, 1], search=search)
-    first = Suggested(sweep, [])
+    first = OptunaPoints(sweep, [])
     drawn = [first.suggest(f"a{n}") for n in range(3)]
     assert [job["trial"] for job in drawn] == [0, 1, 2] and first.count == 6
     ends = ({"status": "done", sweep.metric: 0.9}, {"status": "done", sweep.metric: 0.8}, {"status": "failed"})
@@ -203,7 +203,7 @@ def test_a_search_that_goes_on_does_not_draw_what_it_has(base: Config) -> None:
         end | {"trial": n, "point": json.dumps({"gate.tau_distance": job["gate.tau_distance"]})}
         for n, (job, end) in enumerate(zip(drawn, ends, strict=True))
     ]
-    second = Suggested(sweep, history)
+    second = OptunaPoints(sweep, history)
     left = [second.suggest(f"b{n}") for n in range(4)]
     assert [(job["trial"], job["random_seed"]) for job in left] == [(2, 0), (3, 1), (4, 0), (5, 1)]
     assert left[0]["gate.tau_distance"] == left[1]["gate.tau_distance"] == drawn[2]["gate.tau_distance"]

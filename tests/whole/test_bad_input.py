@@ -24,7 +24,7 @@ from swag_ray.experiment.source import check_source
 from swag_ray.features.backbone import build_backbone
 from swag_ray.features.weights import weights_file
 from swag_ray.progress import Progress
-from swag_ray.record.directory import claimed
+from swag_ray.record.directory import claim
 from tests.support.command_line import Command
 from tests.support.images import small_set
 from tests.support.small_disk import SmallDisk
@@ -190,7 +190,7 @@ def test_a_folder_in_which_another_run_is_at_work(
     refused: Refused, command: Command, folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    with claimed(out, "config.yaml", to_yaml(load_config(folder))):
+    with claim(out, "config.yaml", to_yaml(load_config(folder))):
         said = refused(untouched=False)
         assert said == f"--out: a run is at work in '{out}'; wait for it or choose another folder"
         assert os.listdir(out) == ["config.yaml"]
@@ -199,19 +199,19 @@ def test_a_folder_in_which_another_run_is_at_work(
 def test_a_bad_input_that_shows_late_leaves_no_claim(tiny: Tiny, tmp_path: Path) -> None:
     """Whoever mends the config would else be told that the folder holds a run of another one."""
     claim = "config.yaml", to_yaml(tiny())
-    with pytest.raises(InputError, match="mend it"), claimed(tmp_path / "a" / "run", *claim):
+    with pytest.raises(InputError, match="mend it"), claim(tmp_path / "a" / "run", *claim):
         raise InputError("dataset: mend it")
     assert os.listdir(tmp_path / "a") == []
     (tmp_path / "mine").mkdir()
-    with pytest.raises(InputError), claimed(tmp_path / "mine", *claim):
+    with pytest.raises(InputError), claim(tmp_path / "mine", *claim):
         raise InputError("dataset: mend it")
     assert os.listdir(tmp_path / "mine") == []
     # A full disk and Ctrl-C are no fault of the config: the claim stays, for --resume.
     for error in (StorageError("store: full"), KeyboardInterrupt()):
-        with pytest.raises(type(error)), claimed(tmp_path / "kept", *claim):
+        with pytest.raises(type(error)), claim(tmp_path / "kept", *claim):
             raise error
     assert os.listdir(tmp_path / "kept") == ["config.yaml"]
-    with pytest.raises(InputError), claimed(tmp_path / "kept", *claim):
+    with pytest.raises(InputError), claim(tmp_path / "kept", *claim):
         raise InputError("an older claim is not taken away")
     assert os.listdir(tmp_path / "kept") == ["config.yaml"]
 

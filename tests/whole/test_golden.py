@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from swag_ray.core.outliers import fewest_rejects, tells_apart
+from swag_ray.core.outliers import fewest_rejects, separates_from_seeds
 from swag_ray.experiment.controls import supervised_fit
 from swag_ray.experiment.decide import AdmissionRule, decide
 from swag_ray.features.extract import extract
@@ -140,7 +140,7 @@ def scores(fit: Any) -> dict[str, Any]:
 def least_chance() -> float:
     """How well held-out folds must tell rejects from seeds before the head is kept."""
     seeds = np.arange(100.0)
-    return next(c / 100 for c in range(101) if tells_apart(seeds, np.array([c - 0.5]))[0])
+    return next(c / 100 for c in range(101) if separates_from_seeds(seeds, np.array([c - 0.5]))[0])
 
 
 def numbers(values: Any) -> list[float]:

@@ -10,7 +10,7 @@ from ray import tune
 from swag_ray.config.sweep import SweepConfig
 from swag_ray.errors import InputError
 
-TRIES = 6  # of a trial whose process or node dies; what it had computed is in the store
+MAX_TRIES = 6  # of a trial whose process or node dies; what it had computed is in the store
 Report = dict[str, Any]
 
 
@@ -40,7 +40,7 @@ _listeners: dict[int, Callable[[Report], None]] = {}  # of this process
 _refusals: dict[int, InputError] = {}  # what a listener refused; Tune would pass it on as a stack's text
 
 
-class Tell(tune.Callback):
+class ReportCallback(tune.Callback):
     """Passes every report on, and the end of a trial that could not report it. Tune pickles it: it holds no
     listener.
     """
@@ -74,4 +74,4 @@ class Tell(tune.Callback):
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         last = self._last.get(trial.trial_id) or dict(trial.config)
         reason = (str(trial.get_error() or "").strip().splitlines() or ["its process died"])[-1]
-        self._tell(last | {"status": "failed", "error": f"{reason} ({TRIES} tries)"})
+        self._tell(last | {"status": "failed", "error": f"{reason} ({MAX_TRIES} tries)"})

@@ -21,10 +21,10 @@ def scheduler(sweep: SweepConfig) -> Any:
             grace_period=stopping.grace_rounds + 1, reduction_factor=stopping.reduction_factor,  # row 0 comes first
         )  # fmt: skip
 
-    return ByDataset({dataset: halving() for dataset, _ in sweep.repetitions()})
+    return HalvingPerDataset({dataset: halving() for dataset, _ in sweep.repetitions()})
 
 
-class ByDataset(FIFOScheduler):
+class HalvingPerDataset(FIFOScheduler):
     """Early stopping within each dataset: figures of two datasets say nothing of one another's arms."""
 
     def __init__(self, schedulers: dict[str, Any]) -> None:

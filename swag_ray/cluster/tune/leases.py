@@ -80,7 +80,7 @@ class LeasedStore(Store):
         self._done.set()
 
     @contextmanager
-    def turn(self, name: str, key: str) -> Iterator[bool]:
+    def computing(self, name: str, key: str) -> Iterator[bool]:
         """Wait while somebody else computes the stage, then hold its lease."""
         stage = f"{name}/{key}"
         while not ray.get(self.leases.acquire.remote(stage, self.holder)):

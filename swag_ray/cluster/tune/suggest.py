@@ -17,7 +17,7 @@ from swag_ray.errors import InputError
 Report = dict[str, Any]
 
 
-class Listed(Searcher):
+class FixedTrials(Searcher):
     """Suggests the given trials, one after the other."""
 
     def __init__(self, jobs: list[Trial]) -> None:
@@ -41,7 +41,7 @@ class Listed(Searcher):
         """As `save`."""
 
 
-class Suggested(Searcher):
+class OptunaPoints(Searcher):
     """Suggests a point's trials together, and tells Optuna the mean of their metric when the last is through.
 
     A trial's number says its point and repetition: of R repetitions, point p runs as the trials p R to p R + R - 1. So

@@ -21,13 +21,13 @@ import ray
 from ray import tune
 from ray.util.placement_group import placement_group, remove_placement_group
 
-from swag_ray.cluster.capacity import Node, amount_text, cluster_nodes, room
+from swag_ray.cluster.capacity import Node, amount_text, cluster_nodes, count_fitting
 from swag_ray.cluster.sample_actors import SamplePool
 from swag_ray.cluster.session import Session
-from swag_ray.cluster.tune.callbacks import TRIES, Tell, loggers
+from swag_ray.cluster.tune.callbacks import MAX_TRIES, ReportCallback, loggers
 from swag_ray.cluster.tune.early_stopping import scheduler
 from swag_ray.cluster.tune.leases import LeasedStore, Leases
-from swag_ray.cluster.tune.suggest import Listed, Suggested
+from swag_ray.cluster.tune.suggest import FixedTrials, OptunaPoints
 from swag_ray.cluster.workers import RayWorkers, Workers
 from swag_ray.config.sweep import SweepConfig, Trial, source_key
 from swag_ray.errors import InputError
@@ -95,7 +95,7 @@ def run_trials(
         sweep, work, {key: ray.put(source) for key, source in sources.items()}, leases, actors, gpus,
     )  # fmt: skip
     group = tune.PlacementGroupFactory([{}, *bundles(actors, gpus)], strategy="STRICT_PACK")
-    searcher = Listed(jobs) if jobs is not None else Suggested(sweep, history)
+    searcher = FixedTrials(jobs) if jobs is not None else OptunaPoints(sweep, history)
     slots = max(1, min(int(session.cpus) // actors, session.gpus // actors if gpus else session.cpus))
     environment = {
         "TUNE_MAX_PENDING_TRIALS_PG": str(slots),  # of those that wait, so many ask for nodes that are still to come
@@ -105,7 +105,7 @@ def run_trials(
     }
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
-    tell = Tell(on_report)
+    tell = ReportCallback(on_report)
     try:
         tune.Tuner(
             tune.with_resources(tune.with_parameters(_trial, shared=shared), group),
@@ -117,7 +117,7 @@ def run_trials(
             ),
             run_config=tune.RunConfig(
                 name=FOLDER, storage_path=str(directory.absolute()), verbose=0,
-                failure_config=tune.FailureConfig(max_failures=TRIES - 1),
+                failure_config=tune.FailureConfig(max_failures=MAX_TRIES - 1),
                 callbacks=[tell, *loggers(sweep)],
             ),
         ).fit()  # fmt: skip
@@ -156,7 +156,7 @@ def require_room(sweep: SweepConfig, wait: float, waiting: Callable[[], Abstract
             nodes = cluster_nodes()
             gpus = 1.0 if gpus_to_come or any(node.gpus >= 1 for node in nodes) else 0.0
             kinds = {"CPU": float(actors)} | ({"GPU": actors * gpus} if gpus else {})
-            if room(nodes, kinds):  # one node holds a whole trial
+            if count_fitting(nodes, kinds):  # one node holds a whole trial
                 return
             if time.monotonic() >= deadline:
                 raise _no_room(nodes, actors, kinds)

@@ -17,7 +17,7 @@ from swag_ray.report.page.markup import Html, element
 
 # Okabe and Ito's palette, safe for colour-blind readers; every tone doubles as the name of a CSS variable, so no two
 # may be alike.
-TONES = {
+COLOURS = {
     "paper": "#ffffff",
     "ink": "#1b1f24",
     "quiet": "#5f6872",
@@ -27,7 +27,7 @@ TONES = {
     "third": "#00795a",
     "fourth": "#a6447a",
 }
-DARK_TONES = {
+DARK_COLOURS = {
     "paper": "#15181c",
     "ink": "#e6e8ea",
     "quiet": "#9aa3ad",
@@ -70,7 +70,7 @@ class Plot:
 def figure(height: float, panels: int = 1, width: float = WIDTH) -> Iterator[tuple[Figure, list[Axes]]]:
     """A figure of `panels` stacked axes in the page's style, without any pyplot state; sizes in inches."""
     with matplotlib.rc_context(_SETTINGS):
-        drawing = Figure(figsize=(width, height), layout="constrained", facecolor=TONES["paper"])
+        drawing = Figure(figsize=(width, height), layout="constrained", facecolor=COLOURS["paper"])
         grid = drawing.subplots(panels, 1, sharex=True, squeeze=False)
         axes: list[Axes] = list(grid[:, 0])
         for axis in axes:
@@ -83,10 +83,10 @@ def _style(axis: Axes) -> None:
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
     for side in ("left", "bottom"):
-        axis.spines[side].set_color(TONES["line"])
-    axis.tick_params(color=TONES["line"], labelcolor=TONES["quiet"], length=3)
-    axis.xaxis.label.set_color(TONES["quiet"])
-    axis.yaxis.label.set_color(TONES["quiet"])
+        axis.spines[side].set_color(COLOURS["line"])
+    axis.tick_params(color=COLOURS["line"], labelcolor=COLOURS["quiet"], length=3)
+    axis.xaxis.label.set_color(COLOURS["quiet"])
+    axis.yaxis.label.set_color(COLOURS["quiet"])
 
 
 def legend(axis: Axes, place: Literal["lower left", "lower right", "upper left"], columns: int = 1) -> None:
@@ -94,7 +94,7 @@ def legend(axis: Axes, place: Literal["lower left", "lower right", "upper left"]
     handles, labels = axis.get_legend_handles_labels()
     if labels:
         options: dict[str, Any] = {"frameon": False, "handlelength": 2.4, "borderaxespad": 0.2}
-        axis.legend(handles, labels, loc=place, ncols=columns, labelcolor=TONES["ink"], **options)
+        axis.legend(handles, labels, loc=place, ncols=columns, labelcolor=COLOURS["ink"], **options)
 
 
 def svg(drawing: Figure, name: str) -> str:
@@ -118,7 +118,7 @@ def inline(text: str, description: str) -> Html:
         raise ValueError("the SVG has no viewBox")
     rest = rest[: rest.rindex("</svg>")].replace("xlink:href=", "href=")
     rest = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", rest)
-    for tone, colour in TONES.items():
+    for tone, colour in COLOURS.items():
         rest = rest.replace(colour, f"var(--{tone})")
     return element("svg", Html(rest), viewBox=box.group(1), role="img", aria_label=description)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from swag_ray.report.page.figure import DARK_TONES, TONES
+from swag_ray.report.page.figure import COLOURS, DARK_COLOURS
 
 
 def _variables(tones: dict[str, str]) -> str:
@@ -118,5 +118,5 @@ pre { overflow-x: auto;
 
 
 def style_sheet() -> str:
-    dark = f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {_variables(DARK_TONES)} }} }}"
-    return f":root {{ {_variables(TONES)} }}\n{dark}\n{_RULES.strip()}\n"
+    dark = f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {_variables(DARK_COLOURS)} }} }}"
+    return f":root {{ {_variables(COLOURS)} }}\n{dark}\n{_RULES.strip()}\n"

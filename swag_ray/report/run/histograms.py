@@ -11,15 +11,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from swag_ray.report.page.figure import TONES, Plot, figure, svg
+from swag_ray.report.page.figure import COLOURS, Plot, figure, svg
 from swag_ray.report.page.markup import MINUS, number
-from swag_ray.report.run.read import Run
+from swag_ray.report.run.read import RunRecord
 
 PANELS = 6
-CROSS: dict[str, Any] = {"color": TONES["ink"], "ms": 5, "mew": 1.3}  # a bar of one image would not be seen
+CROSS: dict[str, Any] = {"color": COLOURS["ink"], "ms": 5, "mew": 1.3}  # a bar of one image would not be seen
 
 
-def gate_histogram(run: Run) -> Plot | None:
+def gate_histogram(run: RunRecord) -> Plot | None:
     """The pool's z_s per round: normals above the line, anomalies below it, what was admitted filled."""
     pool = run.pool
     kept_R = np.isfinite(pool.z_R)
@@ -38,13 +38,13 @@ def gate_histogram(run: Run) -> Plot | None:
             wrong_N = ever_N & (label_N == 1)
             axis.plot(np.clip(z_N[wrong_N], edges[0], edges[-1]), np.full(wrong_N.sum(), -0.16), "x", **CROSS)
             if tau is not None:
-                axis.axvline(tau, color=TONES["ink"], lw=1, ls=(0, (4, 3)))
+                axis.axvline(tau, color=COLOURS["ink"], lw=1, ls=(0, (4, 3)))
             axis.spines["bottom"].set_visible(axis is axes[-1])
             axis.tick_params(axis="x", length=3 if axis is axes[-1] else 0)
             axis.set_ylabel(f"round {number_of_round}", rotation=0, ha="right", va="center")
         if tau is not None:
             axes[0].set_title(f"gate {tau:g}".replace("-", MINUS), x=(tau - edges[0]) / (edges[-1] - edges[0]), pad=3,
-                              color=TONES["ink"], fontsize=9)  # fmt: skip
+                              color=COLOURS["ink"], fontsize=9)  # fmt: skip
         axes[-1].set_xlabel("distance of a pool image from the seeds, z_s")
         caption = "The pool in each round. " if len(shown) == len(pool.rounds) else "The pool in some of the rounds. "
         caption += "Up, blue: normals; down, orange: anomalies (labels of the audit, unknown to the method), each side "
@@ -60,7 +60,7 @@ def gate_histogram(run: Run) -> Plot | None:
         return Plot("histogram", svg(drawing, "histogram"), "Histograms of the pool's z-scores per round", caption)
 
 
-def test_scores(run: Run) -> Plot | None:
+def test_scores(run: RunRecord) -> Plot | None:
     """The test set's incremental scores by class; flagged images filled."""
     scores = run.scores
     score_T = None if scores is None else scores.score.get("incremental")
@@ -85,7 +85,7 @@ def test_scores(run: Run) -> Plot | None:
         return Plot("test_scores", svg(drawing, "test_scores"), "Histogram of the test set's scores", caption)
 
 
-def _rate(run: Run) -> float | None:
+def _rate(run: RunRecord) -> float | None:
     nominal = run.metrics.incremental.conformal.rate_nominal
     return nominal if nominal is not None else number(run.settings("calibration").get("false_positive_rate"))
 
@@ -107,7 +107,7 @@ def _mirrored(
 ) -> None:
     """Normals upwards, anomalies downwards, each side to height 1; the filled share drawn solid."""
     inside_N = np.clip(value_N, edges[0], edges[-1])
-    axis.axhline(0, color=TONES["line"], lw=0.8)
+    axis.axhline(0, color=COLOURS["line"], lw=0.8)
     for label, direction, tone in ((0, 1, "normal" if mirrored else "quiet"), (1, -1, "anomaly")):
         of_class_N = label_N == label
         if not of_class_N.any():
@@ -115,9 +115,9 @@ def _mirrored(
         count, _ = np.histogram(inside_N[of_class_N], edges)
         part_of_it, _ = np.histogram(inside_N[of_class_N & filled_N], edges)
         top = max(int(count.max()), 1)
-        axis.stairs(direction * count / top, edges, color=TONES[tone], lw=1.1)
-        axis.stairs(direction * count / top, edges, color=TONES[tone], alpha=0.18, fill=True, lw=0)
-        axis.stairs(direction * part_of_it / top, edges, color=TONES[tone], fill=True, lw=0, alpha=0.85)
+        axis.stairs(direction * count / top, edges, color=COLOURS[tone], lw=1.1)
+        axis.stairs(direction * count / top, edges, color=COLOURS[tone], alpha=0.18, fill=True, lw=0)
+        axis.stairs(direction * part_of_it / top, edges, color=COLOURS[tone], fill=True, lw=0, alpha=0.85)
     axis.set_yticks([])
     axis.spines["left"].set_visible(False)
     axis.set_ylim(-1.08 if mirrored else 0, 1.08)

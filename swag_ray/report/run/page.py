@@ -25,7 +25,7 @@ from swag_ray.report.page.markup import Html, element, join, number, paragraph, 
 from swag_ray.report.run import paper_figures, sections
 from swag_ray.report.run.plots import draw_all
 from swag_ray.report.run.profile import profile_section
-from swag_ray.report.run.read import Run, read_run
+from swag_ray.report.run.read import RunRecord, read_run
 from swag_ray.report.run.summary import confusion_section, summary_section
 from swag_ray.report.run.verdict import verdict
 
@@ -74,7 +74,7 @@ def write_report(run_dir: Path) -> Path:
     return target
 
 
-def _page(run: Run, plots: Mapping[str, Plot]) -> str:
+def _page(run: RunRecord, plots: Mapping[str, Plot]) -> str:
     name = str(run.config.get("name") or run.folder.resolve().name)
     body = element(
         "main",
@@ -96,7 +96,7 @@ def _page(run: Run, plots: Mapping[str, Plot]) -> str:
     return document(f"{name} \N{EN DASH} swag-ray report", body)
 
 
-def _about(run: Run) -> Html:
+def _about(run: RunRecord) -> Html:
     """What was run, in a line: method, data, seed; then the disclaimer."""
     dataset = run.settings("dataset")
     facts = [f"method {run.config['method']}"] if run.config.get("method") else []

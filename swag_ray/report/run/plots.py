@@ -11,11 +11,11 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from swag_ray.record.run_metrics import DetectorMetrics, RoundMetrics
-from swag_ray.report.page.figure import TONES, Plot, figure, legend, svg
+from swag_ray.report.page.figure import COLOURS, Plot, figure, legend, svg
 from swag_ray.report.page.markup import decimal, percent
 from swag_ray.report.run.histograms import gate_histogram, test_scores
 from swag_ray.report.run.paper_figures import published_for
-from swag_ray.report.run.read import SCORED_BY, Run
+from swag_ray.report.run.read import SCORED_BY, RunRecord
 
 LINES: dict[str, tuple[str, Any, float]] = {  # tone, dashes, width
     "incremental": ("normal", "-", 2.4),
@@ -36,14 +36,14 @@ SHORT = {
 TALL = 4.0  # inches
 
 
-def roc(run: Run) -> Plot | None:
+def roc(run: RunRecord) -> Plot | None:
     scores = run.scores
     if scores is None or not scores.both_classes or not scores.score:
         return None
     from sklearn.metrics import roc_curve  # a second
 
     with figure(TALL) as (drawing, (axis,)):
-        axis.plot([0, 1], [0, 1], color=TONES["line"], lw=1)
+        axis.plot([0, 1], [0, 1], color=COLOURS["line"], lw=1)
         for key, label_T, score_T in _labelled(run):
             x_V, y_V, _ = roc_curve(label_T, score_T)
             axis.plot(x_V, y_V, label=_named(run, key, "roc_auc"), **_line(key))
@@ -52,7 +52,7 @@ def roc(run: Run) -> Plot | None:
         published = published_for(run.settings("report").get("published"))
         for index, row in enumerate(published):
             label = "published points" if index == 0 else None
-            axis.plot(row.fp / row.test_normals, row.recall, "D", mfc="none", mec=TONES["anomaly"], ms=6, label=label)
+            axis.plot(row.fp / row.test_normals, row.recall, "D", mfc="none", mec=COLOURS["anomaly"], ms=6, label=label)
         if published:
             caption += " Diamonds: published operating points, thresholds picked on test labels."
         _square(axis, "false-positive rate", "recall")
@@ -60,17 +60,17 @@ def roc(run: Run) -> Plot | None:
         return Plot("roc", svg(drawing, "roc"), "ROC curves of all methods on the test set", caption)
 
 
-def _operating_point(run: Run, axis: Axes) -> str:
+def _operating_point(run: RunRecord, axis: Axes) -> str:
     conformal = run.metrics.incremental.conformal
     x, y = conformal.rate_test_normals, conformal.recall
     nominal = percent(conformal.rate_nominal, 0)
     if x is None or y is None:
         return ""
-    axis.plot(x, y, "o", mfc=TONES["paper"], mec=TONES["normal"], mew=2, ms=8, zorder=5)
+    axis.plot(x, y, "o", mfc=COLOURS["paper"], mec=COLOURS["normal"], mew=2, ms=8, zorder=5)
     return f" Circle: the conformal threshold{f' at a nominal {nominal}' if nominal else ''}."
 
 
-def precision_recall(run: Run) -> Plot | None:
+def precision_recall(run: RunRecord) -> Plot | None:
     scores = run.scores
     if scores is None or not scores.both_classes or not scores.score:
         return None
@@ -86,7 +86,7 @@ def precision_recall(run: Run) -> Plot | None:
             )  # fmt: skip
         known_T = scores.label_T >= 0
         share = float((scores.label_T[known_T] == 1).mean())
-        axis.axhline(share, color=TONES["line"], lw=1)
+        axis.axhline(share, color=COLOURS["line"], lw=1)
         _square(axis, "recall", "precision")
         legend(axis, "lower left")
         caption = f"Precision against recall. Grey line: flagging at random ({percent(share)} of the test images "
@@ -99,7 +99,7 @@ def flagged_share(p_N: NDArray[np.float64], rate_V: NDArray[np.float64]) -> NDAr
     return np.searchsorted(np.sort(p_N), rate_V, side="right") / len(p_N)
 
 
-def calibration(run: Run) -> Plot | None:
+def calibration(run: RunRecord) -> Plot | None:
     """Measured against nominal false-positive rate, on the pool's and the test set's normals."""
     pool, scores = run.pool, run.scores
     last_R = pool.round_R == pool.round_R.max(initial=-1)
@@ -111,15 +111,17 @@ def calibration(run: Run) -> Plot | None:
         return None
     rate_V = np.linspace(0, 0.3, 301)
     with figure(3.3) as (drawing, (axis,)):
-        axis.plot([0, 0.3], [0, 0.3], color=TONES["line"], lw=1, label="as promised")
+        axis.plot([0, 0.3], [0, 0.3], color=COLOURS["line"], lw=1, label="as promised")
         for name, tone, dash, p_N in groups:
-            axis.step(rate_V, flagged_share(p_N, rate_V), where="post", color=TONES[tone], ls=dash, lw=1.8, label=name)
+            axis.step(
+                rate_V, flagged_share(p_N, rate_V), where="post", color=COLOURS[tone], ls=dash, lw=1.8, label=name
+            )
         caption = "How many normals are flagged when the threshold promises a given rate. On the grey line the promise "
         caption += "is kept; above it there are more false alarms."
         conformal = run.metrics.incremental.conformal
         nominal, span = conformal.rate_nominal, conformal.rate_interval
         if nominal is not None and span is not None:
-            axis.plot([nominal, nominal], span, color=TONES["ink"], lw=3, alpha=0.55, solid_capstyle="butt")
+            axis.plot([nominal, nominal], span, color=COLOURS["ink"], lw=3, alpha=0.55, solid_capstyle="butt")
             caption += " Bar: what chance alone allows at this run's rate."
         _percentages(axis)
         axis.set(xlim=(0, 0.3), xlabel="nominal rate", ylabel="share of normals flagged")
@@ -128,7 +130,7 @@ def calibration(run: Run) -> Plot | None:
         return Plot("calibration", svg(drawing, "calibration"), "Measured against nominal false-positive rate", caption)
 
 
-def rounds(run: Run) -> Plot | None:
+def rounds(run: RunRecord) -> Plot | None:
     found = run.metrics.rounds
     x = [row.round for row in found]
     rankings = _series(x, (
@@ -146,7 +148,7 @@ def rounds(run: Run) -> Plot | None:
     with figure(0.5 + 2.5 * len(panels), len(panels)) as (drawing, axes):
         for axis, (series, title) in zip(axes, panels, strict=True):
             for label, tone, dash, x_n, y_n in series:
-                axis.plot(x_n, y_n, color=TONES[tone], ls=dash, lw=1.8, marker="o", ms=4, label=label)
+                axis.plot(x_n, y_n, color=COLOURS[tone], ls=dash, lw=1.8, marker="o", ms=4, label=label)
             axis.set_ylabel(title)
             axis.margins(y=0.12)
         caption = "Round 0 is the seed-only bank."
@@ -155,7 +157,9 @@ def rounds(run: Run) -> Plot | None:
         final = run.metrics.incremental.roc_auc
         if rankings and final is not None:
             last = max(value for value in x if value is not None)
-            axes[0].plot(last + 1, final, "o", mfc=TONES["paper"], mec=TONES["normal"], mew=2, ms=8, label="last fit")
+            axes[0].plot(
+                last + 1, final, "o", mfc=COLOURS["paper"], mec=COLOURS["normal"], mew=2, ms=8, label="last fit"
+            )
             caption += " Circle: the last fit, which counts what the last round admitted."
         for axis in axes:
             _headroom(axis)
@@ -183,7 +187,7 @@ def _series(
     return result
 
 
-def _labelled(run: Run) -> list[tuple[str, NDArray[np.bool_], NDArray[np.float64]]]:
+def _labelled(run: RunRecord) -> list[tuple[str, NDArray[np.bool_], NDArray[np.float64]]]:
     """(method, labels, scores) of every method."""
     if run.scores is None:
         return []
@@ -199,7 +203,7 @@ def _labelled(run: Run) -> list[tuple[str, NDArray[np.bool_], NDArray[np.float64
     return result
 
 
-def _named(run: Run, key: str, figure_key: str) -> str:
+def _named(run: RunRecord, key: str, figure_key: str) -> str:
     figures = {name: values for name, _, values in run.methods}.get(key, DetectorMetrics())
     value = decimal(getattr(figures, figure_key))
     return f"{SHORT[key]} {value}" if value else SHORT[key]
@@ -207,7 +211,7 @@ def _named(run: Run, key: str, figure_key: str) -> str:
 
 def _line(key: str) -> dict[str, Any]:
     tone, dashes, width = LINES[key]
-    return {"color": TONES[tone], "ls": dashes, "lw": width, "zorder": 4 if key == "incremental" else 3}
+    return {"color": COLOURS[tone], "ls": dashes, "lw": width, "zorder": 4 if key == "incremental" else 3}
 
 
 def _square(axis: Axes, x: str, y: str) -> None:
@@ -228,12 +232,12 @@ def _headroom(axis: Axes) -> None:
     legend(axis, "upper left", columns=2)
 
 
-ALL: tuple[Callable[[Run], Plot | None], ...] = (
+ALL: tuple[Callable[[RunRecord], Plot | None], ...] = (
     roc, precision_recall, gate_histogram, test_scores, calibration, rounds,
 )  # fmt: skip
 
 
-def draw_all(run: Run) -> dict[str, Plot]:
+def draw_all(run: RunRecord) -> dict[str, Plot]:
     """Every plot the run holds figures for, by name."""
     drawn = [draw(run) for draw in ALL]
     return {plot.name: plot for plot in drawn if plot is not None}

@@ -9,7 +9,7 @@ from typing import Any
 from swag_ray.errors import InputError
 from swag_ray.record.files import PROFILE_FILE
 from swag_ray.report.page.markup import Column, Html, seconds, section, table, whole
-from swag_ray.report.run.read import Run
+from swag_ray.report.run.read import RunRecord
 
 CAPTIONS = {
     "phases": "Phases of the run, by the clock.",
@@ -18,7 +18,7 @@ CAPTIONS = {
 }
 
 
-def profile_section(run: Run) -> Html:
+def profile_section(run: RunRecord) -> Html:
     """Three tables, or nothing where the run was not profiled."""
     path = run.folder / PROFILE_FILE
     if not path.exists():

@@ -87,7 +87,7 @@ class Overlays:
 
 
 @dataclass(frozen=True)
-class Run:
+class RunRecord:
     folder: Path
     config: Mapping[str, Any]
     manifest: Mapping[str, Any]
@@ -122,7 +122,7 @@ def nested(path: Path, table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path) -> RunRecord:
     """Everything the page needs.
 
     Raises:
@@ -137,7 +137,7 @@ def read_run(folder: Path) -> Run:
     if not has_scores and metrics.incremental:
         raise _missing(folder / SCORES_FILE)
     overlays = folder / OVERLAYS_FILE
-    return Run(
+    return RunRecord(
         folder=folder,
         config=config,
         manifest=read_mapping(folder, MANIFEST_FILE),

@@ -24,23 +24,23 @@ from swag_ray.report.page.markup import (  # fmt: skip
 )
 from swag_ray.report.run import paper_figures as published
 from swag_ray.report.run.overlays import gallery
-from swag_ray.report.run.read import Run, nested
+from swag_ray.report.run.read import RunRecord, nested
 from swag_ray.report.run.verdict import SHORTCUTS, warnings
 
 ARMS = {"bank": "Memory bank (grown)", "head": "Head", "fused": "Both, mean of the two z-scores"}
 
 
-def warning_section(run: Run) -> Html:
+def warning_section(run: RunRecord) -> Html:
     found = warnings(run)
     body = element("ul", *(element("li", text) for text in found)) if found else paragraph("Nothing to warn of.")
     return element("section", element("h2", "Warnings"), body, class_="warnings" if found else "")
 
 
-def rounds_section(run: Run, plots: Mapping[str, Plot]) -> Html:
+def rounds_section(run: RunRecord, plots: Mapping[str, Plot]) -> Html:
     return section("Rounds", _totals(run), show(plots, "histogram", "rounds"), _rounds_table(run), _contamination(run))
 
 
-def _totals(run: Run) -> Html:
+def _totals(run: RunRecord) -> Html:
     totals = run.metrics.totals
     texts = []
     held, ever = whole(totals.admitted), whole(totals.ever_admitted)
@@ -63,7 +63,7 @@ def _totals(run: Run) -> Html:
     return paragraph(" ".join(texts))
 
 
-def _rounds_table(run: Run) -> Html:
+def _rounds_table(run: RunRecord) -> Html:
     found = run.metrics.rounds
     ranking, admission, rejects = "ROC-AUC", "Admission", "Rejects"
     head = {True: "on", False: "off", None: None}
@@ -88,7 +88,7 @@ def _rounds_table(run: Run) -> Html:
     return table("Round", stubs, columns, caption=caption)
 
 
-def _contamination(run: Run) -> Html:
+def _contamination(run: RunRecord) -> Html:
     found = run.metrics.contamination
     true, estimate, low, high = (percent(value) for value in (found.true, found.estimate, found.low, found.high))
     texts = [f"Share of anomalies in the pool: {true} by its labels."] if true else []
@@ -98,12 +98,12 @@ def _contamination(run: Run) -> Html:
     return paragraph(" ".join(texts), class_="note")
 
 
-def overlay_section(run: Run) -> Html:
+def overlay_section(run: RunRecord) -> Html:
     rate = number(run.settings("calibration").get("false_positive_rate"))
     return section("Highest- and lowest-scored test images", gallery(run.overlays, run.scores, rate))
 
 
-def kinds_section(run: Run) -> Html:
+def kinds_section(run: RunRecord) -> Html:
     values = sorted((x, kind) for kind, x in run.metrics.roc_auc_by_kind.items())
     counts = {kind: str(run.scores.kind.count(kind)) for _, kind in values} if run.scores is not None else {}
     columns = [
@@ -116,7 +116,7 @@ def kinds_section(run: Run) -> Html:
     )
 
 
-def shortcuts_section(run: Run) -> Html:
+def shortcuts_section(run: RunRecord) -> Html:
     found = run.metrics.shortcuts
     if not found:
         return Html()
@@ -134,13 +134,13 @@ def shortcuts_section(run: Run) -> Html:
     return section("Shortcuts", paragraph(text), table("Score", stubs, [Column("ROC-AUC", cells)], strong=strong))
 
 
-def arms_section(run: Run) -> Html:
+def arms_section(run: RunRecord) -> Html:
     found = {key: text for key, arm in run.metrics.arms.items() if (text := decimal(arm.roc_auc))}
     stubs = [ARMS.get(key, key) for key in found]
     return section("Arms", table("Score", stubs, [Column("ROC-AUC", list(found.values()))]))
 
 
-def calibration_section(run: Run, plots: Mapping[str, Plot]) -> Html:
+def calibration_section(run: RunRecord, plots: Mapping[str, Plot]) -> Html:
     conformal = run.metrics.incremental.conformal
     nominal, span = percent(conformal.rate_nominal), conformal.rate_interval
     test, pool = percent(conformal.rate_test_normals), percent(conformal.rate_pool_normals)
@@ -161,7 +161,7 @@ def calibration_section(run: Run, plots: Mapping[str, Plot]) -> Html:
     return section("Calibration", paragraph(" ".join(texts)), show(plots, "test_scores", "calibration"))
 
 
-def origin_section(run: Run, config_text: str) -> Html:
+def origin_section(run: RunRecord, config_text: str) -> Html:
     facts: list[tuple[str, Any]] = [
         (str(key).replace("_", " "), value) for key, value in run.manifest.items() if key != "durations"
     ]
@@ -191,7 +191,7 @@ def _tree(value: object) -> Html:
     return join("yes" if value is True else "no" if value is False else str(value))
 
 
-def limits_section(run: Run) -> Html:
+def limits_section(run: RunRecord) -> Html:
     items = [
         "Research software, not a medical device. Nothing here may guide the care of a patient.",
         "Difference intervals resample the test images of this one test set; another hospital's images differ by more.",

@@ -18,7 +18,7 @@ from swag_ray.report.page.markup import (  # fmt: skip
     whole,
 )
 from swag_ray.report.run import paper_figures as published
-from swag_ray.report.run.read import Run
+from swag_ray.report.run.read import RunRecord
 
 RATES: tuple[tuple[str, str, Format], ...] = (
     ("accuracy", "Accuracy", percent), ("precision", "Precision", percent), ("recall", "Recall", percent),
@@ -31,14 +31,14 @@ SCORES_USED = {
 }
 
 
-def summary_section(run: Run) -> Html:
+def summary_section(run: RunRecord) -> Html:
     used = SCORES_USED.get(str(run.metrics.incremental.score_used))
     body = join(_conformal_table(run), _youden_table(run))
     return section("Summary", paragraph(f"The incremental figures are those of {used}.") if used and body else "", body,
                    _others(run) if body else "")  # fmt: skip
 
 
-def _conformal_table(run: Run) -> Html:
+def _conformal_table(run: RunRecord) -> Html:
     methods = run.methods
     figures = [values for _, _, values in methods]
     printed = published.published_for(run.settings("report").get("published")) if methods else ()
@@ -66,7 +66,7 @@ def _conformal_table(run: Run) -> Html:
     return table("Method", stubs, columns, caption=caption, strong=strong)
 
 
-def _youden_table(run: Run) -> Html:
+def _youden_table(run: RunRecord) -> Html:
     methods = [(key, name, values.youden) for key, name, values in run.methods if values.youden]
     if not methods:
         return Html()
@@ -85,7 +85,7 @@ def _youden_table(run: Run) -> Html:
     )
 
 
-def _others(run: Run) -> Html:
+def _others(run: RunRecord) -> Html:
     others = published.OTHERS.get(str(run.settings("report").get("published")), ())
     if not others:
         return Html()
@@ -93,7 +93,7 @@ def _others(run: Run) -> Html:
     return paragraph(f"Other methods without labels, as published for this test set (ROC-AUC): {names}.", class_="note")
 
 
-def confusion_section(run: Run) -> Html:
+def confusion_section(run: RunRecord) -> Html:
     matrices = []
     for _, name, values in run.methods:
         at = values.conformal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from swag_ray.record.run_metrics import DetectorMetrics
 from swag_ray.report.page.markup import decimal, percent, whole
-from swag_ray.report.run.read import Run
+from swag_ray.report.run.read import RunRecord
 from swag_ray.wording import plural
 
 SHORTCUTS = {
@@ -18,12 +18,12 @@ SHORTCUTS = {
 NEAR = 0.01
 
 
-def verdict(run: Run) -> str:
+def verdict(run: RunRecord) -> str:
     """Difference to seed-only with its interval, then what was admitted, as one sentence."""
     return f"{_ranking(run)}{_admissions(run)}."
 
 
-def _ranking(run: Run) -> str:
+def _ranking(run: RunRecord) -> str:
     own, seed_only = run.metrics.incremental, run.metrics.baselines.get("seed_only", DetectorMetrics())
     before, after = decimal(seed_only.roc_auc), decimal(own.roc_auc)
     delta = run.metrics.delta_vs_seed_only
@@ -54,7 +54,7 @@ def _ranking(run: Run) -> str:
     )
 
 
-def _admissions(run: Run) -> str:
+def _admissions(run: RunRecord) -> str:
     totals = run.metrics.totals
     admitted, wrong = totals.ever_admitted, totals.ever_admitted_anomalies
     if admitted is None:
@@ -73,12 +73,12 @@ def _admissions(run: Run) -> str:
     return f"; {whole(wrong)} of the {whole(admitted)} pool images admitted {verb} ({percent(wrong / admitted, 2)})"
 
 
-def warnings(run: Run) -> list[str]:
+def warnings(run: RunRecord) -> list[str]:
     """The run's own warnings, then those that its figures give."""
     return run.metrics.warnings + _shortcut_warnings(run) + _rate_warnings(run)
 
 
-def _shortcut_warnings(run: Run) -> list[str]:
+def _shortcut_warnings(run: RunRecord) -> list[str]:
     found = []
     method = run.metrics.incremental.roc_auc
     for key, score in run.metrics.shortcuts.items():
@@ -95,7 +95,7 @@ def _shortcut_warnings(run: Run) -> list[str]:
     return found
 
 
-def _rate_warnings(run: Run) -> list[str]:
+def _rate_warnings(run: RunRecord) -> list[str]:
     conformal = run.metrics.incremental.conformal
     nominal, measured, span = conformal.rate_nominal, conformal.rate_test_normals, conformal.rate_interval
     if nominal is None or measured is None or span is None or measured <= span[1]:

@@ -13,7 +13,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from swag_ray.report.sweep.read import SEED_ONLY, TEST, Field, Results, Sweep
+from swag_ray.report.sweep.read import SEED_ONLY, TEST, Field, Results, SweepRecord
 from swag_ray.report.sweep.statistics import (  # fmt: skip
     Coded,
     Codes,
@@ -80,12 +80,12 @@ class Pair:
     matched: int | None
 
 
-def outcomes(sweep: Sweep, results: Results) -> list[str]:
+def outcomes(sweep: SweepRecord, results: Results) -> list[str]:
     """The columns that effects are shown on: the sweep's metric, then AUROC on the test set, where they are known."""
     return [column for column in dict.fromkeys((sweep.metric, TEST)) if results.known(column)]
 
 
-def ranking(sweep: Sweep, results: Results) -> list[Ranked]:
+def ranking(sweep: SweepRecord, results: Results) -> list[Ranked]:
     """The dataset's arms, best mean of the metric first; arms without one last, in the order of their trials."""
     found = []
     for arm in sorted(set(results.arm_N.tolist())):
@@ -95,13 +95,13 @@ def ranking(sweep: Sweep, results: Results) -> list[Ranked]:
     return sorted(found, key=lambda r: (r.metric is None, sign * r.metric.mean if r.metric else 0.0, r.arm))
 
 
-def reference_in(sweep: Sweep, results: Results) -> int:
+def reference_in(sweep: SweepRecord, results: Results) -> int:
     """The reference arm, or the dataset's first where it has no trial of it that is done."""
     arm = sweep.reference[0]
     return arm if arm in results.arm_N else int(results.arm_N.min())
 
 
-def against_reference(sweep: Sweep, results: Results, arms: Sequence[int]) -> list[Comparison]:
+def against_reference(sweep: SweepRecord, results: Results, arms: Sequence[int]) -> list[Comparison]:
     """Each arm's AUROC on the test set minus the reference arm's, paired by random seed."""
     reference = reference_in(sweep, results)
     base = results.by_seed(reference, TEST)
@@ -120,7 +120,7 @@ def _corrected(tests: Mapping[int, PairedTest | None]) -> list[Comparison]:
     return [Comparison(arm, test, p) for (arm, test), p in zip(known, corrected, strict=True)]
 
 
-def effects(sweep: Sweep, results: Results) -> list[Effect]:
+def effects(sweep: SweepRecord, results: Results) -> list[Effect]:
     """Main effect of every field that varies, the largest first.
 
     Of a grid, only trials count that have their like at every value of the field, so that one value is not judged over
@@ -141,7 +141,7 @@ def effects(sweep: Sweep, results: Results) -> list[Effect]:
     return sorted(found, key=lambda effect: -effect.size)
 
 
-def interactions(sweep: Sweep, results: Results) -> list[Pair]:
+def interactions(sweep: SweepRecord, results: Results) -> list[Pair]:
     """Every pair of fields that has an interaction to judge, the largest (on the first outcome) first."""
     columns = outcomes(sweep, results)
     found = []
@@ -162,7 +162,7 @@ def interactions(sweep: Sweep, results: Results) -> list[Pair]:
 
 
 def _like_with_like(
-    sweep: Sweep, results: Results, fields: Sequence[Field], code_N: Codes, levels: int
+    sweep: SweepRecord, results: Results, fields: Sequence[Field], code_N: Codes, levels: int
 ) -> NDArray[np.bool_] | None:
     if not sweep.crossed:
         return None

@@ -10,7 +10,7 @@ from swag_ray.record.files import SWEEP_REPORT_FILE, TRIALS_TEXT_FILE
 from swag_ray.report.page.document import DISCLAIMER, document, write_files
 from swag_ray.report.page.markup import Html, element, join, paragraph
 from swag_ray.report.sweep import sections, trials
-from swag_ray.report.sweep.read import Sweep, read_sweep
+from swag_ray.report.sweep.read import SweepRecord, read_sweep
 from swag_ray.report.sweep.words import progress, verdicts
 from swag_ray.wording import plural
 
@@ -65,7 +65,7 @@ def write_sweep_report(directory: Path) -> Path:
     return target
 
 
-def _page(sweep: Sweep) -> str:
+def _page(sweep: SweepRecord) -> str:
     body = element(
         "main",
         element("header", element("h1", sweep.name), _about(sweep), _verdicts(sweep)),
@@ -83,7 +83,7 @@ def _page(sweep: Sweep) -> str:
     return document(f"{sweep.name} \N{EN DASH} swag-ray sweep", body, SCRIPT)
 
 
-def _about(sweep: Sweep) -> Html:
+def _about(sweep: SweepRecord) -> Html:
     """How far it is and what it spans, in a line; then the disclaimer."""
     seeds = {seed for results in sweep.results for seed in results.seed_N.tolist()}
     facts = [f"sweep ({sweep.settings.get('algorithm') or 'grid'})", progress(sweep)]
@@ -92,11 +92,11 @@ def _about(sweep: Sweep) -> Html:
     return join(paragraph(" \N{MIDDLE DOT} ".join(facts), class_="about"), paragraph(DISCLAIMER, class_="about"))
 
 
-def _verdicts(sweep: Sweep) -> Html:
+def _verdicts(sweep: SweepRecord) -> Html:
     return join(*(paragraph(text, class_="verdict") for text in verdicts(sweep)))
 
 
-def _csv(sweep: Sweep) -> str:
+def _csv(sweep: SweepRecord) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(sweep.columns)

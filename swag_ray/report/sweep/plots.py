@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from swag_ray.report.page.figure import SMALL, TONES, Plot, figure, legend, svg
+from swag_ray.report.page.figure import COLOURS, SMALL, Plot, figure, legend, svg
 from swag_ray.report.page.markup import MINUS, decimal
 from swag_ray.report.sweep.arms import Effect, Pair, Ranked, arm_points, effects, interactions, reference_in
-from swag_ray.report.sweep.read import SEED_ONLY, TEST, Field, Results, Sweep, shown
+from swag_ray.report.sweep.read import SEED_ONLY, TEST, Field, Results, SweepRecord, display
 from swag_ray.report.sweep.statistics import Floats, Mean, cell_means, mean_interval, spread
 from swag_ray.report.sweep.words import axis_name
 
@@ -26,7 +26,7 @@ OUTCOME = (("normal", "o"), ("third", "s"))  # the sweep's metric, then the test
 FAINT: dict[str, Any] = {"alpha": 0.3, "ls": "none", "mew": 0, "zorder": 2}
 
 
-def forest(sweep: Sweep, results: Results, ranked: Sequence[Ranked], column: str, name: str) -> Plot | None:
+def forest(sweep: SweepRecord, results: Results, ranked: Sequence[Ranked], column: str, name: str) -> Plot | None:
     """The best arms, one line each: mean and interval over seeds, the seeds faint behind it."""
     top = [r.arm for r in ranked[:ARMS_SHOWN]]
     by_arm = [results.by_seed(arm, column) for arm in top]
@@ -36,21 +36,21 @@ def forest(sweep: Sweep, results: Results, ranked: Sequence[Ranked], column: str
     tone, marker = OUTCOME[column == TEST and sweep.metric != TEST]
     with figure(1.0 + 0.3 * len(top)) as (drawing, (axis,)):
         for place, values in enumerate(by_arm):
-            axis.plot(list(values.values()), [place] * len(values), "o", color=TONES[tone], ms=4, **FAINT)
+            axis.plot(list(values.values()), [place] * len(values), "o", color=COLOURS[tone], ms=4, **FAINT)
             _horizontal(axis, place, mean_interval(list(values.values())), tone, marker, hollow=top[place] == reference)
             before = mean_interval(list(results.by_seed(top[place], SEED_ONLY).values()))
             if column == TEST and before is not None:
-                axis.plot(before.mean, place, "|", color=TONES["quiet"], ms=11, mew=1.6)
+                axis.plot(before.mean, place, "|", color=COLOURS["quiet"], ms=11, mew=1.6)
         names, title = _arm_names(sweep, top)
         axis.set_yticks(range(len(top)), names)
         axis.set_title(" ")  # room for what the names are, which start at the figure's left edge
         start: Any = ("figure fraction", "axes fraction")
         what = axis.annotate(title, (0.01, 1), xytext=(0, 4), xycoords=start, textcoords="offset points", fontsize=9,
-                             color=TONES["quiet"])  # fmt: skip
+                             color=COLOURS["quiet"])  # fmt: skip
         what.set_in_layout(False)
         axis.set_ylim(len(top) - 0.4, -0.6)
-        axis.grid(axis="y", color=TONES["line"], lw=0.5)
-        axis.tick_params(axis="y", length=0, labelcolor=TONES["ink"])
+        axis.grid(axis="y", color=COLOURS["line"], lw=0.5)
+        axis.tick_params(axis="y", length=0, labelcolor=COLOURS["ink"])
         axis.set_xlabel(axis_name(column))
         axis.xaxis.set_major_locator(MaxNLocator(5))
         repeated = any(len(values) > 1 for values in by_arm)
@@ -62,10 +62,10 @@ def forest(sweep: Sweep, results: Results, ranked: Sequence[Ranked], column: str
             caption += " Grey stroke: the seed-only bank of the same trials." if results.known(SEED_ONLY) else ""
         if reference in top:
             caption += " Hollow: the reference arm."
-        return Plot(name, svg(drawing, name), f"Arms of {shown(results.dataset)}: {axis_name(column)}", caption)
+        return Plot(name, svg(drawing, name), f"Arms of {display(results.dataset)}: {axis_name(column)}", caption)
 
 
-def effect_plots(sweep: Sweep, results: Results, prefix: str) -> tuple[dict[str, Plot], int]:
+def effect_plots(sweep: SweepRecord, results: Results, prefix: str) -> tuple[dict[str, Plot], int]:
     """Main effects, the largest first, on the same scales; and how many fields are left out."""
     found = effects(sweep, results)
     points = None if sweep.crossed else results
@@ -78,7 +78,7 @@ def effect_plots(sweep: Sweep, results: Results, prefix: str) -> tuple[dict[str,
 
 
 def _effect(
-    sweep: Sweep, results: Results, effect: Effect, limits: Mapping[str, tuple[float, float]], name: str
+    sweep: SweepRecord, results: Results, effect: Effect, limits: Mapping[str, tuple[float, float]], name: str
 ) -> Plot:
     columns, field = list(effect.means), effect.field
     with figure(0.9 + 1.6 * len(columns), len(columns), SMALL) as (drawing, axes):
@@ -86,9 +86,9 @@ def _effect(
             tone, marker = OUTCOME[column == TEST and sweep.metric != TEST]
             if field.continuous or not sweep.crossed:
                 x, y = _cloud(results, effect, column)
-                axis.plot(x, y, "o", color=TONES[tone], ms=3, **FAINT)
+                axis.plot(x, y, "o", color=COLOURS[tone], ms=3, **FAINT)
             known = [(x, m) for x, m in zip(effect.coded.at_L, effect.means[column], strict=True) if m is not None]
-            axis.plot([x for x, _ in known], [m.mean for _, m in known], color=TONES[tone], lw=1.6, zorder=3)
+            axis.plot([x for x, _ in known], [m.mean for _, m in known], color=COLOURS[tone], lw=1.6, zorder=3)
             for x, mean in known:
                 _vertical(axis, x, mean, tone, marker)
             axis.set_ylim(*limits[column])
@@ -113,7 +113,7 @@ def _cloud(results: Results, effect: Effect, column: str) -> tuple[Floats, Float
     return place_N[first][drawn], y[drawn]
 
 
-def pair_plots(sweep: Sweep, results: Results, prefix: str) -> tuple[dict[str, Plot], int]:
+def pair_plots(sweep: SweepRecord, results: Results, prefix: str) -> tuple[dict[str, Plot], int]:
     """Interactions, the largest first; and how many pairs are left out."""
     found = interactions(sweep, results)
     limits = _limits(((column, _finite(table)) for pair in found for column, table in pair.tables.items()), None)
@@ -132,7 +132,7 @@ def _pair(pair: Pair, results: Results, limits: Mapping[str, tuple[float, float]
                 tone, marker, dash = MARKS[line]
                 y_L = pair.tables[column][:, line]
                 kept_L = np.isfinite(y_L)
-                axis.plot(pair.along_coded.at_L[kept_L], y_L[kept_L], color=TONES[tone], ls=dash, lw=1.6,
+                axis.plot(pair.along_coded.at_L[kept_L], y_L[kept_L], color=COLOURS[tone], ls=dash, lw=1.6,
                           marker=marker, ms=4, label=f"{pair.lines.short} {label}"[:30])  # fmt: skip
             axis.set_ylim(*limits[column])
             axis.set_ylabel(axis_name(column, short=True))
@@ -147,7 +147,7 @@ def _pair(pair: Pair, results: Results, limits: Mapping[str, tuple[float, float]
         return Plot(name, svg(drawing, name), description, caption)
 
 
-def against(sweep: Sweep, column: str, name: str) -> Plot | None:
+def scatter_against(sweep: SweepRecord, column: str, name: str) -> Plot | None:
     """AUROC on the test set over a share (purity, contamination): a point a trial, a marker a dataset."""
     clouds = [(r.dataset, r.figures(column), r.figures(TEST), r.figures(SEED_ONLY)) for r in sweep.results]
     clouds = [cloud for cloud in clouds if np.isfinite(cloud[1] + cloud[2]).any()]
@@ -157,11 +157,11 @@ def against(sweep: Sweep, column: str, name: str) -> Plot | None:
     with figure(3.6) as (drawing, (axis,)):
         for index, (dataset, x_N, y_N, before_N) in enumerate(clouds):
             tone, marker, _ = MARKS[index % len(MARKS)]
-            axis.plot(x_N, y_N, marker, color=TONES[tone], ms=4.5, alpha=0.45, ls="none", mew=0)
-            axis.plot([], [], marker, color=TONES[tone], ms=5, label=shown(dataset) if len(clouds) > 1 else None)
+            axis.plot(x_N, y_N, marker, color=COLOURS[tone], ms=4.5, alpha=0.45, ls="none", mew=0)
+            axis.plot([], [], marker, color=COLOURS[tone], ms=5, label=display(dataset) if len(clouds) > 1 else None)
             if few:
-                axis.plot(*_mean_line(x_N, y_N), color=TONES[tone], lw=1.6)
-                axis.plot(*_mean_line(x_N, before_N), color=TONES[tone], lw=1.2, ls=":")
+                axis.plot(*_mean_line(x_N, y_N), color=COLOURS[tone], lw=1.6)
+                axis.plot(*_mean_line(x_N, before_N), color=COLOURS[tone], lw=1.2, ls=":")
         axis.set(xlabel=axis_name(column), ylabel=axis_name(TEST))
         axis.xaxis.set_major_formatter(lambda x, _: f"{100 * x:.6g} %".replace("-", MINUS))
         axis.xaxis.set_major_locator(MaxNLocator(6))
@@ -184,7 +184,7 @@ def _mean_line(x_N: Floats, y_N: Floats) -> tuple[Floats, Floats]:
 
 def _scale(axis: Axes, field: Field, labels: Sequence[str], at_L: Floats) -> None:
     """The field's axis: its own scale where it is continuous, its values at even steps where it is not."""
-    axis.set_xlabel(shown(field.name, 44))
+    axis.set_xlabel(display(field.name, 44))
     if field.continuous:
         values = [float(value) for value in field.values]
         if min(values) > 0 and max(values) >= 50 * min(values):
@@ -195,7 +195,7 @@ def _scale(axis: Axes, field: Field, labels: Sequence[str], at_L: Floats) -> Non
             axis.xaxis.set_major_locator(MaxNLocator(5))
         return
     tight = sum(len(label) for label in labels) > 30
-    texts = [shown(label, 14) for label in labels] if tight else labels
+    texts = [display(label, 14) for label in labels] if tight else labels
     axis.set_xticks(at_L.tolist(), texts, rotation=35 if tight else 0, ha="right" if tight else "center")
     axis.set_xlim(-0.4, len(labels) - 0.6)
 
@@ -228,10 +228,10 @@ def _matched(count: int | None, results: Results) -> str:
     return "" if count in (None, len(results.rows)) else f" Over the {count} of {len(results.rows)} trials that match."
 
 
-def _arm_names(sweep: Sweep, arms: Sequence[int]) -> tuple[list[str], str]:
+def _arm_names(sweep: SweepRecord, arms: Sequence[int]) -> tuple[list[str], str]:
     """Each arm's values and the fields' names, or plain ranks where that would be too long."""
     varied = [index for index, field in enumerate(sweep.fields) if len(field.values) > 1]
-    names = [" \N{MIDDLE DOT} ".join(shown(sweep.arms[arm - 1].values[i], 14) for i in varied) for arm in arms]
+    names = [" \N{MIDDLE DOT} ".join(display(sweep.arms[arm - 1].values[i], 14) for i in varied) for arm in arms]
     title = " \N{MIDDLE DOT} ".join(sweep.fields[i].short for i in varied)
     if not varied or max(map(len, names)) > 30 or len(title) > 60:
         return [str(rank) for rank in range(1, len(arms) + 1)], "rank" if len(arms) > 1 else ""
@@ -242,12 +242,12 @@ def _horizontal(axis: Axes, place: float, mean: Mean | None, tone: str, marker: 
     if mean is None:
         return
     if mean.low is not None and mean.high is not None:
-        axis.plot([mean.low, mean.high], [place, place], color=TONES[tone], lw=1.8, solid_capstyle="butt", zorder=3)
-    fill = TONES["paper"] if hollow else TONES[tone]
-    axis.plot(mean.mean, place, marker, mfc=fill, mec=TONES[tone], mew=1.6, ms=6.5, zorder=4)
+        axis.plot([mean.low, mean.high], [place, place], color=COLOURS[tone], lw=1.8, solid_capstyle="butt", zorder=3)
+    fill = COLOURS["paper"] if hollow else COLOURS[tone]
+    axis.plot(mean.mean, place, marker, mfc=fill, mec=COLOURS[tone], mew=1.6, ms=6.5, zorder=4)
 
 
 def _vertical(axis: Axes, x: float, mean: Mean, tone: str, marker: str) -> None:
     if mean.low is not None and mean.high is not None:
-        axis.plot([x, x], [mean.low, mean.high], color=TONES[tone], lw=1.6, solid_capstyle="butt", zorder=3)
-    axis.plot(x, mean.mean, marker, color=TONES[tone], ms=5.5, zorder=4)
+        axis.plot([x, x], [mean.low, mean.high], color=COLOURS[tone], lw=1.6, solid_capstyle="butt", zorder=3)
+    axis.plot(x, mean.mean, marker, color=COLOURS[tone], ms=5.5, zorder=4)

@@ -90,7 +90,7 @@ class Results:
         kept = sorted(held, key=lambda value: -texts.count(value))[:most]
         held = [value for value in held if value in kept]
         code_N = np.array([held.index(text) if text in held else -1 for text in texts], dtype=np.int64)
-        return Coded(code_N, [shown(value) for value in held], np.arange(len(held), dtype=np.float64))
+        return Coded(code_N, [display(value) for value in held], np.arange(len(held), dtype=np.float64))
 
     def blocks(self, fields: Sequence[Field], without: Sequence[Field]) -> Codes:
         """A number for each combination of seed and all other fields' values: trials that differ in `without` alone."""
@@ -106,7 +106,7 @@ class Results:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class SweepRecord:
     """sweep.yaml and trials.parquet. `rows`: every trial, by number."""
 
     folder: Path
@@ -188,14 +188,14 @@ class Sweep:
     def describe(self, arm: int, most: int = 200) -> str:
         """An arm in words: each field that varies and its value; empty where none does."""
         values = zip(self.fields, self.arms[arm - 1].values, strict=True)
-        text = ", ".join(f"{field.short} {shown(value)}" for field, value in values if len(field.values) > 1)
+        text = ", ".join(f"{field.short} {display(value)}" for field, value in values if len(field.values) > 1)
         return text if len(text) <= most else f"{text[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
 
     def _combination(self, row: Mapping[str, Any]) -> tuple[str, ...]:
         return tuple(canonical(row.get(field.name)) for field in self.fields)
 
 
-def read_sweep(folder: Path) -> Sweep:
+def read_sweep(folder: Path) -> SweepRecord:
     """Everything the page needs.
 
     Raises:
@@ -210,7 +210,7 @@ def read_sweep(folder: Path) -> Sweep:
         rows = sorted(table.to_pylist(), key=lambda row: (row["trial"] is None, row["trial"] or 0))
     except (ValueError, TypeError, pa.ArrowException) as error:
         raise damaged(folder / TRIALS_FILE, error) from None
-    sweep = Sweep(folder, settings, list(table.column_names), rows)
+    sweep = SweepRecord(folder, settings, list(table.column_names), rows)
     for key in ("search", "base", "datasets"):
         _section(sweep, key)
     return sweep
@@ -229,7 +229,7 @@ def canonical(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
 
 
-def shown(value: str, most: int = 28) -> str:
+def display(value: str, most: int = 28) -> str:
     """A canonical text as a reader wants it: four digits of a number, a proper minus, no endless text."""
     x = _as_number(value)
     if x is not None:
@@ -254,7 +254,7 @@ def _values(searched: object, held: Sequence[object]) -> tuple[str, ...]:
     return tuple(sorted(found, key=lambda text: order.index(text) if text in order else len(order)))
 
 
-def _section(sweep: Sweep, key: str) -> Mapping[str, Any]:
+def _section(sweep: SweepRecord, key: str) -> Mapping[str, Any]:
     value = sweep.settings.get(key)
     if value is None:
         return {}

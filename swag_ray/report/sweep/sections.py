@@ -31,27 +31,27 @@ from swag_ray.report.sweep.arms import (  # fmt: skip
     ranking,
     reference_in,
 )
-from swag_ray.report.sweep.plots import ARMS_SHOWN, CLOUD, against, effect_plots, forest, pair_plots
-from swag_ray.report.sweep.read import SEED_ONLY, TEST, Results, Sweep, canonical, shown
+from swag_ray.report.sweep.plots import ARMS_SHOWN, CLOUD, effect_plots, forest, pair_plots, scatter_against
+from swag_ray.report.sweep.read import SEED_ONLY, TEST, Results, SweepRecord, canonical, display
 from swag_ray.report.sweep.statistics import MIN_PAIRS, Mean, mean_interval
 from swag_ray.report.sweep.words import axis_name, form_for, on_test, sweep_warnings, with_interval
 from swag_ray.wording import plural
 
 
-def warning_section(sweep: Sweep) -> Html:
+def warning_section(sweep: SweepRecord) -> Html:
     found = sweep_warnings(sweep)
     body = element("ul", *(element("li", text) for text in found)) if found else paragraph("Nothing to warn of.")
     return element("section", element("h2", "Warnings"), body, class_="warnings" if found else "")
 
 
-def per_dataset(sweep: Sweep, part: Callable[[Sweep, Results, str], Html]) -> Html:
+def per_dataset(sweep: SweepRecord, part: Callable[[SweepRecord, Results, str], Html]) -> Html:
     """A part for every dataset, under its name where there are several; `part` gets a prefix for its plots' names."""
     bodies = [(results.dataset, part(sweep, results, f"d{index}")) for index, results in enumerate(sweep.results)]
     several = len(sweep.results) > 1
     return join(*(join(element("h3", dataset), body) if several else body for dataset, body in bodies if body))
 
 
-def best_section(sweep: Sweep) -> Html:
+def best_section(sweep: SweepRecord) -> Html:
     if not sweep.results:
         return Html()
     if not any(results.known(sweep.metric) for results in sweep.results):
@@ -66,7 +66,7 @@ def best_section(sweep: Sweep) -> Html:
     return section("Best configs", paragraph(how), per_dataset(sweep, _best))
 
 
-def _best(sweep: Sweep, results: Results, prefix: str) -> Html:
+def _best(sweep: SweepRecord, results: Results, prefix: str) -> Html:
     ranked = ranking(sweep, results)
     plots: dict[str, Plot] = {}
     for column in dict.fromkeys((sweep.metric, TEST)):
@@ -79,7 +79,7 @@ def _best(sweep: Sweep, results: Results, prefix: str) -> Html:
                 _options(sweep, ranked), show(plots, *plots))  # fmt: skip
 
 
-def _best_table(sweep: Sweep, results: Results, ranked: Sequence[Ranked]) -> Html:
+def _best_table(sweep: SweepRecord, results: Results, ranked: Sequence[Ranked]) -> Html:
     arms = [r.arm for r in ranked]
     form = form_for([r.metric.mean if r.metric else None for r in ranked])
 
@@ -108,13 +108,13 @@ def _best_table(sweep: Sweep, results: Results, ranked: Sequence[Ranked]) -> Htm
     return table("Rank" if known else "Arm", stubs, columns, strong=strong)
 
 
-def _field_columns(sweep: Sweep, arms: Sequence[int]) -> list[Column]:
+def _field_columns(sweep: SweepRecord, arms: Sequence[int]) -> list[Column]:
     places = [(index, field) for index, field in enumerate(sweep.fields) if len(field.values) > 1]
-    cells = {index: [shown(sweep.arms[arm - 1].values[index]) for arm in arms] for index, _ in places}
+    cells = {index: [display(sweep.arms[arm - 1].values[index]) for arm in arms] for index, _ in places}
     return [Column(field.short, cells[index], text=not field.numeric) for index, field in places]
 
 
-def _options(sweep: Sweep, ranked: Sequence[Ranked]) -> Html:
+def _options(sweep: SweepRecord, ranked: Sequence[Ranked]) -> Html:
     """The best arm as options of a run, to be copied."""
     if ranked[0].metric is None or not sweep.fields:
         return Html()
@@ -123,7 +123,7 @@ def _options(sweep: Sweep, ranked: Sequence[Ranked]) -> Html:
     return join(paragraph("The first as options of a run:", class_="note"), element("pre", text))
 
 
-def tests_section(sweep: Sweep) -> Html:
+def tests_section(sweep: SweepRecord) -> Html:
     how = (
         f"Paired t-tests on {axis_name(TEST)}: an arm and its counterpart have the same random seeds. p is corrected "
         "after Holm for the number of comparisons in its table, the intervals are not; the result is read off the "
@@ -134,7 +134,7 @@ def tests_section(sweep: Sweep) -> Html:
     return section("Paired tests", paragraph(how) if body else "", body)
 
 
-def _tests(sweep: Sweep, results: Results, prefix: str) -> Html:
+def _tests(sweep: SweepRecord, results: Results, prefix: str) -> Html:
     if not results.known(TEST):
         return Html()
     arms = [r.arm for r in ranking(sweep, results)]
@@ -148,7 +148,7 @@ def _tests(sweep: Sweep, results: Results, prefix: str) -> Html:
     return join(*parts)
 
 
-def _comparisons(sweep: Sweep, found: Sequence[Comparison], ranks: Mapping[int, int], title: str) -> Html:
+def _comparisons(sweep: SweepRecord, found: Sequence[Comparison], ranks: Mapping[int, int], title: str) -> Html:
     """A table of one family of tests; `ranks` names its arms as the table of the best does."""
     if not found:
         return Html()
@@ -180,7 +180,7 @@ def _result(comparison: Comparison) -> str:
     return "higher" if comparison.test.difference.mean > 0 else "lower"
 
 
-def effects_section(sweep: Sweep) -> Html:
+def effects_section(sweep: SweepRecord) -> Html:
     body = per_dataset(sweep, _effects)
     if sweep.crossed:
         how = (
@@ -196,13 +196,13 @@ def effects_section(sweep: Sweep) -> Html:
     return section("Main effects", paragraph(how) if body else "", body)
 
 
-def _effects(sweep: Sweep, results: Results, prefix: str) -> Html:
+def _effects(sweep: SweepRecord, results: Results, prefix: str) -> Html:
     plots, left = effect_plots(sweep, results, prefix)
     note = f"{plural(left, 'more field')} with smaller effects left out." if left else ""
     return join(show(plots, *plots, small=True), paragraph(note, class_="note"))
 
 
-def interactions_section(sweep: Sweep) -> Html:
+def interactions_section(sweep: SweepRecord) -> Html:
     body = per_dataset(sweep, _interactions)
     how = "Means of one field's values over another's; parallel lines mean that their effects add up. "
     how += "All plots of a figure share one scale. The largest interaction (root mean square of what the two effects "
@@ -210,16 +210,20 @@ def interactions_section(sweep: Sweep) -> Html:
     return section("Interactions", paragraph(how) if body else "", body)
 
 
-def _interactions(sweep: Sweep, results: Results, prefix: str) -> Html:
+def _interactions(sweep: SweepRecord, results: Results, prefix: str) -> Html:
     plots, left = pair_plots(sweep, results, prefix)
     note = f"{plural(left, 'more pair')} with smaller interactions left out." if left else ""
     return join(show(plots, *plots, small=True), paragraph(note, class_="note"))
 
 
-def shares_section(sweep: Sweep) -> Html:
+def shares_section(sweep: SweepRecord) -> Html:
     """Purity and contamination against AUROC, over all datasets."""
     columns = ("totals.purity", "contamination.true")
-    plots = {column: plot for index, column in enumerate(columns) if (plot := against(sweep, column, f"share-{index}"))}
+    plots = {
+        column: plot
+        for index, column in enumerate(columns)
+        if (plot := scatter_against(sweep, column, f"share-{index}"))
+    }
     constant = []
     for column in columns:
         values = {x for r in sweep.results for x in r.figures(column).tolist() if number(x) is not None}
@@ -228,13 +232,13 @@ def shares_section(sweep: Sweep) -> Html:
     return section("Purity and contamination against AUROC", show(plots, *plots), paragraph(" ".join(constant)))
 
 
-def origin_section(sweep: Sweep) -> Html:
+def origin_section(sweep: SweepRecord) -> Html:
     """What was searched, and the resolved sweep as it stands in its file."""
     search = sweep.settings.get("search") or {}
     spaces = [canonical(search.get(field.name)) for field in sweep.fields]
-    base = [shown(sweep.arms[sweep.reference[0] - 1].values[i]) if sweep.arms else None for i in range(len(spaces))]
+    base = [display(sweep.arms[sweep.reference[0] - 1].values[i]) if sweep.arms else None for i in range(len(spaces))]
     columns = [
-        Column("searched", [shown(text, 80) for text in spaces], text=True),
+        Column("searched", [display(text, 80) for text in spaces], text=True),
         Column("values tried", [whole(len(field.values)) for field in sweep.fields]),
         Column("reference arm", base, text=True),
     ]

@@ -19,7 +19,7 @@ from swag_ray.report.page.markup import (  # fmt: skip
     table,
     whole,
 )
-from swag_ray.report.sweep.read import SEED_ONLY, TEST, Field, Sweep, canonical, shown
+from swag_ray.report.sweep.read import SEED_ONLY, TEST, Field, SweepRecord, canonical, display
 from swag_ray.report.sweep.words import axis_name, form_for
 from swag_ray.wording import plural
 
@@ -27,7 +27,7 @@ ERRORS_SHOWN = 50
 LINE_SHOWN = 500  # characters of an error's first line
 
 
-def trials_section(sweep: Sweep) -> Html:
+def trials_section(sweep: SweepRecord) -> Html:
     """Every trial, by dataset the best first; those without the metric last."""
     if not sweep.rows:
         return Html()
@@ -47,7 +47,7 @@ def trials_section(sweep: Sweep) -> Html:
     metric = form_for([number(row.get(sweep.metric)) for row in rows])
     status = [None if row.get("status") == "done" else str(row.get("status")) for row in rows]
     columns = [
-        Column("dataset", [shown(str(row.get("dataset"))) for row in rows], text=True),
+        Column("dataset", [display(str(row.get("dataset"))) for row in rows], text=True),
         Column("seed", cells("random_seed", whole)),
         *(_trial_cells(field, rows) for field in sweep.varied),
         Column(axis_name(sweep.metric, short=True), cells(sweep.metric, metric)),
@@ -68,10 +68,10 @@ def trials_section(sweep: Sweep) -> Html:
 
 
 def _trial_cells(field: Field, rows: Sequence[Mapping[str, Any]]) -> Column:
-    return Column(field.short, [shown(canonical(row.get(field.name))) for row in rows], text=not field.numeric)
+    return Column(field.short, [display(canonical(row.get(field.name))) for row in rows], text=not field.numeric)
 
 
-def failed_section(sweep: Sweep) -> Html:
+def failed_section(sweep: SweepRecord) -> Html:
     """The errors, alike ones together."""
     groups: dict[str, list[str]] = {}
     for row in sweep.rows:

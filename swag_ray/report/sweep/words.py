@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from swag_ray.report.page.markup import Format, Html, decimal, element, join, p_value
 from swag_ray.report.sweep.arms import Ranked, against_reference, ranking, reference_in
-from swag_ray.report.sweep.read import SEED_ONLY, TEST, Results, Sweep
+from swag_ray.report.sweep.read import SEED_ONLY, TEST, Results, SweepRecord
 from swag_ray.report.sweep.statistics import MIN_PAIRS, Mean, mean_interval
 from swag_ray.wording import plural
 
@@ -57,7 +57,7 @@ def with_interval(mean: Mean | None, form: Format = decimal) -> str | None:
     return text if mean.low is None else f"{text} [{form(mean.low)}, {form(mean.high)}]"
 
 
-def verdicts(sweep: Sweep) -> list[Html]:
+def verdicts(sweep: SweepRecord) -> list[Html]:
     """What came out, a sentence for each of the first datasets."""
     if not sweep.results:
         return [join("No trial is done yet.")]
@@ -66,7 +66,7 @@ def verdicts(sweep: Sweep) -> list[Html]:
     return [*texts, join(f"{plural(more, 'more dataset')} below.")] if more > 0 else texts
 
 
-def _verdict(sweep: Sweep, results: Results) -> Html:
+def _verdict(sweep: SweepRecord, results: Results) -> Html:
     ranked = ranking(sweep, results)
     best, metric = ranked[0], axis_name(sweep.metric)
     if best.metric is None:
@@ -88,7 +88,7 @@ def _verdict(sweep: Sweep, results: Results) -> Html:
     return join(f"On {results.dataset}, ", name, place)
 
 
-def _against_reference(sweep: Sweep, results: Results, ranked: Sequence[Ranked]) -> str:
+def _against_reference(sweep: SweepRecord, results: Results, ranked: Sequence[Ranked]) -> str:
     if ranked[0].arm == reference_in(sweep, results):
         return "and is the reference arm itself"
     found = against_reference(sweep, results, [r.arm for r in ranked])
@@ -114,7 +114,7 @@ def _seeds(n: int) -> str:
     return "one seed" if n == 1 else f"mean over {n} seeds"
 
 
-def progress(sweep: Sweep) -> str:
+def progress(sweep: SweepRecord) -> str:
     """`48 of 60 trials done, 2 failed, 10 left`."""
     done, *others = (sweep.count(status) for status in ENDS)
     planned = max(sweep.planned or 0, done + sum(others))
@@ -124,7 +124,7 @@ def progress(sweep: Sweep) -> str:
     return ", ".join([*parts, f"{left} left"] if left else parts)
 
 
-def sweep_warnings(sweep: Sweep) -> list[str]:
+def sweep_warnings(sweep: SweepRecord) -> list[str]:
     """What a reader must know before the figures."""
     found = []
     if on_test(sweep.metric):
@@ -147,7 +147,7 @@ def sweep_warnings(sweep: Sweep) -> list[str]:
     return found + _metric_warnings(sweep) + _seed_warnings(sweep) + _reference_warnings(sweep)
 
 
-def _metric_warnings(sweep: Sweep) -> list[str]:
+def _metric_warnings(sweep: SweepRecord) -> list[str]:
     found = []
     for results in sweep.results:
         absent = int((results.figures(sweep.metric) != results.figures(sweep.metric)).sum())
@@ -161,7 +161,7 @@ def _metric_warnings(sweep: Sweep) -> list[str]:
     return found
 
 
-def _seed_warnings(sweep: Sweep) -> list[str]:
+def _seed_warnings(sweep: SweepRecord) -> list[str]:
     found = []
     for results in sweep.results:
         ranked = ranking(sweep, results)
@@ -182,7 +182,7 @@ def _seed_warnings(sweep: Sweep) -> list[str]:
     return found
 
 
-def _reference_warnings(sweep: Sweep) -> list[str]:
+def _reference_warnings(sweep: SweepRecord) -> list[str]:
     arm, exact = sweep.reference if sweep.arms else (1, True)
     if exact or len(sweep.arms) < 2:
         return []

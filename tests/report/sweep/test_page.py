@@ -17,7 +17,7 @@ from statsmodels.stats.multitest import multipletests
 
 from swag_ray.report.sweep.arms import against_reference, against_seed_only, effects, interactions, ranking
 from swag_ray.report.sweep.page import write_sweep_report
-from swag_ray.report.sweep.read import SEED_ONLY, TEST, canonical, read_sweep, shown
+from swag_ray.report.sweep.read import SEED_ONLY, TEST, canonical, display, read_sweep
 from swag_ray.report.sweep.words import on_test
 from tests.report.sweep.fixture import (
     GRID,
@@ -213,4 +213,4 @@ def test_one_text_per_value(value: object, text: str) -> None:
                    ("a\x00b", "a b"), ("x" * 40, "x" * 27 + "\N{HORIZONTAL ELLIPSIS}")],
 )  # fmt: skip
 def test_values_as_read(text: str, read: str) -> None:
-    assert shown(text) == read
+    assert display(text) == read
