@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -23,10 +23,6 @@ from swag_ray.core.pooling import pool_features
 from swag_ray.core.shortcuts import ImageStatistics
 from swag_ray.features.shards import DAMAGE, damaged, read_shard
 from swag_ray.store.store import Store
-
-if TYPE_CHECKING:
-    pass
-
 
 T = TypeVar("T")
 

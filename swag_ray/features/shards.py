@@ -11,6 +11,9 @@ import pyarrow.parquet as pq
 from swag_ray.errors import InputError, reason_of
 from swag_ray.store.store import Store
 
+# What reading a file that is not what was written comes out as; rows and columns are our own.
+DAMAGE = (OSError, ValueError, LookupError, pa.ArrowException)
+
 
 def shard_table(sha256: Sequence[str], rows: Sequence[dict[str, Any]], strides: Sequence[int]) -> pa.Table:
     """The rows of `extract` as the table that a shard file holds."""
@@ -35,10 +38,6 @@ def shard_table(sha256: Sequence[str], rows: Sequence[dict[str, Any]], strides: 
         columns[f"stride_{stride}"] = binary([v.tobytes() if v is not None else None for v in values])
         shape[f"channels_{stride}"] = str(next((v.shape[1] for v in values if v is not None), 0))
     return pa.table(columns).replace_schema_metadata(shape)
-
-
-# What reading a file that is not what was written comes out as; rows and columns are our own.
-DAMAGE = (OSError, ValueError, LookupError, pa.ArrowException)
 
 
 class DamagedShard(InputError):

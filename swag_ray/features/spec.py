@@ -1,16 +1,16 @@
-"""What a feature depends on besides the image's bytes."""
+"""The specification of features: it names their folder in the store and builds their backbone."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from swag_ray.features.extract import BATCH, GPU_BATCH
 from swag_ray.store.stages import VERSIONS, Arrays, Result, digest, stage_key
 from swag_ray.store.store import Store
 
 if TYPE_CHECKING:
     from swag_ray.features.backbone import Backbone
-from swag_ray.features.extract import BATCH, GPU_BATCH
 
 
 @dataclass(frozen=True)

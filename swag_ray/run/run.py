@@ -21,9 +21,7 @@ from swag_ray.experiment.pipeline import OnRound, run_pipeline, with_shards_repa
 from swag_ray.experiment.source import check_source
 from swag_ray.progress import Progress
 from swag_ray.record.directory import check_run_directory, claim
-from swag_ray.record.files import (
-    CONFIG_FILE,
-)
+from swag_ray.record.files import CONFIG_FILE
 from swag_ray.record.remote import run_folder
 from swag_ray.run.manifest import profile_record, timing_record, write_records
 from swag_ray.run.results import write_results

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from swag_ray.detector.bundle import load_backbone, load_detector
+from swag_ray.detector.detector import Detector
 from swag_ray.errors import InputError, reason_of
 from swag_ray.features.extract import extract
 from swag_ray.images.layout import IMAGE_SUFFIXES
@@ -27,14 +29,13 @@ from swag_ray.system.files import whole_file
 
 if TYPE_CHECKING:
     from swag_ray.features.backbone import Backbone
-from swag_ray.detector.bundle import load_backbone, load_detector
-from swag_ray.detector.detector import Detector
 
 FORMATS = (".csv", ".json", ".parquet")
 
 BUNDLE = (DETECTOR_FILE, ARRAYS_FILE, BACKBONE_FILE)  # what `detector/` holds, or a copy of it
 
 COLUMNS = ("path", "score", "p", "above_threshold", "seconds")
+CHUNK = 64  # images that are decoded and scored at a time
 
 
 @dataclass(frozen=True)
@@ -112,9 +113,6 @@ def _write(rows: list[dict[str, Any]], out: Path) -> None:
                 write_text(out, json.dumps(rows, indent=2))
     except OSError as error:
         raise InputError(f"--out: cannot write '{out}' ({reason_of(error)})", "choose another place") from error
-
-
-CHUNK = 64
 
 
 def score_files(folder: Path, paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
