@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from swag_ray.progress import Progress
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Bars
-from swag_ray.progress import Progress
 
 
 class TerminalProgress(Progress):

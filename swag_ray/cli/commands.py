@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from swag_ray.cli.exit import as_one_line, flushed, interruptible, usage_error
 from swag_ray.errors import InputError
 
 if TYPE_CHECKING:

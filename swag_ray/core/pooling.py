@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from swag_ray.errors import InputError
-
-if TYPE_CHECKING:  # only a fit needs torch, and importing it costs more than a second
-    pass
 
 
 def pool_features(features: Mapping[int, NDArray[np.floating]], grid: int = 4) -> NDArray[np.float32]:

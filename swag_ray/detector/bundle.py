@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from swag_ray.core.head import HeadSettings
+from swag_ray.detector.detector import Detector
 from swag_ray.errors import InputError, reason_of
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.models.fold_bank import BankSettings
@@ -29,7 +30,6 @@ from swag_ray.system.files import whole_folder
 
 if TYPE_CHECKING:
     from swag_ray.features.backbone import Backbone
-from swag_ray.detector.detector import Detector
 
 FORMAT = 1
 

@@ -1,4 +1,4 @@
-"""What a feature depends on besides the image's bytes."""
+"""The specification of features: it names their folder in the store and builds their backbone."""
 
 from __future__ import annotations
 

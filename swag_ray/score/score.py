@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from swag_ray.detector.bundle import load_backbone, load_detector
+from swag_ray.detector.detector import Detector
 from swag_ray.errors import InputError, reason_of
 from swag_ray.features.extract import extract
 from swag_ray.images import layout
@@ -32,8 +34,6 @@ from swag_ray.system.files import whole_file
 
 if TYPE_CHECKING:
     from swag_ray.features.backbone import Backbone
-from swag_ray.detector.bundle import load_backbone, load_detector
-from swag_ray.detector.detector import Detector
 
 FORMATS = (".csv", ".json", ".parquet")
 
@@ -142,9 +142,6 @@ def _write(rows: list[dict[str, Any]], out: Path) -> None:
                 write_text(out, json.dumps(rows, indent=2))
     except OSError as error:
         raise InputError(f"--out: cannot write '{out}' ({reason_of(error)})", "choose another place") from error
-
-
-CHUNK = 64
 
 
 def score_files(folder: Path, paths: Sequence[Path]) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The trials of a sweep's directory: those that ended before, and those that end now."""
+"""The record of a sweep on disk: whose its directory is, and a folder per trial that ended."""
 
 from __future__ import annotations
 
