@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from swag_ray.cli.exit import as_one_line, flushed, interruptible, usage_error
+from swag_ray.cli.process import prepare_process
 from swag_ray.errors import InputError
 
 if TYPE_CHECKING:
     from swag_ray.config import Config
-from swag_ray.cli.exit import as_one_line, flushed, interruptible, usage_error
-from swag_ray.cli.process import prepare_process
 
 app = typer.Typer(
     name="swag-ray", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,

@@ -142,7 +142,7 @@ def _join(address: str) -> None:
     use_token()
     try:
         with working_folder_kept(), private_files(), ExitStack() as stack:
-            place = {}
+            place: dict[str, Any] = {}
             if on_loopback_alone(address):
                 stack.enter_context(loopback_alone())
                 place["_node_ip_address"] = LOOPBACK

@@ -41,6 +41,7 @@ BUNDLE = (DETECTOR_FILE, ARRAYS_FILE, BACKBONE_FILE)  # what `detector/` holds, 
 
 COLUMNS = ("path", "score", "p", "above_threshold", "status", "seconds")
 SCORED = "scored"  # the status of an image that has a score; of any other the reason
+CHUNK = 64  # images that are decoded and scored at a time
 
 
 @dataclass(frozen=True)

@@ -206,20 +206,20 @@ def test_a_folder_in_which_another_run_is_at_work(
 
 def test_a_bad_input_that_shows_late_leaves_no_claim(tiny: Tiny, tmp_path: Path) -> None:
     """Whoever mends the config would else be told that the folder holds a run of another one."""
-    claim = "config.yaml", to_yaml(tiny())
-    with pytest.raises(InputError, match="mend it"), claim(tmp_path / "a" / "run", *claim):
+    config = "config.yaml", to_yaml(tiny())
+    with pytest.raises(InputError, match="mend it"), claim(tmp_path / "a" / "run", *config):
         raise InputError("dataset: mend it")
     assert os.listdir(tmp_path / "a") == []
     (tmp_path / "mine").mkdir()
-    with pytest.raises(InputError), claim(tmp_path / "mine", *claim):
+    with pytest.raises(InputError), claim(tmp_path / "mine", *config):
         raise InputError("dataset: mend it")
     assert os.listdir(tmp_path / "mine") == []
     # A full disk and Ctrl-C are no fault of the config: the claim stays, for --resume.
     for error in (StorageError("store: full"), KeyboardInterrupt()):
-        with pytest.raises(type(error)), claim(tmp_path / "kept", *claim):
+        with pytest.raises(type(error)), claim(tmp_path / "kept", *config):
             raise error
     assert os.listdir(tmp_path / "kept") == ["config.yaml"]
-    with pytest.raises(InputError), claim(tmp_path / "kept", *claim):
+    with pytest.raises(InputError), claim(tmp_path / "kept", *config):
         raise InputError("an older claim is not taken away")
     assert os.listdir(tmp_path / "kept") == ["config.yaml"]
 
