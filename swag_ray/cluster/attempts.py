@@ -61,7 +61,13 @@ def counted(key: str, piece: object) -> Iterator[None]:
 
 @contextmanager
 def counted_task(piece: object) -> Iterator[None]:
-    """As `counted`, for the task that this process was given by Ray, which keeps its id from try to try."""
+    """As `counted`, for the task that this process was given by Ray, which keeps its id from try to try.
+
+    A plain call, in a process without Ray, is tried once and not counted.
+    """
+    if not ray.is_initialized():
+        yield
+        return
     with counted(f"task {ray.get_runtime_context().get_task_id()}", piece):
         yield
 

@@ -103,7 +103,7 @@ def test_the_largest_number_of_neighbours_is_accepted(tiny: Tiny, images: Path, 
 @pytest.mark.parametrize(
     ("missing", "said"),
     [
-        ("train/NORMAL/*", r"dataset\.root: .*/train/NORMAL holds no image; put \.jpeg, \.jpg or \.png files directly"),
+        ("train/NORMAL/*", r"dataset\.root: .*/train/NORMAL holds no image; put \.jpeg, \.jpg, .*\.gif files into it"),
         ("train/PNEUMONIA/*", r"dataset\.root: .*/train/PNEUMONIA holds no image"),
         ("test/NORMAL/*", r"dataset\.root: .*/test/NORMAL holds no image"),
         ("test/PNEUMONIA", r"dataset\.root: .*/test has one class only, no folder PNEUMONIA; an AUROC needs test anom"),
