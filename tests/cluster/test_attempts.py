@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import ray
 from ray.experimental import internal_kv
 
 from swag_ray.cluster import extraction
-from swag_ray.cluster.attempts import MAX_DEATHS, NAMESPACE, counted
+from swag_ray.cluster.attempts import MAX_DEATHS, MAX_STARTS, NAMESPACE, counted
 from swag_ray.cluster.sample_actors import SamplePool
 from swag_ray.cluster.session import Session, ray_session
 from swag_ray.cluster.workers import RayWorkers
@@ -173,9 +174,8 @@ def test_memory_that_is_short_for_everybody_is_told(work: str, actor: str, tmp_p
     code = f"from tests.cluster.test_attempts import {work}; {work}({str(tmp_path)!r})"
     short = os.environ | {"RAY_memory_usage_threshold": "0.01"}
     done = subprocess.run([sys.executable, "-c", code], env=short, capture_output=True, text=True, timeout=580)
-    assert (
-        f"InputError: cluster: {actor} was killed 7 times as it started, most likely for want of memory" in done.stderr
-    )
+    told = re.search(rf"InputError: cluster: {actor} was killed (\d+) times as it started, most likely", done.stderr)
+    assert told and int(told[1]) >= MAX_STARTS, done.stderr  # Ray's table is looked at every few seconds
 
 
 def sample(root: str) -> None:
