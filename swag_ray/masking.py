@@ -14,14 +14,23 @@ from typing import Any
 MASK = "***"
 SHORTEST = 8  # characters of a value that is taken for a secret wherever it stands; shorter ones are words
 
-_NAME = r"(?:api|access|private|secret|auth|account)[_-]?key|token|secret|passw|credential"
+_NAME = (
+    r"(?:api|access|private|secret|auth|account)[_-]?key|token|secret|passw|passphrase|credential|signature|authorization"
+    r"|(?<![a-z])(?:pwd|sig)(?![a-z])"
+)
 # What such a name ends in where its value is no secret: `api_key_file`, AWS_ACCESS_KEY_ID, RAY_AUTH_TOKEN_PATH.
 _SECRET_NAME = re.compile(rf"(?i)(?:{_NAME})(?!.*(?:file|path|dir|mode|_id|expire\w*)$)")
 # USER:PASSWORD@ or TOKEN@ of an address. A password may hold "/" and "@", as keys made by machines do; and an address
 # that was taken for a path has lost a slash.
-_USER = re.compile(r"(\w:/{1,2})(?:[^\s'\"/@]+|[^\s'\"@]*:[^\s'\"]*)@")
-# NAME=VALUE in an address or a command line, 'NAME': 'VALUE' in a printed table.
-_PAIR = re.compile(rf"(?i)([\w.-]*(?:{_NAME})\w*(?:=|['\"]: ?['\"]))([^\s&;,'\"]+)")
+_USER = re.compile(r"(\w:/{1,2})(?:[^\s'\"/]+|[^\s'\"]*:[^\s'\"]*)@")
+# NAME=VALUE in an address or a command line, NAME='VALUE' in printed arguments, 'NAME': 'VALUE' in a printed table, and
+# NAME: VALUE in YAML, where only a value with a digit is taken for more than a word of a sentence.
+_PAIR = re.compile(
+    rf"(?i)([\w.-]*(?:{_NAME})\w*(?:['\"]?\s?[=:]\s?(?=['\"])|=))"
+    rf"('[^']*'?|\"[^\"]*\"?|[^\s&;'\"]+)"
+)
+_YAML_PAIR = re.compile(rf"(?i)([\w.-]*(?:{_NAME})\w*: )(?=[^\s'\"]*\d)([^\s'\"]{{{SHORTEST},}})")
+_BEARER = re.compile(rf"(?i)(\bbearer )[\w.~+/=-]{{{SHORTEST},}}")
 
 
 def is_secret(name: str) -> bool:
@@ -60,8 +69,18 @@ def without_secrets(value: Any, name: str = "") -> Any:
 
 
 def _without_pairs(text: str) -> str:
-    text = _USER.sub(rf"\1{MASK}@", text)
-    return _PAIR.sub(lambda found: found[1] + MASK if is_secret(found[1].rstrip("=:'\" ")) else found[0], text)
+    text = _BEARER.sub(rf"\1{MASK}", _USER.sub(rf"\1{MASK}@", text))
+    for pattern in (_PAIR, _YAML_PAIR):
+        text = pattern.sub(_with_mask, text)
+    return text
+
+
+def _with_mask(found: re.Match[str]) -> str:
+    name, value = found[1], found[2]
+    if not is_secret(name.rstrip("=:'\" ")):
+        return found[0]
+    quote = value[0] if value[0] in "'\"" else ""
+    return f"{name}{quote}{MASK}{quote}"
 
 
 def _environment() -> Iterator[str]:

@@ -86,7 +86,21 @@ def test_the_entry_point_masks_tracebacks(monkeypatch: pytest.MonkeyPatch, comma
 @pytest.mark.parametrize(
     "text",
     [
-        "s3://bucket/user@host/runs", "set RAY_AUTH_MODE=token and put the token of that cluster into RAY_AUTH_TOKEN",
+        "https://user:hu@sh@host/x", "tracking_token='hush1234'", 'api_key="hush hush"', "{'api_key': 'hush hush'}",
+        "api_key=hu,hush", "api_key: hush12345", "Authorization: Bearer hushhush", "https://h/x?sig=hush&b=1",
+        "X-Amz-Signature=hush", "pwd=hush", "passphrase=hush", "wandb(api_key = 'hush', project='p')",
+    ],
+)  # fmt: skip
+def test_secrets_as_programs_print_them(text: str) -> None:
+    told = masked(text)
+    assert "hush" not in told and "***" in told, told
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the token 'abc' is wrong", "tokens: none", "design=3", "s3://bucket/user@host/runs",
+        "set RAY_AUTH_MODE=token and put the token of that cluster into RAY_AUTH_TOKEN",
         "loggers.wandb.api_key: is required", "http://127.0.0.1:9000/a b@c", "/data/a@b/c", "AWS_ACCESS_KEY_ID=AKIA",
         "--set gate.budget=3: must look like section.key=value", "passed=3",
     ],

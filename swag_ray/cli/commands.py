@@ -106,10 +106,8 @@ def run(
     from swag_ray.cli.screen import run_screen
     from swag_ray.config import load_config
 
-    if repeat is not None and resume is not None:
-        raise InputError("run: --repeat and --resume do not go together", "give the same --repeat again: it goes on")
-    if repeat is not None and profile:
-        raise InputError("run: --repeat and --profile do not go together", "profile a single run")
+    if repeat is not None:
+        _refuse_beside_repeat(resume is not None, profile, overwrite)
     with _config_file("run", config, out, resume) as (file, out):
         loaded = load_config(file, set_ or [])
     if repeat is not None:
@@ -129,6 +127,16 @@ def run(
         screen.summary(done)
     if as_json:
         print(json.dumps(done.metrics))
+
+
+def _refuse_beside_repeat(resume: bool, profile: bool, overwrite: bool) -> None:
+    for given, option, advice in (
+        (resume, "--resume", "give the same --repeat again: it goes on"),
+        (profile, "--profile", "profile a single run"),
+        (overwrite, "--overwrite", "choose another --out: a sweep's folder is never replaced"),
+    ):
+        if given:
+            raise InputError(f"run: --repeat and {option} do not go together", advice)
 
 
 @app.command()

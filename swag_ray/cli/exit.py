@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -17,12 +18,18 @@ if TYPE_CHECKING:
     from swag_ray.progress import Progress
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # of a stream that takes no more
+
+
 def usage_error(error: Exception) -> int:
     """A wrong command line is bad input; anything else is our fault and keeps its traceback."""
     # Newer Typers have a copy of click inside: what a complaint offers tells it, not its class.
     complaint = getattr(error, "format_message", None)
     if isinstance(error, RuntimeError) and "home directory" in str(error):  # pathlib's words; it has no class for it
         print("swag-ray: a path with ~ lies in a home folder, and there is none; set HOME", file=sys.stderr)
+        return 2
+    if complaint is None and isinstance(error, OSError) and (line := _of_the_system(error)):
+        print(f"swag-ray: {as_one_line(line)}", file=sys.stderr)
         return 2
     if complaint is None:
         sys.excepthook = masked_traceback
@@ -34,6 +41,15 @@ def usage_error(error: Exception) -> int:
         command = context.command_path if context is not None else "swag-ray"
         print(f"swag-ray: {as_one_line(complaint())} (see `{command} --help`)", file=sys.stderr)
     return 2
+
+
+def _of_the_system(error: OSError) -> str:
+    """The line for what only the user can give: access to a file, or room for what we print. Else nothing."""
+    if isinstance(error, PermissionError) and error.filename:
+        return f"'{error.filename}' is closed to this account ({error.strerror}); gain access to it"
+    if error.errno in FULL and not error.filename:
+        return f"the output cannot be written ({error.strerror}); make room, or send it elsewhere"
+    return ""
 
 
 def masked_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -51,8 +67,10 @@ def flushed(code: int) -> int:
     try:
         sys.stdout.flush()
         sys.stderr.flush()
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError) and code == 0:
+            return usage_error(error)
     return code
 
 

@@ -18,8 +18,8 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0
 SETTINGS = 4  # type of the frame that the server's side opens with
 
 
-def check_address(address: str) -> None:
-    """Refuse an address at which no Ray cluster answers, or one that does not take our token, within seconds.
+def check_address(address: str) -> str:
+    """Returns HOST:PORT of the Ray cluster that answers at an address and takes our token, within seconds.
 
     Args:
         address: `auto` or HOST:PORT.
@@ -36,6 +36,7 @@ def check_address(address: str) -> None:
     except OSError as error:
         raise no_cluster(target, error) from error
     _show_token(target)
+    return target
 
 
 def use_token() -> None:

@@ -18,12 +18,15 @@ import ray
 from ray._private.state import actors  # the public one wants Ray's dashboard, which a local Ray of ours has not
 from ray.experimental import internal_kv  # no public function keeps a value; a test pins what we need of it
 
+from swag_ray.cluster.capacity import Bundle, cluster_nodes, count_fitting
 from swag_ray.cluster.session import get_or_raise
 from swag_ray.errors import InputError
+from swag_ray.wording import plural
 
 MAX_DEATHS = 5
 # An actor whose tasks kill it at once is alive too shortly to be seen: their own count ends them before this one does.
 MAX_STARTS = MAX_DEATHS + 2
+LOST_SECONDS = 600.0  # for a node in place of one that was lost; those that an autoscaler starts take minutes
 LOOK_SECONDS = 2.0  # between two looks at Ray's table
 KINDS = {"SampleActor": "a sample actor", "MapWorker": "an extraction actor", "MemoryBank": "the memory bank"}
 NAMESPACE = "swag-ray"  # of the keys, in the cluster's store
@@ -72,16 +75,29 @@ def counted_task(piece: object) -> Iterator[None]:
         yield
 
 
+def forget_all(prefix: str) -> None:
+    """Takes back what this job noted under keys that begin so."""
+    internal_kv._internal_kv_del(
+        f"{ray.get_runtime_context().get_job_id()}:{prefix}", del_by_prefix=True, namespace=NAMESPACE
+    )
+
+
 def _forget(key: str) -> None:
     internal_kv._internal_kv_del(key, namespace=NAMESPACE)
 
 
 class StartWatch:
-    """Notices actors that are killed whenever they start, before any line of ours has run: where memory is short, Ray
-    ends the youngest process first. Ray's own table tells.
+    """Notices actors that cannot come back, by Ray's own table: those that are killed whenever they start, before any
+    line of ours has run (where memory is short, Ray ends the youngest process first), and those whose node was lost and
+    that no other node has room for.
+
+    Args:
+        bundle: what Ray reserves for each of them; None for an actor that asks for nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, bundle: Bundle | None = None) -> None:
+        self.bundle = bundle
+        self._down: dict[str, float] = {}  # per actor that ran and does not, since when
         self._alive: dict[str, tuple[int, int]] = {}  # per actor, restarts and lost nodes when it last ran
         self._looked = 0.0
 
@@ -89,7 +105,8 @@ class StartWatch:
         """Looks at the table, if the last look was a while ago.
 
         Raises:
-            InputError: an actor was killed `MAX_STARTS` times without having run in between.
+            InputError: an actor was killed `MAX_STARTS` times without having run in between, or has had no node to run
+                on for `LOST_SECONDS`.
         """
         if time.monotonic() - self._looked < LOOK_SECONDS:
             return
@@ -102,6 +119,10 @@ class StartWatch:
                 continue
             restarts = actor["NumRestarts"]
             before, lost_before = self._alive.get(name, (restarts, lost))
+            if actor["State"] in ("ALIVE", "DEAD"):
+                self._down.pop(name, None)
+            elif restarts:
+                self._down.setdefault(name, self._looked)
             if actor["State"] == "ALIVE" or name not in self._alive:
                 self._alive[name] = (restarts, lost)
             elif actor["State"] != "DEAD" and restarts - before - (lost - lost_before) >= MAX_STARTS:
@@ -110,6 +131,21 @@ class StartWatch:
                     f"cluster: {kind} was killed {times} times as it started, most likely for want of memory",
                     "end other programs, lower cluster.actors, or use nodes with more memory",
                 )
+        since = min(self._down.values(), default=self._looked)
+        if self.bundle is not None and self._looked - since >= LOST_SECONDS:
+            self._refuse_for_want_of_room(self.bundle, len(self._down))
+
+    def _refuse_for_want_of_room(self, bundle: Bundle, down: int) -> None:
+        job = ray.get_runtime_context().get_job_id()
+        running = sum(actor["State"] == "ALIVE" and actor["JobID"] == job for actor in actors().values())
+        nodes = cluster_nodes()
+        if nodes and count_fitting(nodes, bundle) >= running + down:
+            return  # they wait for other programs, which end
+        raise InputError(
+            f"cluster: a node was lost, and {plural(down, 'actor')} found no room on the others for "
+            f"{LOST_SECONDS / 60:.0f} minutes",
+            "add a node or lower cluster.actors, and run again: what was computed is kept",
+        )
 
 
 def get_watched(reference: Any) -> Any:

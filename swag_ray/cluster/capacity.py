@@ -86,7 +86,7 @@ def actor_needs(cluster: ClusterConfig, nodes: Sequence[Node]) -> ActorNeeds:
     Where it leaves the number of actors open, there are as many as have room: extraction actors one per GPU and sample
     actors up to `ACTORS_PER_GPU`, or, in a cluster without any GPU, one of either per core.
     """
-    with_gpu = [node for node in nodes if node.gpus >= 1]
+    with_gpu = [node for node in nodes if node.gpus >= 1 and node.cpus >= 1]
     if not with_gpu:
         bundle = _with_memory(nodes, {"CPU": 1.0}, cluster.actors)
         actors = cluster.actors or max(1, count_fitting(nodes, bundle))

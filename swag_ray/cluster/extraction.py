@@ -11,6 +11,7 @@ import hashlib
 import os
 import threading
 import time
+import uuid
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -19,11 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from swag_ray.cluster.attempts import LOOK_SECONDS, StartWatch, counted
-from swag_ray.cluster.capacity import actor_options
+from swag_ray.cluster.attempts import LOOK_SECONDS, StartWatch, counted, forget_all
+from swag_ray.cluster.capacity import Bundle, actor_options
 from swag_ray.cluster.session import Session
 from swag_ray.errors import InputError, StorageError, reason_of
 from swag_ray.features.extract import BATCH, GPU_BATCH, ahead, decode, embed, extract
+from swag_ray.features.index import LARGE_SHARD
 from swag_ray.features.shards import shard_table, write_shard
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.store.stages import digest
@@ -101,11 +103,20 @@ class ShardExtractor:
 
 
 class CountedExtractor(ShardExtractor):
-    """`ShardExtractor` on Ray, where a shard that kills its actor is not tried without end."""
+    """`ShardExtractor` on Ray, where a shard that kills its actor is not tried without end.
+
+    Args:
+        extraction: names this extraction among those of the job: what one that was broken off noted says nothing here.
+        root, spec, decoders: as for `ShardExtractor`.
+    """
+
+    def __init__(self, extraction: str, root: str, spec: FeatureSpec, decoders: int = 0) -> None:
+        super().__init__(root, spec, decoders)
+        self.extraction = extraction
 
     def _write(self, name: str, paths: list[str], sha256: list[str]) -> None:
         piece = f"feature shard {name} ({len(paths)} images, '{paths[0]}' to '{paths[-1]}')"
-        with counted(f"shard {self.store.root} {self.spec.fingerprint} {name}", piece):
+        with counted(f"{self.extraction} {name}", piece):
             super()._write(name, paths, sha256)
 
 
@@ -130,15 +141,19 @@ def extract_shards(
     import ray.data
 
     digests = list(missing)
+    extraction = f"extraction {uuid.uuid4().hex}"
+    bundle = session.extractor_bundle
+    on_gpu = "GPU" in bundle
+    if on_gpu:  # decoders and GPU work side by side within a shard, and wait for each other at its ends
+        size = max(size, LARGE_SHARD)
     items = []
     for i in range(0, len(digests), size):
         chunk = digests[i : i + size]
         items.append({"name": f"{digest(chunk)}.parquet", "paths": [missing[d] for d in chunk], "sha256": chunk})
     first = min(session.extractors, len(items))
-    bundle = session.extractor_bundle
     shards = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
         CountedExtractor,
-        fn_constructor_args=(store.root, spec, int(bundle["CPU"]) if "GPU" in bundle else 0),
+        fn_constructor_args=(extraction, store.root, spec, int(bundle["CPU"]) if on_gpu else 0),
         batch_size=1,
         # Nodes that come later serve the shards that are left, where the config does not say how many may.
         compute=ray.data.ActorPoolStrategy(
@@ -146,14 +161,17 @@ def extract_shards(
         ),
         **actor_options(bundle),
     )
-    shards.context.custom_execution_callback_classes = [_watching()]
-    for row in shards.iter_rows():
-        if row["problem"]:
-            raise (StorageError if row["storage"] else InputError)(str(row["problem"]), str(row["advice"]))
-        yield int(row["actor"]), int(row["count"]), float(row["seconds"])
+    shards.context.custom_execution_callback_classes = [_watching(bundle)]
+    try:
+        for row in shards.iter_rows():
+            if row["problem"]:
+                raise (StorageError if row["storage"] else InputError)(str(row["problem"]), str(row["advice"]))
+            yield int(row["actor"]), int(row["count"]), float(row["seconds"])
+    finally:
+        forget_all(extraction)
 
 
-def _watching() -> type[Any]:
+def _watching(bundle: Bundle) -> type[Any]:
     """What ends the pipeline when its actors cannot start. From a thread of its own, because Ray Data's loop may itself
     wait for a process that cannot start.
     """
@@ -165,7 +183,7 @@ def _watching() -> type[Any]:
             threading.Thread(target=self.watch, args=(executor,), daemon=True).start()
 
         def watch(self, executor: Any) -> None:
-            watch = StartWatch()
+            watch = StartWatch(bundle)
             while not self.ended.wait(LOOK_SECONDS):
                 try:
                     watch.look()

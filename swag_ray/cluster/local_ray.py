@@ -17,9 +17,9 @@ from swag_ray.errors import InputError, reason_of
 from swag_ray.system.files import private_files
 
 MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
-UV = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
+UV_PACKING, UV_HOOK = "RAY_ENABLE_UV_RUN_RUNTIME_ENV", "RAY_RUNTIME_ENV_HOOK"
 START_SECONDS = 150.0
-CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+OUTSIDE_NODES = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 LOOPBACK = "127.0.0.1"
 
 
@@ -35,7 +35,7 @@ def local_ray(cpus: int | None, gpus: int | None, object_store_mb: int | None) -
     """
     import ray  # whoever waits for a config's first fault should not wait for Ray
 
-    check_limits()
+    check_limits(0 if object_store_mb is None else object_store_mb * 2**20)
     place = session_place()
     try:
         os.makedirs(place.folder, exist_ok=True)
@@ -50,6 +50,7 @@ def local_ray(cpus: int | None, gpus: int | None, object_store_mb: int | None) -
             try:
                 with working_folder_kept(), private_files(), loopback_alone(), _patience():
                     _init(cpus, gpus, object_store_mb, folder)
+                    _check_privacy()
                 yield
             finally:
                 ray.shutdown()  # asks for the token until its end
@@ -80,6 +81,21 @@ def _init(cpus: int | None, gpus: int | None, object_store_mb: int | None, folde
         os.chmod(folder, 0o700)  # Ray opens it to everybody
 
 
+def _check_privacy() -> None:
+    """Makes sure that Ray did as it was told by ways that are not public.
+
+    Raises:
+        RuntimeError: this version of Ray did not.
+    """
+    import ray
+
+    context = ray.get_runtime_context()
+    if not ray.util.get_node_ip_address().startswith("127."):
+        raise RuntimeError(f"Ray {ray.__version__} does not listen on the loopback interface alone")
+    if context.runtime_env.get("working_dir"):
+        raise RuntimeError(f"Ray {ray.__version__} packs the working folder into its session")
+
+
 @contextmanager
 def loopback_alone() -> Iterator[None]:
     """Has Ray that starts listen on the loopback interface alone, where nothing outside this machine reaches it, and
@@ -90,16 +106,16 @@ def loopback_alone() -> Iterator[None]:
     """
     from ray._private import ray_constants
 
-    found, before = getattr(ray_constants, "ENABLE_RAY_CLUSTER", True), os.environ.get(CLUSTERS)
-    os.environ[CLUSTERS] = "0"  # for the processes that Ray starts
+    found, before = getattr(ray_constants, "ENABLE_RAY_CLUSTER", True), os.environ.get(OUTSIDE_NODES)
+    os.environ[OUTSIDE_NODES] = "0"  # for the processes that Ray starts
     ray_constants.ENABLE_RAY_CLUSTER = False  # read from the environment once, maybe before we were there
     try:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = found
-        del os.environ[CLUSTERS]
+        del os.environ[OUTSIDE_NODES]
         if before is not None:
-            os.environ[CLUSTERS] = before
+            os.environ[OUTSIDE_NODES] = before
 
 
 @contextmanager
@@ -110,13 +126,17 @@ def working_folder_kept() -> Iterator[None]:
     """
     from ray._private import ray_constants
 
-    found = getattr(ray_constants, UV, None)  # read from the environment once, maybe before we were there
-    with suppress(AttributeError):
-        setattr(ray_constants, UV, False)
+    found = getattr(ray_constants, UV_PACKING, None)  # read from the environment once, maybe before we were there
+    hook = os.environ.get(UV_HOOK, "")
+    setattr(ray_constants, UV_PACKING, False)
+    if "uv_runtime_env" in hook:
+        del os.environ[UV_HOOK]
     try:
         yield
     finally:
-        setattr(ray_constants, UV, found)
+        setattr(ray_constants, UV_PACKING, found)
+        if hook:
+            os.environ[UV_HOOK] = hook
 
 
 @contextmanager
@@ -161,6 +181,7 @@ def _own_token() -> Iterator[None]:
         yield
         return
     before: dict[str, Any] = {name: os.environ.get(name) for name in (MODE, TOKEN, TOKEN_PATH)}
+    os.environ[MODE] = "token"
     os.environ[TOKEN] = secrets.token_hex(32)
     os.environ.pop(TOKEN_PATH, None)
     forget_token()

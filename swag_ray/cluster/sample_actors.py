@@ -23,6 +23,7 @@ from swag_ray.store.stages import digest
 from swag_ray.system.allocator import keep_freed_memory
 
 Work = Callable[..., Any]
+ANSWER_SECONDS = 10.0  # for an actor to say what it did; one that lost its node may never answer
 READERS = 2  # feature sets that an actor keeps at hand: the trials of a sweep over two datasets alternate
 
 
@@ -95,6 +96,7 @@ class SamplePool:
     """
 
     def __init__(self, session: Session, root: str, fingerprint: str, shards: list[str]) -> None:
+        self._bundle = session.bundle
         options = actor_options(session.bundle)
         self.actors = [
             SampleActor.options(**options).remote()  # type: ignore[attr-defined]
@@ -112,13 +114,16 @@ class SamplePool:
         return self
 
     def time_spent(self) -> list[dict[str, Any]]:
-        """What each actor spent its time on: actor, work, calls, seconds (of its present process, if it was
+        """What each actor that runs spent its time on: actor, work, calls, seconds (of its present process, if it was
         restarted).
         """
+        asked = [actor.time_spent.remote() for actor in self._ready]
+        answered = set(ray.wait(asked, num_returns=len(asked), timeout=ANSWER_SECONDS)[0]) if asked else set()
         return [
             {"actor": f"sample actor {i}", "work": work, "calls": calls, "seconds": seconds}
-            for i, spent in enumerate(ray.get([actor.time_spent.remote() for actor in self._ready]))
-            for work, (calls, seconds) in sorted(spent.items())
+            for i, reference in enumerate(asked)
+            if reference in answered
+            for work, (calls, seconds) in sorted(ray.get(reference).items())
         ]
 
     def __exit__(self, *exc: object) -> None:
@@ -164,7 +169,7 @@ class SamplePool:
             position, task = waiting.pop()
             running[actor.run.remote(work, self._files, task, *shared)] = (position, actor)
 
-        watch = StartWatch()
+        watch = StartWatch(self._bundle)
         for actor in self._ready * 2:
             if waiting:
                 give(actor)

@@ -138,12 +138,12 @@ def _join(address: str) -> None:
     import ray
 
     forget_token()  # a local session of this process had one of its own
-    check_address(address)
+    target = check_address(address)
     use_token()
     try:
         with working_folder_kept(), private_files(), ExitStack() as stack:
             place: dict[str, Any] = {}
-            if on_loopback_alone(address):
+            if on_loopback_alone(target):
                 stack.enter_context(loopback_alone())
                 place["_node_ip_address"] = LOOPBACK
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **place)

@@ -71,8 +71,9 @@ def unfit(folder: str) -> str:
     if environment and Path(folder).is_relative_to(environment):
         return "lies in the virtual environment, which Ray refuses"
     place = Path(folder)
-    place = next(path for path in (place, *place.parents) if path.exists())
-    if not place.is_dir():
+    # os.path, because Path.exists raises where a folder above is closed to this account.
+    place = next(path for path in (place, *place.parents) if os.path.exists(path))
+    if not os.path.isdir(place):
         return "is not a folder"
     if not os.access(place, os.W_OK | os.X_OK):
         return "may not be written to"
@@ -80,17 +81,20 @@ def unfit(folder: str) -> str:
     return f"has no room ({size(free)} free)" if free < ROOM else ""
 
 
-def check_limits() -> None:
+def check_limits(object_store: int = 0) -> None:
     """Refuses limits of this process under which Ray's processes are aborted rather than fail.
+
+    Args:
+        object_store: bytes of the object store that is asked for; 0 where Ray chooses.
 
     Raises:
         InputError: the first that is too low, and how to raise it.
     """
-    for problem, advice in low_limits():
+    for problem, advice in low_limits(object_store):
         raise InputError(f"cluster: {problem}", advice)
 
 
-def low_limits() -> Iterator[tuple[str, str]]:
+def low_limits(object_store: int = 0) -> Iterator[tuple[str, str]]:
     """Yields (what is too low for a local Ray, what to do about it) per limit of this process."""
     try:
         import resource
@@ -103,7 +107,7 @@ def low_limits() -> Iterator[tuple[str, str]]:
             f"allow at least {OPEN_FILES}, better 65536",
         )
     addresses = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if addresses != resource.RLIM_INFINITY and addresses < ADDRESSES:
+    if addresses != resource.RLIM_INFINITY and addresses < ADDRESSES + object_store:
         yield (
             f"Ray cannot start where a process may have {size(addresses)} of addresses only (ulimit -v)",
             "run `ulimit -v unlimited` first, and limit memory by a container or the scheduler",

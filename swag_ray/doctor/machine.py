@@ -67,7 +67,7 @@ def read_machine(root: Path = ROOT, cores: int | None = None, affinity: int | No
 def disk(folder: str | Path) -> Disk:
     """The file system that holds `folder`, or would once it is made. Raises OSError when that cannot be found out."""
     path = Path(folder).expanduser().absolute()
-    path = next((p for p in (path, *path.parents) if p.exists()), path)
+    path = next((p for p in (path, *path.parents) if os.path.exists(p)), path)
     found = shutil.disk_usage(path)
     return Disk(path, found.total, found.free)
 

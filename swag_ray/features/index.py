@@ -77,9 +77,8 @@ def feature_set(
     spent: dict[int, tuple[int, float]] = {}
     if found is None or not _all_there(store, spec, found):
         give_back_freed_memory()
-        with store.computing(
-            "extract", spec.fingerprint
-        ):  # of several trials that miss the same shard, one extracts it
+        # Of several trials that miss the same shard, one extracts it.
+        with store.computing("extract", spec.fingerprint):
             found = _index(store, spec, images)
             lost = pa.array(np.flatnonzero(found.arrays["row"][position] < 0))
             if len(lost):
@@ -135,9 +134,7 @@ def _index(store: Store, spec: FeatureSpec, images: pa.Array) -> Result:
         place = np.minimum(np.searchsorted(sought, held), len(sought) - 1)
         refused = table.column("error").is_valid().to_numpy()
         known = ~refused | ((table.schema.metadata or {}).get(b"decoder") == DECODER.encode())
-        new = np.flatnonzero(known & (sought[place] == held) & (row[place] < 0))[
-            ::-1
-        ]  # backwards: the first of several stays
+        new = np.flatnonzero(known & (sought[place] == held) & (row[place] < 0))[::-1]  # the first of several stays
         if not len(new):
             continue
         row[place[new]] = new

@@ -20,6 +20,12 @@ DAMAGE = (OSError, ValueError, pa.ArrowException)
 # Of the code that decides which images can be read. Raise it when more can: those that an older one refused are tried
 # again, all others stay as they are.
 DECODER = "2"
+# The columns besides the maps and their types; width 1 where no image of the shard could be read.
+TYPES = {
+    "sha256": (pa.string(),), "error": (pa.string(),), "width": (pa.int32(),), "height": (pa.int32(),),
+    "border": (pa.float32(),), "grey": (pa.binary(7 * 4), pa.binary(1)),
+    "thumbnail": (pa.binary(32 * 32), pa.binary(1)),
+}  # fmt: skip
 
 
 def shard_table(sha256: Sequence[str], rows: Sequence[dict[str, Any]], strides: Sequence[int]) -> pa.Table:
@@ -39,7 +45,7 @@ def shard_table(sha256: Sequence[str], rows: Sequence[dict[str, Any]], strides: 
         "grey": binary([None if g is None else g.tobytes() for g in grey]),
         "thumbnail": binary([None if t is None else t.tobytes() for t in thumbnail]),
     }
-    shape = {"decoder": DECODER}
+    shape = {"decoder": DECODER, "rows": str(len(rows))}
     for stride in strides:
         values = [row["features"][stride] if row["features"] else None for row in rows]
         columns[f"stride_{stride}"] = binary([v.tobytes() if v is not None else None for v in values])
@@ -63,12 +69,13 @@ class DamagedShard(InputError):
     def remove(self, store: Store) -> None:
         """Deletes the file, unless it was made again since: of several that found it damaged, one was first."""
         try:
-            read_shard(store, self.path, None)
+            check_shard(self.path, read_shard(store, self.path, None))
         except DamagedShard:
             store.delete(self.path)
 
 
 def damaged(path: str, error: Exception) -> DamagedShard:
+    """Returns the complaint about a shard whose reading raised `error`."""
     return DamagedShard(path, reason_of(error))
 
 
@@ -107,7 +114,42 @@ def read_shard(store: Store, path: str, columns: list[str] | None) -> pa.Table:
         raise damaged(path, error) from error
     if _format(table.schema) > FORMAT:
         raise store.newer(path)
+    try:
+        _check_description(path, table)
+    except ValueError as error:  # a name that is no text any more
+        raise damaged(path, error) from error
     return table
+
+
+def _check_description(path: str, table: pa.Table) -> None:
+    """Checks what no checksum covers: the file's description of its columns and rows."""
+    for field in table.schema:
+        of_a_map = field.name.startswith("stride_") and pa.types.is_fixed_size_binary(field.type)
+        if not of_a_map and field.type not in TYPES.get(field.name, ()):
+            raise DamagedShard(path, f"column {field.name!r} holds {field.type}")
+    rows = (table.schema.metadata or {}).get(b"rows", b"")  # an earlier version did not say
+    if rows and rows != str(table.num_rows).encode():
+        raise DamagedShard(path, f"{table.num_rows} rows of {rows.decode(errors='replace')}")
+
+
+def check_shard(path: str, table: pa.Table) -> None:
+    """Checks that a shard has all the columns that `shard_table` makes, and maps of the size that it says.
+
+    Raises:
+        DamagedShard: they have not.
+    """
+    described = {key.decode(errors="replace") for key in table.schema.metadata or {}}
+    strides = {name.removeprefix("stride_") for name in table.column_names if name.startswith("stride_")}
+    if strides != {key.removeprefix("channels_") for key in described if key.startswith("channels_")}:
+        raise DamagedShard(path, "its maps and their description differ")
+    if not TYPES.keys() <= set(table.column_names):
+        raise DamagedShard(path, "a column is missing")
+    if not table.column("error").null_count:
+        return  # no image of it could be read, and it holds nothing of any
+    try:
+        patches(path, table, [int(stride) for stride in strides])
+    except ValueError as error:
+        raise damaged(path, error) from error
 
 
 def patches(path: str, table: pa.Table, strides: Sequence[int]) -> dict[int, NDArray[np.float16]]:

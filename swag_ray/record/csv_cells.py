@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-RUN = ("=", "+", "-", "@", "\t", "\r", "\n", "\N{FULLWIDTH EQUALS SIGN}")  # what a formula or command begins with
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\N{FULLWIDTH EQUALS SIGN}")
 
 
 def csv_cell(value: Any) -> Any:
@@ -14,7 +14,7 @@ def csv_cell(value: Any) -> Any:
     A text that begins as a formula does, which a spreadsheet would run, gets an apostrophe before it: the sign for text
     there, and a character of the cell to every other reader. Numbers stay, as numbers and as text (`-0.3`).
     """
-    if not isinstance(value, str) or not value.startswith(RUN) or _is_number(value):
+    if not isinstance(value, str) or not value.startswith(FORMULA_STARTS) or _is_number(value):
         return value
     return f"'{value}"
 

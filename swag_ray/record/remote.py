@@ -37,7 +37,7 @@ from swag_ray.store.stages import digest
 from swag_ray.store.store import Store
 from swag_ray.system.files import make_folders
 
-HERE = "~/.cache/swag-ray/runs"
+LOCAL_COPIES = "~/.cache/swag-ray/runs"
 
 OWN_FOLDERS = (DETECTOR_FOLDER, PLOTS_FOLDER)  # what is there and not in the run as it ended is of an earlier one
 
@@ -175,7 +175,7 @@ def run_folder(out: str | Path | None, config: Config, overwrite: bool = False) 
             yield RunFolder(directory, config if overwrite else with_controls_there(directory, config))
         return
     remote = remote_store(out, "--out")
-    here = Path(HERE).expanduser() / digest(plain_address(remote), remote.root)
+    here = Path(LOCAL_COPIES).expanduser() / digest(plain_address(remote), remote.root)
     copy = here / "run"
     with _named(remote, copy, here), held(here):
         _remove_left_copies(here.parent)
@@ -226,10 +226,12 @@ def local_copy(place: str | Path, called: str, *wanted: str) -> Iterator[Path]:
 
 
 def remote_store(place: str | Path, called: str) -> Store:
+    """Returns the s3:// folder of a run as a store; `called` is the option that named it."""
     return Store(re.sub("^s3:/+", "s3://", str(place)), called)
 
 
 def plain_address(remote: Store) -> str:
+    """Returns a folder's address without server and credentials."""
     return f"s3://{remote.base}"
 
 

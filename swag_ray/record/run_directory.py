@@ -27,6 +27,7 @@ from swag_ray.record.files import (
     MANIFEST_FILE,
     METRICS_FILE,
     PLOTS_FOLDER,
+    PROFILE_FILE,
     REPORT_FILE,
     ROUNDS_FILE,
     SCORES_FILE,
@@ -36,7 +37,7 @@ from swag_ray.system.files import aside, make_folders
 
 RUNS, LATEST = Path("runs"), "latest"
 FIRST_GONE = (METRICS_FILE, REPORT_FILE)  # without them nothing looks complete
-# What the next run does not write is no part of it. A profile stays until another is asked for.
+# What the next run does not write is no part of it. A profile stays while the config is the same.
 REPLACED = (
     CONFIG_FILE, MANIFEST_FILE, ROUNDS_FILE, SCORES_FILE, DETECTOR_FOLDER, PLOTS_FOLDER,
 )  # fmt: skip
@@ -118,13 +119,18 @@ def whole_run(directory: Path) -> Iterator[Path]:
 
 def _replace(draft: Path, directory: Path) -> None:
     names = sorted((p.name for p in draft.iterdir()), key=lambda name: (name == METRICS_FILE, name))
-    for name in dict.fromkeys((*FIRST_GONE, *REPLACED, *names)):
+    of_another = () if _same_bytes(directory / CONFIG_FILE, draft / CONFIG_FILE) else (PROFILE_FILE,)
+    for name in dict.fromkeys((*FIRST_GONE, *REPLACED, *of_another, *names)):
         there = directory / name
         if name == CONFIG_FILE:
             continue  # says whose the folder is, at any moment
         shutil.rmtree(there) if there.is_dir() and not there.is_symlink() else there.unlink(missing_ok=True)
     for name in names:
         (draft / name).replace(directory / name)
+
+
+def _same_bytes(a: Path, b: Path) -> bool:
+    return a.exists() and b.exists() and a.read_bytes() == b.read_bytes()
 
 
 def _default_places(name: str) -> Iterator[Path]:

@@ -31,6 +31,7 @@ from swag_ray.record.files import (
 )
 from swag_ray.record.remote import local_copy
 from swag_ray.system.files import whole_file
+from swag_ray.wording import plural
 
 if TYPE_CHECKING:
     from swag_ray.features.backbone import Backbone
@@ -100,7 +101,18 @@ def _doubts(detector: Detector, rows: list[dict[str, Any]]) -> list[str]:
     twin_rows = twins(looks, [row["sha256"] for row in rows])
     lines = oddity_warnings(paths, looks.blank_N, inverted(looks, detector.typical), twin_rows)
     bits_N = np.array([row["top"].bit_length() if row["top"] else 0 for row in rows], np.uint8)
-    return lines + range_warnings(paths, bits_N, detector.spec.white)
+    return _unreachable(detector) + lines + range_warnings(paths, bits_N, detector.spec.white)
+
+
+def _unreachable(detector: Detector) -> list[str]:
+    """The line for a detector of so few seeds that no p-value is as low as its false-positive rate."""
+    least = 1 / (len(detector.seed_s) + 1)
+    if least <= detector.rate:
+        return []
+    return [
+        f"score: no image can be flagged, whatever it shows: {plural(len(detector.seed_s), 'seed')} reach no p below "
+        f"{least:.2g}, and the rate is {detector.rate:g}; rank by score, or build the detector from more seeds"
+    ]
 
 
 def find_images(images: Sequence[Path], left_out: Counter[str]) -> list[Path]:

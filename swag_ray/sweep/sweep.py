@@ -137,7 +137,7 @@ def _trials(
 
     session = workers.session()
     for source in sources.values():
-        prepare(source, workers, progress)
+        with_shards_repaired(source, progress, partial(prepare, source, workers, progress))
         workers.checked_session(source.store.root)  # the trials' store, on whatever node they will be
     sweep = record.sweep
 

@@ -74,9 +74,8 @@ def whole_file(path: Path, draft: Path | None = None) -> Iterator[Path]:
     try:
         mode = _mode_of_file(path)
         with suppress(FileNotFoundError):  # a path without a folder fails where it is written
-            os.close(
-                os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            )  # first: no moment in which others may read it
+            # Made so from the first: there is no moment in which others may read it.
+            os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         yield draft
         _set_mode(draft, mode)
         _sync(draft)

@@ -246,6 +246,7 @@ def test_a_scheduler_s_signal_is_an_interruption_too() -> None:
     [
         (["--repeat", "1"], "--repeat: 1 split is a plain run; give 2 or more, or leave --repeat away"),
         (["--repeat", "3", "--profile"], "run: --repeat and --profile do not go together; profile a single run"),
+        (["--repeat", "3", "--overwrite"], "run: --repeat and --overwrite do not go together; choose another --out"),
         (["--repeat", "3", "--out", "s3://bucket/run"], "--out: 's3://bucket/run': a sweep's directory is a folder"),
         (["--repeat", "2", "--set", "random_seed=4294967295"], "trial 1: random_seed: 4294967296"),
         (["--repeat", "2", "--set", f"name={'a' * 90}"], "is too long to be repeated; at most 80 letters"),

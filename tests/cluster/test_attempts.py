@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import signal
@@ -29,9 +30,11 @@ from swag_ray.features.weights import weights_digest
 from swag_ray.models.tasks import FitTask, score_tasks
 from swag_ray.store.stages import Result
 from swag_ray.store.store import Store
+from tests.support.images import blocks, encoded
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]  # each death is a process to start
 KEY = "d" * 24
+UNNOTICED = 100_000  # times that something small is done before Ray's monitor of memory has a look
 
 
 def die(deaths: Path) -> NoReturn:
@@ -180,15 +183,22 @@ def test_memory_that_is_short_for_everybody_is_told(work: str, actor: str, tmp_p
 
 def sample(root: str) -> None:
     with ray_session(cpus=2, object_store_mb=200) as session, SamplePool(session, root, "f", []) as pool:
-        pool.map(deadly, [1], None)
+        for _ in range(UNNOTICED):
+            pool.map(deadly, [1], None)
 
 
 def extract(root: str) -> None:
     with ray_session(cpus=2, object_store_mb=200) as session:
-        list(extraction.extract_shards(Store(root), spec(), {"0" * 64: "/a"}, 2, session))
+        data = encoded(blocks(0, 48))
+        path = Path(root) / "a.png"
+        path.write_bytes(data)
+        missing = {hashlib.sha256(data).hexdigest(): str(path)}
+        for _ in range(UNNOTICED):
+            list(extraction.extract_shards(Store(root), spec(), missing, 2, session))
 
 
 def bank(root: str) -> None:
     with RayWorkers(cpus=2, object_store_mb=200) as workers:
         workers.use_features(root, "f", [], np.arange(3))
-        workers.record_decision(KEY, Result({"held": np.zeros(3)}))
+        for number in range(UNNOTICED):
+            workers.record_decision(f"{number:024}", Result({"held": np.zeros(3)}))

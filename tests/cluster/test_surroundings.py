@@ -5,17 +5,40 @@ from __future__ import annotations
 import errno
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from swag_ray.cluster import surroundings
+from swag_ray.cluster import local_ray, surroundings
 from swag_ray.cluster.surroundings import LONGEST, low_limits, reason_and_advice, session_place, unfit
 from swag_ray.doctor.examine import session_folder
 from swag_ray.errors import InputError
 from tests.doctor.inputs import said
 from tests.support.small_disk import SmallDisk
+
+
+def test_a_busy_machine_gets_more_time_than_ray_gives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray._private import services
+
+    asked: list[float] = []
+
+    def get_node(*arguments: object) -> str:
+        asked.append(time.monotonic())
+        if len(asked) < 4:
+            raise RuntimeError("the raylet has not registered yet")
+        return "a node"
+
+    monkeypatch.setattr(services, "get_node", get_node)
+    with local_ray._patience():
+        assert services.get_node("an address") == "a node" and len(asked) == 4
+    assert services.get_node is get_node
+    monkeypatch.setattr(local_ray, "START_SECONDS", 0.3)
+    asked.clear()
+    with local_ray._patience(), pytest.raises(RuntimeError, match="not registered"):
+        services.get_node("an address")
+    assert 1 < len(asked) < 4
 
 
 @pytest.fixture

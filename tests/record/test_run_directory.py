@@ -134,6 +134,14 @@ def test_a_new_run_takes_everything_of_the_old_one_with_it_and_nothing_else(tiny
         (draft / "config.yaml").write_text("new")
         (draft / "metrics.json").write_text("new")
     found = contents(tmp_path)
-    assert found == {
-        "config.yaml": "new", "metrics.json": "new", "notes.txt": "notes.txt", "profile.json": "profile.json",
-    }  # fmt: skip
+    assert found == {"config.yaml": "new", "metrics.json": "new", "notes.txt": "notes.txt"}
+
+
+def test_a_profile_stays_with_its_config(tiny: Tiny, tmp_path: Path) -> None:
+    finish(tmp_path, tiny(), "old")
+    (tmp_path / "profile.json").write_text("where the time went")
+    for config, kept in ((tiny(), True), (tiny("rounds=3"), False)):
+        with whole_run(tmp_path) as draft:
+            (draft / "config.yaml").write_text(to_yaml(config))
+            (draft / "metrics.json").write_text("new")
+        assert (tmp_path / "profile.json").exists() == kept

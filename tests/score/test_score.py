@@ -80,6 +80,14 @@ def test_a_copied_bundle_scores_as_the_run_did(command: Command, bundle: Path, f
     assert len({row["score"] for row in rows}) > 40, "scores that tell images apart"
 
 
+def test_a_rate_that_no_p_reaches_is_told(command: Command, bundle: Path, tests: Path) -> None:
+    described = json.loads((bundle / "detector.json").read_text())
+    (bundle / "detector.json").write_text(json.dumps(described | {"rate": 0.001}))
+    ended = command("score", bundle, tests, "--out", bundle.parent / "scores.csv")
+    assert ended.code == 0 and "0 flagged (p <= 0.001)" in ended.out
+    assert "score: no image can be flagged, whatever it shows" in ended.err and "the rate is 0.001" in ended.err
+
+
 def test_files_and_folders_in_three_formats(
     command: Command, finished: Path, tests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

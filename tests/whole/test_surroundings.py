@@ -13,6 +13,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from tests.support.small_disk import mount
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 NOWHERE = "http://127.0.0.1:9"
 NO_ACCOUNT = ("unshare", "--user", "--map-user=54321", "--map-group=54321")
+OTHER_ACCOUNT = 65534
 OWN_MOUNTS = ("unshare", "--mount")
 LEGACY = {"de_DE.ISO-8859-1": ("de_DE", "ISO-8859-1"), "ja_JP.EUC-JP": ("ja_JP", "EUC-JP")}
 NO_UTF8 = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -35,7 +37,8 @@ SMALL = ("rounds=1", "controls=[]", "cluster.cpus=1", "cluster.object_store_mb=1
 
 @dataclass(frozen=True)
 class Case:
-    """What surrounds the program. {long}, {closed}, {full}, {work} and {locales} stand for folders of the test.
+    """What surrounds the program. {long}, {closed}, {foreign}, {full}, {work} and {locales} stand for folders of the
+    test.
 
     Attributes:
         environment: variables set, or taken away where None.
@@ -58,6 +61,15 @@ class Case:
 CASES = {
     "no account, no home, temporary folders that may not be written": Case(
         {"HOME": None, "TMPDIR": "{closed}", "RAY_TMPDIR": "{closed}/absent"}, prefix=NO_ACCOUNT
+    ),
+    "folders for temporary files of another account": Case(
+        {"TMPDIR": "{foreign}/below", "RAY_TMPDIR": "{foreign}"}, prefix=NO_ACCOUNT
+    ),
+    "store of another account": Case(
+        prefix=NO_ACCOUNT, store="{foreign}/store", says=r"^store: .*Permission denied|closed to this account"
+    ),
+    "folder for the run of another account": Case(
+        prefix=NO_ACCOUNT, out="{foreign}/below/out", says=r"^--out: .*(Permission denied|read-only|closed)"
     ),
     "read-only home, long folder for temporary files": Case({"HOME": "/proc", "TMPDIR": "{long}"}),
     "home at the top, folder for temporary files that is not there": Case(
@@ -83,6 +95,7 @@ CASES = {
     "closed streams, read-only working folder": Case(shell="cd /proc; exec <&- >&-"),
     "few open files": Case(shell="ulimit -n 256"),
     "too few open files": Case(shell="ulimit -n 100", says=r"^cluster: Ray cannot start .* 100 files .*ulimit -n"),
+    "just enough addresses": Case(shell="ulimit -v 9000000"),
     "too few addresses": Case(shell="ulimit -v 6000000", says=r"^cluster: Ray cannot start .* 6\.1 GB .*ulimit -v"),
     "deleted working folder": Case(
         shell="mkdir {work}/gone; cd {work}/gone; rmdir {work}/gone", says=r"^the working folder is gone .*; change to"
@@ -125,6 +138,10 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Plain:
 def folders(tmp_path: Path) -> Iterator[dict[str, str]]:
     closed, full = tmp_path / "closed", None
     closed.mkdir(mode=0o555)
+    foreign = tmp_path / "foreign"
+    foreign.mkdir(mode=0o700)
+    with suppress(PermissionError):
+        os.chown(foreign, OTHER_ACCOUNT, OTHER_ACCOUNT)
     long = tmp_path / ("l" * 110)
     long.mkdir()
     try:
@@ -132,7 +149,7 @@ def folders(tmp_path: Path) -> Iterator[dict[str, str]]:
         (full.path / "fill").write_bytes(b"x" * 60_000)
     except (pytest.skip.Exception, OSError):
         pass
-    yield {name: str(tmp_path / name) for name in ("closed", "full", "locales")} | {
+    yield {name: str(tmp_path / name) for name in ("closed", "foreign", "full", "locales")} | {
         "long": str(long),
         "work": str(tmp_path),
     }
@@ -147,6 +164,9 @@ def possible(case: Case, folders: dict[str, str]) -> None:
     wants_disk = any("{full}" in str(text) for text in (*case.environment.values(), case.out, case.store))
     if wants_disk and not os.path.ismount(folders["full"]):
         pytest.skip("no disk can be mounted here")
+    wants_foreign = any("{foreign}" in str(text) for text in (*case.environment.values(), case.out, case.store))
+    if wants_foreign and os.stat(folders["foreign"]).st_uid != OTHER_ACCOUNT:
+        pytest.skip("no folder of another account can be made here")
     name = case.environment.get("LC_ALL")
     if name in LEGACY:
         source, charset = LEGACY[name]
@@ -158,7 +178,7 @@ def possible(case: Case, folders: dict[str, str]) -> None:
 
 def run(case: Case, folders: dict[str, str], plain: Plain) -> subprocess.CompletedProcess[str]:
     store = Path(case.store.format(**folders))
-    if "{full}" not in case.store:
+    if "{full}" not in case.store and "{foreign}" not in case.store:
         shutil.copytree(plain.store, store)
     path = config(store, Path(folders["work"]) / "config.yaml")
     program = [sys.executable, *case.flags, "-m", "swag_ray.cli", "run", str(path), "--out", case.out, "--json"]
@@ -190,9 +210,27 @@ def test_a_right_result_or_one_clear_line(name: str, folders: dict[str, str], pl
         assert ended.stdout.isascii()
 
 
+FULL_OUTPUT = (("config", "schema"), ("config", "show", "configs/demo.yaml"), ("datasets", "check", "{images}"))
+
+
+@pytest.mark.parametrize("command", FULL_OUTPUT, ids=" ".join)
+def test_an_output_that_takes_no_more_is_one_line(command: tuple[str, ...], images: Path) -> None:
+    root = Path(__file__).parents[2]
+    arguments = [part.format(images=images) for part in command]
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "swag_ray.cli", *arguments], cwd=root, env=environment({}), stdout=full,
+            stderr=subprocess.PIPE, text=True, timeout=120,
+        )  # fmt: skip
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("swag-ray: the output cannot be written (No space left on device)"), line
+
+
 UV = """
 import subprocess, sys
-sys.exit(subprocess.run(sys.argv[1:]).returncode)
+command = sys.argv[next(i for i, word in enumerate(sys.argv) if word == sys.executable):]
+sys.exit(subprocess.run(command).returncode)
 """
 WATCH = """
 import os, sys, threading, time, zipfile
@@ -209,17 +247,25 @@ ray.init = watched
 from swag_ray.cluster.session import ray_session
 with ray_session(cpus=1, object_store_mb=100):
     import ray
-    print("WORKS-IN", ray.get(ray.remote(os.getcwd).remote()))
+    print("WORKS-IN", ray.get(ray.remote(lambda: os.getcwd()).remote()))
 """
 
 
-def test_uv_run_takes_nothing_of_the_working_folder_into_the_session(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "hook"),
+    [((), None), (("--no-project", "--python", "3"), None), ((), "ray._private.runtime_env.uv_runtime_env_hook.hook")],
+    ids=["plain", "options", "hook"],
+)
+def test_uv_run_takes_nothing_of_the_working_folder_into_the_session(
+    options: tuple[str, ...], hook: str | None, tmp_path: Path
+) -> None:
     """Ray tells `uv run` by the command line of an ancestor, so any program called so is one to it."""
     (tmp_path / "run").write_text(UV)
     (tmp_path / "watch.py").write_text(textwrap.dedent(WATCH))
     (tmp_path / "patient.png").write_bytes(os.urandom(30_000))
     ended = subprocess.run(
-        ["uv", "run", sys.executable, "watch.py"], executable=sys.executable, cwd=tmp_path, env=environment({}),
+        ["uv", "run", *options, sys.executable, "watch.py"], executable=sys.executable, cwd=tmp_path,
+        env=environment({"RAY_RUNTIME_ENV_HOOK": hook}),
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr

@@ -12,6 +12,7 @@ from swag_ray.errors import InputError
 from swag_ray.masking import masked
 
 MAX_TRIES = 6  # of a trial whose process or node dies; what it had computed is in the store
+DIED = "its process died, most likely for want of memory or because its node was lost"
 Report = dict[str, Any]
 
 
@@ -75,7 +76,7 @@ class ReportCallback(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         last = self._last.get(trial.trial_id) or dict(trial.config)
-        reason = (str(trial.get_error() or "").strip().splitlines() or ["its process died"])[-1]
+        reason = (str(trial.get_error() or "").strip().splitlines() or [DIED])[-1]
         if self._anonymous:
-            reason = "its process died"
+            reason = DIED
         self._tell(last | {"status": "failed", "error": masked(f"{reason} ({MAX_TRIES} tries)")})

@@ -102,9 +102,9 @@ def run_trials(
     leases = Leases.remote()  # type: ignore[attr-defined]
     actors = sweep_actors(sweep)
     bundle = largest_share(cluster_nodes(), session.bundle, actors)
-    told_to_nobody = sweep.model_copy(update={"loggers": {}})  # the trials' reports are told here, and so are secrets
+    without_loggers = sweep.model_copy(update={"loggers": {}})  # the trials' reports are told here, and so are secrets
     shared = Shared(
-        told_to_nobody, work, {key: ray.put(source) for key, source in sources.items()}, leases, actors, bundle,
+        without_loggers, work, {key: ray.put(source) for key, source in sources.items()}, leases, actors, bundle,
     )  # fmt: skip
     # A trial's own process holds nothing, because it waits for its actors.
     group = tune.PlacementGroupFactory([{}, *[dict(bundle)] * actors], strategy="STRICT_PACK")
@@ -141,12 +141,20 @@ def run_trials(
         raise
     finally:
         tell.end()
+        _remove_tune_state(directory / FOLDER)
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
         ray.kill(leases)
+
+
+def _remove_tune_state(folder: Path) -> None:
+    """Removes what Ray Tune would go on with. It names stores and folders, and a sweep has a record of its own."""
+    for pattern in ("*.pkl", "experiment_state-*", "search_gen_state-*", "searcher-state-*", "*/params.pkl"):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def require_room(sweep: SweepConfig, wait: float, waiting: Callable[[], AbstractContextManager[None]]) -> None:

@@ -9,6 +9,8 @@ import yaml
 
 from swag_ray.masking import without_secrets
 
+PATHS, NO_PATHS = ("root", "store", "weights"), ("bundled", "hub")  # fields that hold a path, and words in place of one
+
 
 def is_anonymous(config: Mapping[str, Any]) -> bool:
     """Whether a run's config says `report.anonymous`."""
@@ -22,9 +24,12 @@ def settings_text(settings: Mapping[str, Any], *, anonymous: bool) -> str:
     return yaml.safe_dump(_without_paths(plain) if anonymous else plain, sort_keys=False, allow_unicode=True)
 
 
-def _without_paths(value: Any) -> Any:
+def _without_paths(value: Any, field: str = "") -> Any:
     if isinstance(value, Mapping):
-        return {key: _without_paths(held) for key, held in value.items()}
+        return {key: _without_paths(held, str(key)) for key, held in value.items()}
     if isinstance(value, list):
-        return [_without_paths(held) for held in value]
-    return "not shown" if isinstance(value, str) and ("/" in value or "\\" in value) else value
+        return [_without_paths(held, field) for held in value]
+    if not isinstance(value, str):
+        return value
+    hidden = field.rpartition(".")[2] in PATHS and value not in NO_PATHS
+    return "not shown" if hidden or "/" in value or "\\" in value else value

@@ -99,6 +99,13 @@ def check_published(name: object) -> str | None:
     raise InputError(f"report.published: {name!r} is not one of {', '.join(FIGURES)} or null", "correct config.yaml")
 
 
+def note(name: str) -> str:
+    """Returns what must be said beside the published figures of a set."""
+    if TEST_SETS[name].names is not None:
+        return NOTE
+    return f"{NOTE} That this is their test set is known by its counts alone."
+
+
 def difference(name: str, tested: TestSet) -> str:
     """Returns why the published figures cannot stand beside a run: its test images are others. "" where they are those.
 

@@ -167,6 +167,8 @@ def origin_section(run: RunRecord, config_text: str) -> Html:
     facts: list[tuple[str, Any]] = [
         (str(key).replace("_", " "), value) for key, value in run.manifest.items() if key != "durations"
     ]
+    if run.metrics.dataset.ignored:
+        facts.append(("files that were left out", run.metrics.dataset.ignored))
     timing = {key: seconds(value) for key, value in run.metrics.timing.plain().items()}
     recorded = nested(run.folder / MANIFEST_FILE, run.manifest, "durations")
     durations = {str(key): text for key, value in recorded.items() if (text := seconds(value))}
@@ -204,5 +206,6 @@ def limits_section(run: RunRecord) -> Html:
     if run.overlays is not None:
         items.append("The maps show where the score comes from. They are no outline of a finding.")
     if run.published:
-        items.append(f"{published.NOTE} They come from another split, backbone and code, and carry no interval.")
+        note = published.note(str(run.published_set))
+        items.append(f"{note} They come from another split, backbone and code, and carry no interval.")
     return section("Limits", element("ul", *(element("li", item) for item in items)))

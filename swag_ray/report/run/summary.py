@@ -62,7 +62,7 @@ def _conformal_table(run: RunRecord) -> Html:
     if not run.metrics.can_flag:
         caption += " With so few seeds nothing can be flagged at it, whatever the images show: see the warnings."
     if printed:
-        caption += f" {published.NOTE}"
+        caption += f" {published.note(str(run.published_set))}"
     stubs = [name for _, name, _ in methods] + [row.name for row in printed]
     strong = [key == "incremental" for key, _, _ in methods] + [False] * len(printed)
     return table("Method", stubs, columns, caption=caption, strong=strong)

@@ -16,6 +16,7 @@ from swag_ray.errors import InputError
 
 
 def missing(path: Path) -> InputError:
+    """Returns the one line for a file that a finished run has and this one has not."""
     return InputError(f"{path}: missing", "give the directory of a finished run, or finish it with --resume")
 
 
@@ -26,6 +27,7 @@ def damaged(path: Path, error: object) -> InputError:
 
 
 def floats(table: pa.Table, name: str) -> NDArray[np.float64]:
+    """Returns a column of numbers, (rows,); NaN where it is null or absent."""
     if name not in table.column_names:
         return np.full(table.num_rows, np.nan)
     column = pc.fill_null(table[name].cast(pa.float64()), np.nan)
@@ -33,6 +35,7 @@ def floats(table: pa.Table, name: str) -> NDArray[np.float64]:
 
 
 def labels(table: pa.Table) -> NDArray[np.int8]:
+    """Returns the labels, (rows,): 1 anomaly, 0 normal, -1 unknown."""
     if "label" not in table.column_names or pa.types.is_null(table["label"].type):
         return np.full(table.num_rows, -1, dtype=np.int8)
     column = pc.fill_null(table["label"].cast(pa.int8()), -1)
