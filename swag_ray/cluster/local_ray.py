@@ -180,8 +180,7 @@ def _own_token() -> Iterator[None]:
         forget_token()
         yield
         return
-    before: dict[str, Any] = {name: os.environ.get(name) for name in (MODE, TOKEN, TOKEN_PATH)}
-    os.environ[MODE] = "token"
+    before: dict[str, Any] = {name: os.environ.get(name) for name in (TOKEN, TOKEN_PATH)}
     os.environ[TOKEN] = secrets.token_hex(32)
     os.environ.pop(TOKEN_PATH, None)
     forget_token()
