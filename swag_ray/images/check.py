@@ -94,7 +94,9 @@ def describe(
     table = listing.table
     paths = table["path"].to_pylist()
     deep = [paths[row] for row in listing.deep]
-    bits_N = bits_in_use([listing.root / path for path in deep], threads=threads, advance=lambda images: None)
+    bits_N = bits_in_use(
+        [listing.root / path for path in deep], threads=threads, advance=lambda images: None, lenient=True
+    )
     found, looks = read_images(listing, white=white_of(bits_N), threads=threads)
     lines = list(listing.warnings)
     readable_N = np.array([isinstance(size, tuple) for size in found], np.bool_)

@@ -100,9 +100,11 @@ def _whole(data: bytes) -> bytes:
                     image.load()
                 elif end < 0:  # of these PIL, too, takes what scans there are
                     raise ImageError("truncated JPEG")
-        except (ImageError, MemoryError):
+        except ImageError:
             raise
         except Exception as error:
+            if is_short_of_memory(error):
+                raise MemoryError(str(error)) from None
             raise ImageError(_reason(f"premature end ({reason_of(error)})")) from None
     return data if end >= 0 else data + END
 
