@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from swag_ray.errors import InputError
 from swag_ray.images.arrow_strings import factorize
+from swag_ray.images.groups import BY_BYTES
 
 SEED, POOL, TEST, UNUSED = 0, 1, 2, -1
 MIN_FOLD_SEEDS = 3  # a location, a spread, and one seed that is compared with them
@@ -211,7 +212,7 @@ def _check_largest_group(names: pa.Array, group_n: NDArray[np.int32], seed_fract
         return
     name = names[largest].as_py()
     what, advice = "images of one patient", "set split.group to a pattern that puts fewer images into one group"
-    if name.startswith("bytes:"):
+    if name.startswith(BY_BYTES):
         what, advice = "copies of one image", "remove the copies"
     raise InputError(
         f"split.group: the group '{name}' ({what}) holds {size_G[largest]} of {len(group_n)} train normals, more than "
