@@ -19,7 +19,7 @@ FORMAT = 1  # of a shard file, in its metadata; 1 where absent. A larger number 
 DAMAGE = (OSError, ValueError, pa.ArrowException)
 # Of the code that decides which images can be read. Raise it when more can: those that an older one refused are tried
 # again, all others stay as they are.
-DECODER = "2"
+DECODER = "3"
 
 
 def shard_table(sha256: Sequence[str], rows: Sequence[dict[str, Any]], strides: Sequence[int]) -> pa.Table:

@@ -147,6 +147,9 @@ def read_images(
 
     Returns:
         (width, height) in pixels of each image, or the reason why it cannot be used; what it looks like, if it can.
+
+    Raises:
+        InputError: too little memory to decode an image.
     """
     import torchvision.transforms.v2.functional  # noqa: F401 (once, before threads ask for it at the same time)
 
@@ -158,6 +161,9 @@ def read_images(
             decoded = read_grey((listing.root / path).read_bytes(), THUMBNAIL, white)
         except ImageError as error:
             return str(error)
+        except MemoryError:
+            advice = "run where there is more memory"
+            raise InputError(f"memory: too little to decode images like '{path}'", advice) from None
         except OSError as error:
             return reason_of(error)
         looks.put(row, decoded.image_1HW[0].numpy(), decoded.width, decoded.height)

@@ -121,6 +121,16 @@ def test_an_image_that_vanished_is_a_reason(tmp_path: Path) -> None:
     assert read_images(listing)[0][0] == "No such file or directory"
 
 
+def test_too_little_memory_ends_the_check_with_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    listing = list_folder(small_set(tmp_path), normal="NORMAL", anomaly=["PNEUMONIA"], group=None)
+    monkeypatch.setattr("swag_ray.images.check.read_grey", full)
+    with pytest.raises(InputError, match=r"^memory: too little to decode images like '"):
+        read_images(listing)
+
+
 def test_classes_are_guessed(tmp_path: Path) -> None:
     small_set(tmp_path / "a" / "set")
     write(tmp_path / "a" / "set" / "test" / "COVID19" / "x.png", 7)

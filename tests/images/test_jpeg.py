@@ -14,7 +14,7 @@ from torchvision.io import ImageReadMode, decode_image
 
 from swag_ray.images.decode import read_grey
 from swag_ray.images.image_error import ImageError
-from swag_ray.images.jpeg import END, decode_jpeg
+from swag_ray.images.jpeg import END, _has_all_scans, decode_jpeg
 from tests.support.images import encoded, real_set
 
 SIDE = 200
@@ -168,6 +168,9 @@ def test_headers_cut_short_or_of_other_codes_are_errors_of_the_image(progressive
     for cut in [*range(2, frame + 20), *range(last, last + 16)]:
         with pytest.raises(ImageError):
             read_grey(data[:cut], SIDE)
+    assert _has_all_scans(data) and not _has_all_scans(data[: last + 6])
+    arithmetic = b"\xca" if progressive else b"\xc9"
+    assert _has_all_scans(data[: frame + 1] + arithmetic + data[frame + 2 : -2])
     for code in (b"\xc9", b"\xca", b"\xc5"):  # arithmetic and hierarchical ones
         for file in (data, data[:-2], data[: last + 4]):
             with pytest.raises(ImageError):
