@@ -330,7 +330,7 @@ for form, options in (("WEBP", {}), ("WEBP", {"lossless": True}), ("JPEG", {}), 
     read_grey(encoded(64), 32)
     used = int(re.search(r"VmSize:\s+(\d+)", open("/proc/self/status").read())[1]) * 1024
     found = []
-    for more in range(2, 100, 7):
+    for more in range(2, 100, 16):
         resource.setrlimit(resource.RLIMIT_AS, (used + more * 10**6, resource.RLIM_INFINITY))
         try:
             read_grey(data, 32)
