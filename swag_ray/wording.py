@@ -32,6 +32,11 @@ def duration(seconds: float, space: str = " ") -> str:
     return f"{hours}{space}h {minutes:02d}{space}min" if hours else f"{minutes}{space}min {rest:02d}{space}s"
 
 
+def clause(count: int, thing: str, one: str, many: str) -> str:
+    """Returns what is said of so many things: "1 image is blank", "2 images are blank"."""
+    return f"{plural(count, thing)} {one if count == 1 else many}"
+
+
 def plural(count: float, thing: str) -> str:
     """Returns a count and what it counts: "1 node", "1,200 images", "2.5 CPUs"."""
     number = f"{count:,}" if isinstance(count, int) else f"{count:g}"

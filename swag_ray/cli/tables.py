@@ -18,7 +18,7 @@ UNREADABLE_SHOWN = 10
 
 ODD = {
     "deep": "16-bit images", "bits": "bits in use of 16", "blank": "blank images", "inverted": "inverted images",
-    "equal_pixels": "images equal in pixels, not in bytes",
+    "look_alikes": "images of other bytes that look the same",
 }  # fmt: skip
 
 

@@ -23,13 +23,13 @@ from swag_ray.features.reader import FeatureReader
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.images.audit import Audit, build_audit
 from swag_ray.images.folders import Listing
-from swag_ray.images.groups import join_groups
-from swag_ray.images.oddities import Looks, inverted, oddity_warnings, twins, typical_image
+from swag_ray.images.oddities import inverted, join_twins, oddity_warnings, typical_image
 from swag_ray.images.split import SEED, Split
 from swag_ray.methods.fit import Experiment
 from swag_ray.progress import Progress
 from swag_ray.record.run_metrics import Dataset
 from swag_ray.system.allocator import give_back_freed_memory
+from swag_ray.wording import plural
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def prepare(source: ImageSource, workers: Workers, progress: Progress) -> Prepar
     readable = np.flatnonzero(features.rows.shard_N[back] >= 0)
     kept, rows = table.take(pa.array(readable)), features.rows.take(back[readable])
     looks = read_looks(FeatureReader(store.root, spec.fingerprint, features.shards), rows, kept.column("sha256"))
-    kept, twin_rows, twin_lines = _with_twins_joined(kept, looks)
+    kept, twin_rows, twin_lines = join_twins(kept, looks)
     split = split_table(config, kept)
     typical = typical_image(looks.take(np.flatnonzero(split.role_N == SEED)))
     odd = _Odd(looks.blank_N, inverted(looks, typical), twin_rows)
@@ -113,7 +113,7 @@ class _Odd:
         counts = {
             "blank": int(self.blank_N.sum()),
             "inverted": int(self.inverted_N.sum()),
-            "equal_pixels": sum(map(len, self.twin_rows)),
+            "look_alikes": sum(map(len, self.twin_rows)),
         }
         return {name: count for name, count in counts.items() if count}
 
@@ -122,28 +122,6 @@ class _Odd:
         if not self.facts():
             return []
         return oddity_warnings(kept.column("path").to_pylist(), self.blank_N, self.inverted_N, self.twin_rows)
-
-
-def _with_twins_joined(kept: pa.Table, looks: Looks) -> tuple[pa.Table, list[list[int]], list[str]]:
-    """Makes one group of train images that show the same pixels, as identical files are one.
-
-    Returns:
-        the table; rows of equal pixels; what the user must know of those in two places at once.
-    """
-    found = twins(looks, kept.column("sha256"))
-    if not found:
-        return kept, [], []
-    train = pc.equal(kept.column("split"), "train").to_pylist()
-    label = kept.column("label").to_pylist()
-    own = [[row for row in rows if train[row]] for rows in found]
-    groups = join_groups(kept.column("group").to_pylist(), own)
-    place = kept.schema.get_field_index("group")
-    lines = []
-    if both := sum(len({train[row] for row in rows}) > 1 for rows in found):
-        lines.append(f"dataset: {both} pictures are in train and in test, equal in pixels; they are taken as given")
-    if torn := sum(len({label[row] for row in rows} - {None}) > 1 for rows in found):
-        lines.append(f"dataset: {torn} pictures stand under both labels, equal in pixels; leave one of each out")
-    return kept.set_column(place, kept.schema.field(place), pa.array(groups, pa.string())), found, lines
 
 
 def _unreadable(config: Config, listing: Listing, features: FeatureSet) -> list[str]:
@@ -164,7 +142,9 @@ def _unreadable_warning(unreadable: list[str]) -> list[str]:
     if not unreadable:
         return []
     shown = "; ".join(unreadable[:5]) + (f"; and {len(unreadable) - 5} more" if len(unreadable) > 5 else "")
-    return [f"{len(unreadable)} unreadable images were skipped: {shown}"]
+    return [
+        f"{plural(len(unreadable), 'unreadable image')} {'was' if len(unreadable) == 1 else 'were'} skipped: {shown}"
+    ]
 
 
 def _check_test(audit: Audit) -> None:
@@ -185,7 +165,7 @@ def _facts(source: ImageSource, split: Split, kept: pa.Table, unreadable: list[s
         contamination=split.contamination,
         blank=odd.get("blank"),
         inverted=odd.get("inverted"),
-        equal_pixels=odd.get("equal_pixels"),
+        look_alikes=odd.get("look_alikes"),
     )
     if source.grey_range:
         facts.grey_range = source.grey_range

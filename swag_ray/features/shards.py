@@ -19,7 +19,7 @@ FORMAT = 1  # of a shard file, in its metadata; 1 where absent. A larger number 
 DAMAGE = (OSError, ValueError, pa.ArrowException)
 # Of the code that decides which images can be read. Raise it when more can: those that an older one refused are tried
 # again, all others stay as they are.
-DECODER = "2"
+DECODER = "3"
 # The columns besides the maps and their types; width 1 where no image of the shard could be read.
 TYPES = {
     "sha256": (pa.string(),), "error": (pa.string(),), "width": (pa.int32(),), "height": (pa.int32(),),

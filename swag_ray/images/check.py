@@ -19,7 +19,7 @@ from swag_ray.images.deep import bits_in_use, range_warnings, white_of
 from swag_ray.images.folders import Listing
 from swag_ray.images.image_error import ImageError
 from swag_ray.images.layout import class_folders, find_layout
-from swag_ray.images.oddities import THUMBNAIL, Looks, inverted, looks_of, oddity_warnings, twins, typical_image
+from swag_ray.images.oddities import THUMBNAIL, Looks, inverted, join_twins, looks_of, oddity_warnings, typical_image
 from swag_ray.images.split import flagging_warnings, make_split
 
 
@@ -56,7 +56,7 @@ class Description:
         ignored, counts: as in `Listing`.
         split_counts: as in `Split`, of the readable images; None when they cannot be split (the reason is a warning).
         contamination, highest_contamination: shares of anomalies in the pool; None likewise.
-        odd: what is doubtful -> images: deep (16 bits a sample; `bits` of them in use), blank, inverted, equal_pixels.
+        odd: what is doubtful -> images: deep (16 bits a sample; `bits` of them in use), blank, inverted, look_alikes.
         warnings: of the listing, then of the split, then of the images.
     """
 
@@ -94,14 +94,18 @@ def describe(
     table = listing.table
     paths = table["path"].to_pylist()
     deep = [paths[row] for row in listing.deep]
-    bits_N = bits_in_use([listing.root / path for path in deep], threads=threads, advance=lambda images: None)
+    bits_N = bits_in_use(
+        [listing.root / path for path in deep], threads=threads, advance=lambda images: None, lenient=True
+    )
     found, looks = read_images(listing, white=white_of(bits_N), threads=threads)
     lines = list(listing.warnings)
     readable_N = np.array([isinstance(size, tuple) for size in found], np.bool_)
     readable = table.filter(pa.array(readable_N))
+    readable_looks = looks.take(np.flatnonzero(readable_N))
+    joined, twin_rows, twin_lines = join_twins(readable, readable_looks)
     try:
         split = make_split(
-            readable,
+            joined,
             seed_fraction=seed_fraction,
             folds=folds,
             contamination=contamination,
@@ -111,10 +115,10 @@ def describe(
     except InputError as error:
         split = None
         lines.append(str(error))
-    odd, odd_lines = _odd_images(readable, looks.take(np.flatnonzero(readable_N)))
+    odd, odd_lines = _odd_images(readable, readable_looks, twin_rows)
     if bits_N.any():
         odd = {"deep": int(np.count_nonzero(bits_N)), "bits": white_of(bits_N).bit_length()} | odd
-    lines += range_warnings(deep, bits_N, white_of(bits_N)) + odd_lines
+    lines += range_warnings(deep, bits_N, white_of(bits_N)) + odd_lines + twin_lines
     sizes = Counter(size for size in found if isinstance(size, tuple))
     return Description(
         root=listing.root,
@@ -143,6 +147,9 @@ def read_images(
 
     Returns:
         (width, height) in pixels of each image, or the reason why it cannot be used; what it looks like, if it can.
+
+    Raises:
+        InputError: too little memory to decode an image.
     """
     import torchvision.transforms.v2.functional  # noqa: F401 (once, before threads ask for it at the same time)
 
@@ -154,6 +161,9 @@ def read_images(
             decoded = read_grey((listing.root / path).read_bytes(), THUMBNAIL, white)
         except ImageError as error:
             return str(error)
+        except MemoryError:
+            advice = "run where there is more memory"
+            raise InputError(f"memory: too little to decode images like '{path}'", advice) from None
         except OSError as error:
             return reason_of(error)
         looks.put(row, decoded.image_1HW[0].numpy(), decoded.width, decoded.height)
@@ -165,16 +175,15 @@ def read_images(
         return list(pool.map(size, *zip(*enumerate(listing.table["path"].to_pylist()), strict=True))), looks
 
 
-def _odd_images(table: pa.Table, looks: Looks) -> tuple[dict[str, int], list[str]]:
+def _odd_images(table: pa.Table, looks: Looks, twin_rows: list[list[int]]) -> tuple[dict[str, int], list[str]]:
     """What is doubtful of these images, all of them readable: counts, and lines for the user."""
     normal_N = np.array([not label for label in table["label"].to_pylist()], np.bool_)
     trusted = np.flatnonzero(normal_N & (np.array(table["split"].to_pylist()) == "train"))
     inverted_N = inverted(looks, typical_image(looks.take(trusted)))
-    equal = twins(looks, table["sha256"].to_pylist())
     counts = {
-        "blank": int(looks.blank_N.sum()), "inverted": int(inverted_N.sum()), "equal_pixels": sum(map(len, equal)),
+        "blank": int(looks.blank_N.sum()), "inverted": int(inverted_N.sum()), "look_alikes": sum(map(len, twin_rows)),
     }  # fmt: skip
-    lines = oddity_warnings(table["path"].to_pylist(), looks.blank_N, inverted_N, equal)
+    lines = oddity_warnings(table["path"].to_pylist(), looks.blank_N, inverted_N, twin_rows)
     return {name: count for name, count in counts.items() if count}, lines
 
 

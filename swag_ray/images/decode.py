@@ -3,8 +3,8 @@
 torchvision 0.29 ends the whole process (segmentation fault) on a PNG with a damaged byte, so PNG is not given to it.
 No crop: the image is squeezed to size x size (bilinear with antialias, in float32, rounded once: so it does not depend
 on which uint8 kernels a CPU has, and 16-bit levels are not rounded twice). An EXIF orientation is applied, alpha
-dropped, the first frame of several taken. Samples of 16 bits span 0..`white`: films of 10, 12 or 14 bits are stored so
-too, and which they are shows in a set of them, not in one (`images/deep.py`).
+dropped, the first frame of an animation taken. Samples of 16 bits span 0..`white`: films of 10, 12 or 14 bits are
+stored so too, and which they are shows in a set of them, not in one (`images/deep.py`).
 Decoding runs in the caller's thread; threads of the resize are the caller's torch setting.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from swag_ray.images.image_error import ImageError
+from swag_ray.images.image_error import ImageError, is_short_of_memory
 from swag_ray.images.jpeg import UnusualJpeg, bits_of_jpeg, decode_jpeg, decode_unusual
 from swag_ray.images.png import SIGNATURE, deep_tiles, pixels_only
 
@@ -31,7 +31,13 @@ MAX_PIXELS = 50_000_000  # over twice the largest digital radiograph; 200 MB as 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")  # by content: some .jpg files are something else
 FULL_WHITE = 65535  # the greatest sample that 16 bits hold
 ORIENTATION = 0x0112  # EXIF
-PHOTOMETRIC, BITS = 262, 258  # TIFF; of the first, 0 says that 0 is white
+PHOTOMETRIC, BITS, PAGE_KIND = 262, 258, 254  # TIFF; of the first, 0 says that 0 is white
+NO_PAGE = 1 | 4  # bits of a page's kind: a smaller copy, a mask
+# Compressions of a TIFF that libtiff reads on through damage, and only prints that it does.
+UNCHECKED = {
+    "jpeg": "JPEG", "tiff_jpeg": "JPEG", "group3": "Group 3", "group4": "Group 4", "tiff_ccitt": "CCITT",
+}  # fmt: skip
+WEBP_BYTES = 24  # per pixel, more than any decoder of it takes
 # Turns and mirrors of the EXIF orientations 2 to 8: quarter turns to the left, then whether left and right are swapped.
 UPRIGHT = {2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True), 6: (3, False), 7: (1, True), 8: (1, False)}
 
@@ -80,9 +86,14 @@ def read_grey(data: bytes, size: int, white: int = FULL_WHITE) -> Decoded:
     data, header = _checked(data)
     levels_HW, top = _levels(data, header, white)
     height, width = levels_HW.shape
-    grey_1HW = torch.from_numpy(levels_HW)[None].to(torch.float32)
-    resized_1HW = resize(grey_1HW, [size, size], antialias=True)  # bilinear is the default
-    return Decoded(resized_1HW.round_().clamp_(0, 255).to(torch.uint8), width, height, top)
+    try:
+        grey_1HW = torch.from_numpy(levels_HW)[None].to(torch.float32)
+        resized_1HW = resize(grey_1HW, [size, size], antialias=True)  # bilinear is the default
+        return Decoded(resized_1HW.round_().clamp_(0, 255).to(torch.uint8), width, height, top)
+    except RuntimeError as error:  # of torch
+        if is_short_of_memory(error):
+            raise MemoryError(str(error)) from None
+        raise
 
 
 def picture(data: bytes, size: int, white: int = FULL_WHITE) -> NDArray[np.uint8]:
@@ -123,11 +134,12 @@ def _header(data: bytes) -> _Header:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 width, height, found, mode = image.width, image.height, image.format or "", image.mode
                 turned = _orientation(image) if found in ("JPEG", "MPO") and "exif" in image.info else 1
+                compression = UNCHECKED.get(image.info.get("compression", "")) if found == "TIFF" else None
+                pages = _pages(image) if found == "TIFF" else 1
     except Image.DecompressionBombError:
         raise ImageError(f"over {MAX_PIXELS // 10**6} megapixels") from None
-    except MemoryError:
-        raise
     except Exception as error:  # PIL's parsers raise OSError, SyntaxError, struct.error, ... on broken bytes
+        _require_memory(error, data)
         if (bits := bits_of_jpeg(data) or 8) > 8:
             raise ImageError(f"a JPEG of {bits} bits; save it as a 16-bit PNG") from None
         raise ImageError(f"not a readable image ({type(error).__name__})") from None
@@ -135,7 +147,48 @@ def _header(data: bytes) -> _Header:
         raise ImageError(f"{width} x {height} pixels, a side under {MIN_SIDE}")
     if width * height > MAX_PIXELS:
         raise ImageError(f"{width} x {height} pixels, over {MAX_PIXELS // 10**6} megapixels")
+    if compression:
+        raise ImageError(f"a TIFF with {compression} compression cannot be checked for damage; convert it to PNG")
+    if pages > 1:
+        raise ImageError(f"a TIFF that holds {pages} pages; save the one that is meant")
     return _Header(found, mode, turned)
+
+
+def _pages(image: Image.Image) -> int:
+    """Pages of a TIFF; smaller copies and masks behind the first are none."""
+    pages = place = 0
+    try:
+        while True:
+            image.seek(place)
+            pages += place == 0 or not image.tag_v2.get(PAGE_KIND, 0) & NO_PAGE  # type: ignore[attr-defined]
+            place += 1
+    except EOFError:
+        return pages
+
+
+def _require_memory(error: Exception, data: bytes) -> None:
+    """Raises MemoryError if that is what a decoder lacked. That of WebP does not say why it failed: whether there is
+    as much as it needs does.
+    """
+    if is_short_of_memory(error):
+        raise MemoryError(str(error)) from error
+    if data[:4] == b"RIFF" and (pixels := _webp_pixels(data)) <= MAX_PIXELS:
+        np.empty(WEBP_BYTES * pixels, np.uint8)
+
+
+def _webp_pixels(data: bytes) -> int:
+    """Width by height as the first header of a WebP file gives them; 0 where it is none."""
+    chunk = data[12:16]
+    if chunk == b"VP8X":
+        width, height = (int.from_bytes(data[place : place + 3], "little") + 1 for place in (24, 27))
+    elif chunk == b"VP8 ":
+        width, height = (int.from_bytes(data[place : place + 2], "little") & 0x3FFF for place in (26, 28))
+    elif chunk == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    else:
+        return 0
+    return width * height
 
 
 def _orientation(image: Image.Image) -> int:
@@ -171,9 +224,10 @@ def _levels_by_pil(data: bytes, white: int) -> tuple[NDArray[np.float32], int | 
                     grey_HW = np.array(ImageOps.exif_transpose(image).convert("L"), dtype=np.float32)
                     return grey_HW, None if samples is None else int(samples.max())
                 white_is_0 = image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == 0  # type: ignore[attr-defined]
-    except (ImageError, MemoryError):
+    except ImageError:
         raise
     except Exception as error:
+        _require_memory(error, data)
         reason = "truncated" if "truncated" in str(error).lower() else f"broken image data ({type(error).__name__})"
         raise ImageError(reason) from None
     low, top = int(samples.min()), int(samples.max())

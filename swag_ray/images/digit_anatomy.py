@@ -74,7 +74,7 @@ def generate(target: Path, *, random_seed: int, sizes: Sizes | None = None) -> N
     complete or not at all; two processes may draw it at the same time.
 
     Raises:
-        InputError: `target` holds anything else, or the sizes need more digits than there are.
+        InputError: `target` holds anything else beside a part of the set, or the sizes need more digits than there are.
     """
     sizes = sizes or Sizes()
     stamp = {"version": VERSION, "random_seed": random_seed, **asdict(sizes)}
@@ -195,7 +195,7 @@ def _is_whole(target: Path, stamp: dict[str, int], names: set[str]) -> bool:
     """Whether the folder holds the set of this stamp and every image of it; False for a part of it and nothing else.
 
     Raises:
-        InputError: it holds another set, or anything else.
+        InputError: it holds another set, or anything else beside a part of this one.
     """
     try:
         found = json.loads((target / MARKER).read_text(encoding="utf-8"))
@@ -205,7 +205,16 @@ def _is_whole(target: Path, stamp: dict[str, int], names: set[str]) -> bool:
         raise InputError(f"dataset.root: {target} is no DigitAnatomy set", "give a new folder") from None
     if found is not None and found != stamp:
         raise InputError(f"dataset.root: {target} holds a DigitAnatomy set of other settings", "give another folder")
-    files = {path.relative_to(target).as_posix(): path.stat().st_size for path in target.rglob("*") if path.is_file()}
-    if found is None and not files.keys() <= names:
+    entries = (path for path in target.rglob("*") if path.is_symlink() or not path.is_dir())
+    files = {path.relative_to(target).as_posix(): path.lstat().st_size for path in entries}
+    if found is not None and all(files.get(name) for name in names):
+        return True
+    foreign = sorted(files.keys() - names - {MARKER})  # what is drawn anew is removed first
+    if foreign and found is None:
         raise InputError(f"dataset.root: {target} is no DigitAnatomy set", "give a new folder")
-    return found is not None and all(files.get(name) for name in names)
+    if foreign:
+        raise InputError(
+            f"dataset.root: {target} holds a part of a DigitAnatomy set and {foreign[0]}, which is none of it",
+            "move that elsewhere, or give a new folder",
+        )
+    return False

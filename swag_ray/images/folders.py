@@ -33,6 +33,7 @@ from swag_ray.images.layout import (
     find_layout,
     left_out,
 )
+from swag_ray.wording import clause
 
 SCHEMA = pa.schema(
     [
@@ -238,8 +239,9 @@ def _without_doubles(images: Sequence[_Image], warnings: list[str]) -> tuple[lis
     agreed = [image for image in images if (image.split, image.digest) not in both]
     del held
     if contradictory:
+        what = clause(len(contradictory), "file", "is", "are")
         warnings.append(
-            f"dataset.root: {len(contradictory)} files are left out, identical images stand under both labels "
+            f"dataset.root: {what} left out, identical images stand under both labels "
             f"(for instance {contradictory[0].name} in {contradictory[0].split})"
         )
     kept: dict[tuple[str, str], _Image] = {}
@@ -270,18 +272,20 @@ def _warn(
     images: Sequence[_Image], ignored: Counter[str], group: str | None, counts: dict[str, int], warnings: list[str]
 ) -> None:
     if counts["same_id_files"]:
-        warnings.append(f"dataset.root: {counts['same_id_files']} files repeat another's name and bytes, left out")
+        repeated = clause(counts["same_id_files"], "file", "repeats", "repeat")
+        warnings.append(f"dataset.root: {repeated} another's name and bytes, left out")
     if counts["in_train_and_test"]:
+        what = clause(counts["in_train_and_test"], "image", "is", "are")
         warnings.append(
-            f"dataset.root: {counts['in_train_and_test']} images of test are also in train (identical bytes); "
-            "train and test are taken as given"
+            f"dataset.root: {what} in test and also in train (identical bytes); train and test are taken as given"
         )
     if ignored[NESTED]:
-        warnings.append(f"dataset.root: {ignored[NESTED]} {NESTED} are ignored; move them up to use them")
+        nested = left_out({NESTED: ignored[NESTED]})
+        warnings.append(f"dataset.root: ignored: {nested}; move up what is to be used")
     # Other classes and folders are facts of the config and the download; what lies among the images is a surprise.
     among = {name: n for name, n in ignored.items() if name != NESTED and not name.startswith(("class ", "folder "))}
     if others := left_out(among):
-        warnings.append(f"dataset.root: {others} in class folders are left out")
+        warnings.append(f"dataset.root: left out of class folders: {others}")
     train = [image.name for image in images if image.split == "train"]
     pair = suggest_patients(train) if group is None else None
     if pair:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from swag_ray.errors import InputError
 
-OWN = ("bytes:", "file:")  # how groups are called that no patient names
+BY_BYTES, BY_FILE = "bytes:", "file:"  # what the names of groups begin with that no patient names
 _SEPARATOR = re.compile(r"[-_. ]")
 
 
@@ -50,7 +50,7 @@ def assign_groups(names: Sequence[str], digests: Sequence[str | None], pattern: 
     nodes = []
     for name, digest in zip(names, digests, strict=True):
         # Kind 0 (patient) sorts before kind 1 (bytes) and 2 (name): the smallest node of a group names it.
-        own = (1, f"{OWN[0]}{digest[:16]}") if digest else (2, f"{OWN[1]}{name}")
+        own = (1, f"{BY_BYTES}{digest[:16]}") if digest else (2, f"{BY_FILE}{name}")
         match = pattern.search(name) if pattern else None
         node = (0, match.group(1)) if match and match.group(1) else own
         nodes.append(node)
@@ -78,7 +78,7 @@ def join_groups(groups: Sequence[str], sets: Iterable[Sequence[int]]) -> list[st
     for rows in sets:
         for row in rows[1:]:
             ends = {find(groups[rows[0]]), find(groups[row])}
-            first, *others = sorted(ends, key=lambda name: (name.startswith(OWN), name))
+            first, *others = sorted(ends, key=lambda name: (name.startswith((BY_BYTES, BY_FILE)), name))
             parent |= dict.fromkeys(others, first)
     return [find(name) if name in parent else name for name in groups]
 

@@ -11,20 +11,27 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from swag_ray.errors import reason_of
-from swag_ray.images.image_error import ImageError
+from swag_ray.images.image_error import ImageError, is_short_of_memory
 
 END = b"\xff\xd9"
 NO_END = "Premature end of JPEG file"
 LEFT_OVER = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
-SCAN, FRAMES = b"\xff\xda", (0xC0, 0xC1, 0xC2, 0xC3)  # markers: of a scan; of what lists the components
-LAST_COEFFICIENT = 63
+UNKNOWN_HEADER = re.compile("unknown (JFIF revision|Adobe color transform)", re.IGNORECASE)
+# Any number of fill bytes, then what is no data, no restart and no other marker that stands alone.
+MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd7\xff])", re.DOTALL)
+ENDS, SCAN, JFIF, ADOBE = 0xD9, 0xDA, 0xE0, 0xEE
+FRAMES = (0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)  # they list the components
+PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
+COEFFICIENTS = 64
 PADDING = b"\xff\x00" * 8  # bits that are no code of any table
+MENDS = 3  # the header, the padding, the end: what one file may need
 
 
 class UnusualJpeg(Exception):
@@ -41,25 +48,12 @@ def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
         UnusualJpeg: for `decode_unusual`.
         MemoryError: there is not enough of it here, which says nothing about the file.
     """
-    said = _complaint(data, "GRAY")
-    if isinstance(said, np.ndarray):
-        return said
-    if said == NO_END:
-        said = _complaint(data + END, "GRAY")
-        if isinstance(said, np.ndarray) and not _has_all_scans(data):
-            raise ImageError("truncated JPEG")
-    if isinstance(said, np.ndarray):
-        return said
-    if "ubsampling" in said or "olorspace" in said or "olor conversion" in said:
+    found, _ = _judged(data, "GRAY")
+    if isinstance(found, np.ndarray):
+        return found
+    if "ubsampling" in found or "olorspace" in found or "olor conversion" in found:
         raise UnusualJpeg
-    if not _is_harmless(said, data):
-        raise ImageError(_reason(said))
-    import simplejpeg
-
-    try:
-        return simplejpeg.decode_jpeg(data, "GRAY", strict=False)[:, :, 0]
-    except ValueError as error:
-        raise ImageError(_reason(str(error))) from None
+    raise ImageError(_reason(found))
 
 
 def decode_unusual(data: bytes) -> NDArray[np.uint8]:
@@ -72,10 +66,12 @@ def decode_unusual(data: bytes) -> NDArray[np.uint8]:
     import torch
     from torchvision.io import ImageReadMode, decode_image
 
-    said = _complaint(data, "CMYK")  # it takes four colours of one sampling, and only judges here
-    if isinstance(said, str) and not _is_harmless(said, data):
-        if "ubsampling" not in said and said != NO_END:
-            raise ImageError(_reason(said))
+    found, data = _judged(data, "CMYK")  # it takes four colours of one sampling, and only judges here
+    if isinstance(found, str):
+        if "ubsampling" not in found:
+            raise ImageError(_reason(found))
+        if not _has_all_scans(data):
+            raise ImageError("truncated JPEG")
         data = _whole(data)
     raw = torch.frombuffer(bytearray(data), dtype=torch.uint8)  # a copy: frombuffer wants a writable buffer
     try:
@@ -83,7 +79,7 @@ def decode_unusual(data: bytes) -> NDArray[np.uint8]:
             warnings.simplefilter("ignore", DeprecationWarning)  # torchvision 0.29 recommends torchcodec, per image
             grey_1HW = decode_image(raw, mode=ImageReadMode.GRAY, apply_exif_orientation=True)
     except RuntimeError as error:
-        if "memory" in str(error):
+        if is_short_of_memory(error):
             raise MemoryError(str(error)) from None
         raise ImageError(_reason(reason_of(error))) from None
     grey_HW: NDArray[np.uint8] = grey_1HW[0].numpy()
@@ -104,9 +100,11 @@ def _whole(data: bytes) -> bytes:
                     image.load()
                 elif end < 0:  # of these PIL, too, takes what scans there are
                     raise ImageError("truncated JPEG")
-        except (ImageError, MemoryError):
+        except ImageError:
             raise
         except Exception as error:
+            if is_short_of_memory(error):
+                raise MemoryError(str(error)) from None
             raise ImageError(_reason(f"premature end ({reason_of(error)})")) from None
     return data if end >= 0 else data + END
 
@@ -118,22 +116,61 @@ def _complaint(data: bytes, colours: str) -> NDArray[np.uint8] | str:
     try:
         return simplejpeg.decode_jpeg(data, colours, strict=True)[:, :, 0]
     except (ValueError, RuntimeError) as error:
-        said = str(error)
-        if "memory" in said.lower():
-            raise MemoryError(said) from None
-        return said
+        if is_short_of_memory(error):
+            raise MemoryError(str(error)) from None
+        return str(error)
 
 
-def _is_harmless(said: str, data: bytes) -> bool:
-    """Whether a warning leaves every pixel right."""
-    if said.startswith("Warning: unknown JFIF revision") or "Adobe color transform" in said:
-        return True
+def _judged(data: bytes, colours: str) -> tuple[NDArray[np.uint8] | str, bytes]:
+    """The grey levels or what is wrong, and the file without what leaves every pixel right.
+
+    libjpeg gives only its first warning: a harmless one would hide damage behind it, so its cause is removed and the
+    rest judged again.
+    """
+    found = _complaint(data, colours)
+    for _ in range(MENDS):
+        mended = _mended(data, found) if isinstance(found, str) else None
+        if mended is None:
+            break
+        data = mended
+        found = _complaint(data, colours)
+    if not isinstance(found, str) and not _has_all_scans(data):
+        raise ImageError("truncated JPEG")
+    return found, data
+
+
+def _mended(data: bytes, said: str) -> bytes | None:
+    """The file without the cause of a warning that leaves every pixel right; None for any other warning."""
+    if said == NO_END:
+        return data + END
+    if UNKNOWN_HEADER.search(said):
+        return _with_known_header(data)
     left_over = LEFT_OVER.search(said)
-    if left_over is None:
-        return False
-    end = data.rfind(END)
+    end = next((place - 2 for marker, place in _segments(data) if marker == ENDS), None)
+    if left_over is None or end is None:
+        return None
+    kept = data[:end].rstrip(b"\xff")  # fill bytes of the marker, which libjpeg does not count
+    padding = kept[-int(left_over[1]) :]
     # Damage inside the data leaves part of it unread; what a camera pads with is one byte, repeated.
-    return len(set(data[max(0, end - int(left_over[1])) : end])) <= 1
+    return kept[: -len(padding)] + data[end:] if len(set(padding)) == 1 else None
+
+
+def _with_known_header(data: bytes) -> bytes:
+    """The file with the revision 1.01 and with the colour transform that libjpeg assumes in place of an unknown one."""
+    mended = bytearray(data)
+    transform = None
+    for marker, place in _segments(data):
+        if marker == JFIF and data.startswith(b"JFIF\0", place + 2):
+            mended[place + 7 : place + 9] = b"\1\1"
+        elif marker == ADOBE and data.startswith(b"Adobe", place + 2):
+            transform = place + 13
+        elif marker in FRAMES:
+            if transform is not None:
+                known, assumed = ((0, 2), 2) if data[place + 7] == 4 else ((0, 1), 1)
+                if data[transform] not in known:
+                    mended[transform] = assumed
+            break
+    return bytes(mended)
 
 
 def _reason(said: str) -> str:
@@ -144,30 +181,41 @@ def _reason(said: str) -> str:
 
 def bits_of_jpeg(data: bytes) -> int | None:
     """Returns the bits of a sample that the header of a JPEG names; None where there is no such header."""
-    try:
-        return data[_frame(data) + 4] if data.startswith(b"\xff\xd8") else None
-    except IndexError:
+    if not data.startswith(b"\xff\xd8"):
         return None
+    frame = next((place for marker, place in _segments(data) if marker in FRAMES), len(data))
+    return data[frame + 2] if frame + 2 < len(data) else None
 
 
-def _frame(data: bytes) -> int:
-    """Where the marker is that lists precision, size and components. Raises IndexError where none is."""
+def _segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yields the markers to the end of the picture, and where what each says starts: its length, in two bytes."""
     place = 2
-    while data[place + 1] not in FRAMES:
-        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-    return place
+    while found := MARKER.search(data, place):
+        marker, place = found[1][0], found.end()
+        yield marker, place
+        if marker == ENDS:
+            return
+        place += int.from_bytes(data[place : place + 2], "big")
 
 
 def _has_all_scans(data: bytes) -> bool:
-    """Whether no scan is missing from the end of a JPEG without end marker: libjpeg takes what scans there are."""
-    frame = _frame(data)
-    components = set(data[frame + 10 : frame + 10 + 3 * data[frame + 9] : 3])
-    place = data.find(SCAN, frame)
-    exact: set[int] = set()  # components whose last coefficient came with its last bit
-    while place >= 0:
-        count = data[place + 4]
-        _, last, bits = data[place + 5 + 2 * count : place + 8 + 2 * count]
-        if last == LAST_COEFFICIENT and bits & 0x0F == 0:
-            exact |= set(data[place + 5 : place + 5 + 2 * count : 2])
-        place = data.find(SCAN, place + 2)
-    return components <= exact
+    """Whether every coefficient of every component comes with its last bit: libjpeg takes what scans there are."""
+    lacking: dict[int, set[int]] | None = None  # component -> coefficients
+    progressive = False
+    try:
+        for marker, place in _segments(data):
+            if marker in FRAMES:
+                components = data[place + 8 : place + 8 + 3 * data[place + 7] : 3]
+                lacking = {component: set(range(COEFFICIENTS)) for component in components}
+                progressive = marker in PROGRESSIVE
+            elif marker == SCAN and lacking is not None:
+                end = place + 3 + 2 * data[place + 2]
+                first, last, bits = data[end : end + 3]
+                exact = range(first, last + 1) if progressive else range(COEFFICIENTS)
+                for component in data[place + 3 : end : 2] if not progressive or bits & 0x0F == 0 else b"":
+                    lacking.get(component, set()).difference_update(exact)
+                if not any(lacking.values()):
+                    return True
+    except (IndexError, ValueError):  # a header cut short
+        pass
+    return False

@@ -6,14 +6,16 @@ Folder names match whatever their case, an exact match first.
 
 One rule for `run`, `score` and `datasets check` says what an image file is: a file, or a link to one, with one of
 IMAGE_SUFFIXES. Hidden and system names (`.ipynb_checkpoints`) are left out with all below them; links to folders are
-followed, each folder once; links that lead nowhere, pipes and files of another type are left out. All are counted.
+followed, each folder once; links that lead nowhere (or to themselves, or to where no access is), pipes and files of
+another type are left out. All are counted.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +30,10 @@ OTHER_TYPE = "files of another type"  # followed by their suffix in brackets
 BROKEN_LINK = "links that lead nowhere"
 NO_FILE = "pipes and devices"
 NESTED = "images in sub-folders of class folders"
+ONE = {  # of the reasons, where they are told of a single file
+    HIDDEN: "hidden or system file", OTHER_TYPE: "file of another type", BROKEN_LINK: "link that leads nowhere",
+    NO_FILE: "pipe or device", NESTED: "image in a sub-folder of a class folder",
+}  # fmt: skip
 MAX_DEPTH = 3  # ROOT/chest_xray/chest_xray/train is as deep as known downloads go
 
 
@@ -46,9 +52,15 @@ def find_layout(root: Path) -> Layout:
     Raises:
         InputError: no such folder, two at the same depth, or a folder that cannot be read.
     """
-    if not root.exists():
-        raise InputError(f"dataset.root: {root} does not exist", "give the folder that holds train/ and test/")
-    if not root.is_dir():
+    try:
+        status = root.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(
+            f"dataset.root: {root} does not exist", "give the folder that holds train/ and test/"
+        ) from None
+    except OSError as error:
+        raise InputError(f"dataset.root: cannot read the folder {root} ({reason_of(error)})") from None
+    if not stat.S_ISDIR(status.st_mode):
         raise InputError(f"dataset.root: {root} is a file", "give the folder that holds train/ and test/")
     levels, lonely_train = _pairs_by_depth(root)
     winners = next((level for level in levels if level), [])
@@ -84,7 +96,7 @@ def class_images(folder: Path, tally: Counter[str]) -> list[str]:
     """Names of the image files directly in `folder`, sorted. What is left out is added to `tally` by reason."""
     images = []
     for entry in _entries(folder):
-        if not _is_hidden(entry.name) and entry.is_dir():
+        if not _is_hidden(entry.name) and _is_folder(entry):
             tally[NESTED] += count_images(Path(entry.path))
         elif reason := _left_out(entry):
             tally[reason] += 1
@@ -112,7 +124,7 @@ def find_images(folder: Path, tally: Counter[str]) -> list[Path]:
             continue
         seen.add((status.st_dev, status.st_ino))
         for entry in _entries(place):
-            if not _is_hidden(entry.name) and entry.is_dir():
+            if not _is_hidden(entry.name) and _is_folder(entry):
                 waiting.append(Path(entry.path))
             elif reason := _left_out(entry):
                 tally[reason] += 1
@@ -129,7 +141,12 @@ def count_images(folder: Path) -> int:
 def left_out(tally: Mapping[str, int]) -> str:
     """Returns what of a folder was left out, by reason, as one clause; empty for nothing but hidden files."""
     told = {reason: count for reason, count in sorted(tally.items()) if reason != HIDDEN and count}
-    return ", ".join(f"{count} {reason}" for reason, count in told.items())
+    return ", ".join(f"{count:,} {reason if count > 1 else _of_one(reason)}" for reason, count in told.items())
+
+
+def _of_one(reason: str) -> str:
+    kind = next((kind for kind in ONE if reason.startswith(kind)), reason)
+    return reason.replace(kind, ONE.get(kind, kind))
 
 
 def _pairs_by_depth(root: Path) -> tuple[list[list[Path]], Path | None]:
@@ -153,7 +170,9 @@ def _pairs_by_depth(root: Path) -> tuple[list[list[Path]], Path | None]:
 
 
 def _folders(folder: Path) -> dict[str, Path]:
-    return {entry.name: Path(entry.path) for entry in _entries(folder) if entry.is_dir() and not _is_hidden(entry.name)}
+    return {
+        entry.name: Path(entry.path) for entry in _entries(folder) if not _is_hidden(entry.name) and _is_folder(entry)
+    }
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -182,9 +201,21 @@ def _left_out(entry: os.DirEntry[str]) -> str | None:
     suffix = os.path.splitext(entry.name)[1].lower()
     if suffix not in IMAGE_SUFFIXES:
         return f"{OTHER_TYPE} ({suffix or 'no suffix'})"
-    if entry.is_file():
+    if _answers(entry.is_file):
         return None
     return BROKEN_LINK if entry.is_symlink() else NO_FILE
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return _answers(entry.is_dir)
+
+
+def _answers(question: Callable[[], bool]) -> bool:
+    """Whether an entry is what is asked; one that cannot be looked at (a link to itself, or past a lock) is nothing."""
+    try:
+        return question()
+    except OSError:
+        return False
 
 
 def _is_hidden(name: str) -> bool:

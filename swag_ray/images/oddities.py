@@ -1,4 +1,4 @@
-"""Images that are read as they are and yet doubtful: blank, inverted against trusted ones, or another's pixels again.
+"""Images that are read as they are and yet doubtful: blank, inverted against trusted ones, or another's look again.
 
 No label is looked at. What is kept of an image is small: a digest, and 8 x 8 grey levels.
 
@@ -13,9 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from swag_ray.images.groups import join_groups
+from swag_ray.wording import clause, plural
+
 THUMBNAIL = 32  # pixels a side of what an image is judged by
+AT_SIZE = f"at {THUMBNAIL} x {THUMBNAIL} pixels"
 SIDE = 8  # of what is compared: enough to tell black on white from white on black
 BLANK = 2.0  # sd of a thumbnail's grey levels, 0..255; the dullest of 8,600 films and scans has 12
 # Correlation with the typical trusted image below which an image counts as inverted. Of 8,600 films and scans the
@@ -32,7 +38,8 @@ class Looks:
     """What is kept of N images.
 
     Attributes:
-        digest_NB: (N, 16) uint8, of the thumbnail and the size in pixels: equal pixels have equal digests.
+        digest_NB: (N, 16) uint8, of the thumbnail and the size in pixels: what looks the same at 32 x 32 pixels has
+            equal digests, and so have two images that differ in less than a thumbnail shows.
         small_ND: (N, 64) uint8, grey levels of 8 x 8 cells.
         blank_N: (N,) bool.
     """
@@ -102,7 +109,8 @@ def inverted(looks: Looks, typical_D: NDArray[np.float32] | None) -> NDArray[np.
 
 
 def twins(looks: Looks, sha256: Sequence[Any]) -> list[list[int]]:
-    """Returns rows whose pixels are equal though their bytes are not, a list for each such picture; blank ones aside.
+    """Returns rows that look the same at 32 x 32 pixels though their bytes differ, a list for each such picture;
+    blank ones aside.
 
     Args:
         looks: of N images.
@@ -110,12 +118,41 @@ def twins(looks: Looks, sha256: Sequence[Any]) -> list[list[int]]:
     """
     names = looks.digest_NB.view("V16").ravel()
     order = np.argsort(names, kind="stable")
-    ends = np.flatnonzero(names[order][1:] != names[order][:-1]) + 1
+    bounds = np.r_[0, np.flatnonzero(names[order][1:] != names[order][:-1]) + 1, len(order)]
     found = []
-    for rows in np.split(order, ends) if len(order) else []:
-        if len(rows) > 1 and not looks.blank_N[rows[0]] and len({sha256[row] for row in rows}) > 1:
+    for group in np.flatnonzero(np.diff(bounds) > 1):  # few of perhaps millions
+        rows = order[bounds[group] : bounds[group + 1]]
+        if not looks.blank_N[rows[0]] and len({sha256[row] for row in rows}) > 1:
             found.append(sorted(rows.tolist()))
     return sorted(found)
+
+
+def join_twins(table: pa.Table, looks: Looks) -> tuple[pa.Table, list[list[int]], list[str]]:
+    """Makes one group of train images that look the same, as identical files are one.
+
+    Args:
+        table: readable images, as `images.folders` lists them.
+        looks: of these.
+
+    Returns:
+        The table; rows that look the same; what the user must know of those in two places at once.
+    """
+    found = twins(looks, table.column("sha256"))
+    if not found:
+        return table, [], []
+    train = pc.equal(table.column("split"), "train").to_pylist()
+    label = table.column("label").to_pylist()
+    own = [[row for row in rows if train[row]] for rows in found]
+    groups = join_groups(table.column("group").to_pylist(), own)
+    place = table.schema.get_field_index("group")
+    lines = []
+    if both := sum(len({train[row] for row in rows}) > 1 for rows in found):
+        stand = clause(both, "picture", "is", "are")
+        lines.append(f"dataset: {stand} in train and in test, the same {AT_SIZE}; train and test are taken as given")
+    if torn := sum(len({label[row] for row in rows} - {None}) > 1 for rows in found):
+        stand = clause(torn, "picture", "stands", "stand")
+        lines.append(f"dataset: {stand} under both labels, the same {AT_SIZE}; leave one of each out")
+    return table.set_column(place, table.schema.field(place), pa.array(groups, pa.string())), found, lines
 
 
 def oddity_warnings(
@@ -125,17 +162,22 @@ def oddity_warnings(
     lines = []
     if blank_N.any():
         rows = np.flatnonzero(blank_N)
-        lines.append(f"dataset: {len(rows)} images are blank or nearly so ({_first(paths, rows)}); leave them out")
+        blank = clause(len(rows), "image", "is", "are")
+        lines.append(f"dataset: {blank} blank or nearly so ({_first(paths, rows)}); leave blank images out")
     if inverted_N.any():
         rows = np.flatnonzero(inverted_N)
         lines.append(
-            f"dataset: {len(rows)} images look inverted, black where trusted ones are white ({_first(paths, rows)}); "
+            f"dataset: {clause(len(rows), 'image', 'looks', 'look')} inverted, black where trusted ones are white "
+            f"({_first(paths, rows)}); "
             "films of MONOCHROME1 must be saved with black and white swapped"
         )
     if twin_rows:
         rows = np.array([row for rows in twin_rows for row in rows])
-        lines.append(f"dataset: {len(rows)} images show {len(twin_rows)} pictures again under other bytes "
-                     f"({_first(paths, rows)}); they count as one group each, as identical files do")  # fmt: skip
+        pictures = plural(len(twin_rows), "picture")
+        lines.append(
+            f"dataset: {len(rows)} images of other bytes look the same {AT_SIZE}, {pictures} in all "
+            f"({_first(paths, rows)}); those of one picture count as one group, as identical files do"
+        )
     return lines
 
 

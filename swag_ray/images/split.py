@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 
 from swag_ray.errors import InputError
 from swag_ray.images.arrow_strings import factorize
+from swag_ray.images.groups import BY_BYTES
+from swag_ray.wording import plural
 
 SEED, POOL, TEST, UNUSED = 0, 1, 2, -1
 MIN_FOLD_SEEDS = 3  # a location, a spread, and one seed that is compared with them
@@ -167,8 +169,8 @@ def unreachable(counts: dict[str, int], field: str, level: float, then: str) -> 
     else:
         how = f" (there are {normals} train normals in all)"
     return [
-        f"{field}: with {seeds} seeds no p-value is below 1/{seeds + 1} = {1 / (seeds + 1):.3g}, so at {level:g} "
-        f"{then}; set it to {smallest_rate(seeds):g} or more, or bring the seeds to {needed}{how}"
+        f"{field}: with {plural(seeds, 'seed')} no p-value is below 1/{seeds + 1} = {1 / (seeds + 1):.3g}, "
+        f"so at {level:g} {then}; set it to {smallest_rate(seeds):g} or more, or bring the seeds to {needed}{how}"
     ]
 
 
@@ -211,7 +213,7 @@ def _check_largest_group(names: pa.Array, group_n: NDArray[np.int32], seed_fract
         return
     name = names[largest].as_py()
     what, advice = "images of one patient", "set split.group to a pattern that puts fewer images into one group"
-    if name.startswith("bytes:"):
+    if name.startswith(BY_BYTES):
         what, advice = "copies of one image", "remove the copies"
     raise InputError(
         f"split.group: the group '{name}' ({what}) holds {size_G[largest]} of {len(group_n)} train normals, more than "
@@ -230,10 +232,11 @@ def _draw_anomalies(
         raise InputError(f"dataset.contamination: {contamination} is not in [0, 1)", "null takes all anomalies")
     wanted = round(contamination / (1 - contamination) * normals)
     if wanted > len(anomalies):
+        what = "anomaly" if len(anomalies) == 1 else "anomalies"
         highest = int(1000 * _share(len(anomalies), normals)) / 1000  # rounded down: the number named must be accepted
         raise InputError(
             f"dataset.contamination: {contamination} is above the highest possible share, {highest} "
-            f"({len(anomalies)} anomalies beside {normals} pool normals)",
+            f"({len(anomalies)} {what} beside {plural(normals, 'pool normal')})",
             "lower it or set null",
         )
     names, id_n = factorize(ids.take(pa.array(anomalies)))
@@ -257,7 +260,8 @@ def _deal_folds(names: pa.Array, group_n: NDArray[np.int32], folds: int, random_
 
 def _check_folds(fold_seeds: Sequence[int], seeds: int, seed_groups: int) -> list[str]:
     fewest = min(fold_seeds)
-    held = f"{seeds} seeds in {seed_groups} groups over {len(fold_seeds)} folds leave {fewest} to the smallest fold"
+    groups, leave = plural(seed_groups, "group"), "leaves" if seeds == 1 else "leave"
+    held = f"{plural(seeds, 'seed')} in {groups} over {len(fold_seeds)} folds {leave} {fewest} to the smallest fold"
     if fewest < MIN_FOLD_SEEDS:
         raise InputError(
             f"split.folds: {held}, under {MIN_FOLD_SEEDS}", "raise split.seed_fraction or lower split.folds"

@@ -254,8 +254,8 @@ class Dataset(Table):
     """Images that are blank or nearly so; as the two below absent where there are none."""
     inverted: Count | None = None
     """Images that are black where the seeds are white."""
-    equal_pixels: Count | None = None
-    """Images that show another's pixels under other bytes."""
+    look_alikes: Count | None = None
+    """Images of other bytes that look the same as another at 32 x 32 pixels."""
 
 
 class Timing(Table):

@@ -101,7 +101,7 @@ def _doubts(detector: Detector, rows: list[dict[str, Any]]) -> list[str]:
     twin_rows = twins(looks, [row["sha256"] for row in rows])
     lines = oddity_warnings(paths, looks.blank_N, inverted(looks, detector.typical), twin_rows)
     bits_N = np.array([row["top"].bit_length() if row["top"] else 0 for row in rows], np.uint8)
-    return _unreachable(detector) + lines + range_warnings(paths, bits_N, detector.spec.white)
+    return _unreachable(detector) + lines + range_warnings(paths, bits_N, detector.spec.white, given=True)
 
 
 def _unreachable(detector: Detector) -> list[str]:

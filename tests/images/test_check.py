@@ -10,6 +10,8 @@ from PIL import Image
 from swag_ray.errors import InputError
 from swag_ray.images.check import describe, guess_classes, read_images
 from swag_ray.images.folders import list_folder
+from swag_ray.images.oddities import join_twins
+from swag_ray.images.split import make_split
 from tests.support.command_line import Command
 from tests.support.images import blocks, encoded, real_set, small_set, write
 
@@ -60,17 +62,49 @@ def test_doubtful_images_are_counted_and_told(tmp_path: Path, command: Command) 
             (folder / "again.tif").write_bytes(encoded(deep, "TIFF"))
     ended = command("datasets", "check", tmp_path, "--json")
     found = json.loads(ended.out)
-    assert found["odd"] == {"deep": 41, "bits": 12, "blank": 1, "inverted": 1, "equal_pixels": 2}
+    assert found["odd"] == {"deep": 41, "bits": 12, "blank": 1, "inverted": 1, "look_alikes": 2}
     told = " ".join(found["warnings"])
     for part in (
         "41 16-bit images use 12 bits at most", "2 of 41 16-bit images use 9 bits at most",
-        "1 images are blank or nearly so (train/PNEUMONIA/4.png)", "1 images look inverted",
-        "(train/NORMAL/3.png)", "2 images show 1 pictures again", "train/NORMAL/again.tif",
+        "1 image is blank or nearly so (train/PNEUMONIA/4.png)", "1 image looks inverted",
+        "(train/NORMAL/3.png)", "2 images of other bytes look the same at 32 x 32 pixels, 1 picture in all",
+        "train/NORMAL/again.tif",
     ):  # fmt: skip
         assert part in told, part
     shown = command("datasets", "check", tmp_path).out
     assert "16-bit images: 41" in shown and "inverted images: 1" in shown and "bits in use of 16: 12" in shown
-    assert "1 images look inverted" in shown
+    assert "1 image looks inverted" in shown
+
+
+def test_the_split_that_is_tried_is_the_runs(tmp_path: Path) -> None:
+    """Images that look the same are one group, as in a run, and told where they stand in two places."""
+    root = small_set(tmp_path, normals=60, anomalies=20)
+    normals = sorted((root / "train" / "NORMAL").iterdir())
+    for number, path in enumerate(normals[:5]):
+        again = encoded(Image.open(path))
+        (path.with_name(f"again{number}.png")).write_bytes(again)
+        if number == 0:
+            (root / "test" / "PNEUMONIA" / "copy.png").write_bytes(again + b"x")
+    listing = list_folder(root, normal="NORMAL", anomaly=["PNEUMONIA"], group=None)
+    found = describe(listing, seed_fraction=0.3, folds=5)
+    assert found.odd == {"look_alikes": 11}
+    assert found.split_counts is not None and found.split_counts["train_groups"] == 80
+    table = join_twins(listing.table, read_images(listing)[1])[0]
+    split = make_split(table, seed_fraction=0.3, folds=5, contamination=None, random_seed=0)
+    assert found.split_counts == split.counts
+    told = " ".join(found.warnings)
+    assert "1 picture is in train and in test, the same at 32 x 32 pixels" in told
+    assert "1 picture stands under both labels, the same at 32 x 32 pixels" in told
+
+
+def test_a_file_that_goes_while_the_range_is_found_is_told(tmp_path: Path) -> None:
+    root = small_set(tmp_path)
+    deep = Image.fromarray(np.asarray(blocks(1)).astype(np.uint16) * 9)
+    (root / "train" / "NORMAL" / "deep.png").write_bytes(encoded(deep))
+    listing = list_folder(root, normal="NORMAL", anomaly=["PNEUMONIA"], group=None)
+    (root / "train" / "NORMAL" / "deep.png").unlink()
+    found = describe(listing, seed_fraction=0.3, folds=2)
+    assert found.unreadable == {"train/NORMAL/deep.png": "No such file or directory"}
 
 
 def test_describe_reports_a_set_that_cannot_be_split(tmp_path: Path) -> None:
@@ -85,6 +119,16 @@ def test_an_image_that_vanished_is_a_reason(tmp_path: Path) -> None:
     listing = list_folder(small_set(tmp_path), normal="NORMAL", anomaly=["PNEUMONIA"], group=None)
     (tmp_path / str(listing.table["path"][0].as_py())).unlink()
     assert read_images(listing)[0][0] == "No such file or directory"
+
+
+def test_too_little_memory_ends_the_check_with_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    listing = list_folder(small_set(tmp_path), normal="NORMAL", anomaly=["PNEUMONIA"], group=None)
+    monkeypatch.setattr("swag_ray.images.check.read_grey", full)
+    with pytest.raises(InputError, match=r"^memory: too little to decode images like '"):
+        read_images(listing)
 
 
 def test_classes_are_guessed(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import struct
 import subprocess
 import sys
@@ -9,9 +10,9 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 
-from swag_ray.images.decode import deep_top, picture, read_grey
+from swag_ray.images.decode import _webp_pixels, deep_top, picture, read_grey
 from swag_ray.images.image_error import ImageError
 from tests.support.images import blocks, encoded, real_set
 
@@ -292,3 +293,78 @@ def test_too_little_memory_is_no_fault_of_the_image(grey: Image.Image, monkeypat
             with pytest.raises(MemoryError):
                 read_grey(data, SIDE)
         read_grey(data, SIDE)
+
+
+def test_pages_of_a_tiff_are_told_and_its_smaller_copies_are_none(grey: Image.Image) -> None:
+    turned = grey.rotate(90)
+    with pytest.raises(ImageError, match="a TIFF that holds 3 pages"):
+        read_grey(encoded(grey, "TIFF", save_all=True, append_images=[turned, turned]), SIDE)
+    copy = grey.resize((32, 32))
+    copy.encoderinfo = {"tiffinfo": {254: 1}}
+    data = encoded(grey, "TIFF", save_all=True, append_images=[copy])
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.n_frames == 2
+    np.testing.assert_array_equal(levels(data), np.asarray(grey))
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "group3", "group4", "tiff_ccitt"])
+def test_tiffs_that_hide_damage_are_refused(grey: Image.Image, compression: str) -> None:
+    data = encoded(grey if compression == "jpeg" else grey.convert("1"), "TIFF", compression=compression)
+    for read in (read_grey, picture):
+        with pytest.raises(ImageError, match=r"a TIFF with .* compression cannot be checked for damage"):
+            read(data, SIDE)
+
+
+SHORT = r"""
+import io, re, resource, sys, torch, simplejpeg, torchvision.transforms.v2.functional
+from PIL import Image, ImageFile
+from swag_ray.images.decode import read_grey
+from swag_ray.images.image_error import ImageError
+torch.set_num_threads(1)
+def encoded(side):
+    data = io.BytesIO()
+    Image.linear_gradient("L").resize((side, side)).save(data, form, **options)
+    return data.getvalue()
+for form, options in (("WEBP", {}), ("WEBP", {"lossless": True}), ("JPEG", {}), ("PNG", {}), ("TIFF", {})):
+    data = encoded(3000)
+    read_grey(encoded(64), 32)
+    used = int(re.search(r"VmSize:\s+(\d+)", open("/proc/self/status").read())[1]) * 1024
+    found = []
+    for more in range(2, 100, 16):
+        resource.setrlimit(resource.RLIMIT_AS, (used + more * 10**6, resource.RLIM_INFINITY))
+        try:
+            read_grey(data, 32)
+            found.append("read")
+        except BaseException as error:
+            found.append(type(error).__name__)
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    print(form, *sorted(set(found)))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on addresses and /proc")
+def test_whatever_lacks_memory_says_so() -> None:
+    ended = subprocess.run([sys.executable, "-c", SHORT], capture_output=True, text=True, check=False)
+    lines = ended.stdout.splitlines()
+    assert len(lines) == 5, ended.stderr
+    for line in lines:
+        assert line.split()[1:] in (["MemoryError"], ["MemoryError", "read"]), lines
+
+
+def test_a_decoder_that_names_memory_is_short_of_it(grey: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise ImageFile._get_oserror(-9, encoder=False)
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", full)
+    with pytest.raises(MemoryError):
+        read_grey(encoded(grey), SIDE)
+
+
+@pytest.mark.parametrize("options", [{}, {"lossless": True}, {"save_all": True}], ids=str)
+def test_a_torn_webp_is_the_images_fault(grey: Image.Image, options: dict[str, object]) -> None:
+    if "save_all" in options:
+        options = options | {"append_images": [grey.rotate(90)]}
+    data = encoded(grey, "WEBP", **options)
+    assert _webp_pixels(data) == SIDE**2
+    with pytest.raises(ImageError):
+        read_grey(data[: len(data) // 2], SIDE)

@@ -69,6 +69,21 @@ def test_a_half_removed_set_is_drawn_again(tmp_path: Path) -> None:
     assert (target / "thesis.txt").exists()
 
 
+def test_what_is_none_of_the_set_is_never_removed(tmp_path: Path) -> None:
+    target = tmp_path / "set"
+    generate(target, random_seed=0, sizes=SMALL)
+    (target / "test" / "notes.txt").write_text("mine")
+    (target / "link").symlink_to(tmp_path / "nowhere")
+    generate(target, random_seed=0, sizes=SMALL)  # nothing is missing, so nothing is removed
+    next(target.rglob("*.png")).unlink()
+    for name in ("link", "test/notes.txt"):
+        with pytest.raises(InputError, match=f"holds a part of a DigitAnatomy set and {name}"):
+            generate(target, random_seed=0, sizes=SMALL)
+        (target / name).unlink()
+    generate(target, random_seed=0, sizes=SMALL)
+    assert all(contents(target).values())
+
+
 def test_a_failed_drawing_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="lower them"):
         generate(tmp_path / "set", random_seed=0, sizes=Sizes(test_scans=100))

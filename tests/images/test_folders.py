@@ -10,7 +10,7 @@ import pytest
 
 from swag_ray.errors import InputError
 from swag_ray.images.folders import SCHEMA, Listing, list_folder
-from swag_ray.images.layout import find_images
+from swag_ray.images.layout import find_images, left_out
 from tests.support.images import PATIENT, blocks, encoded, real_set, small_set, write
 
 
@@ -159,7 +159,7 @@ def test_refusals_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (root / "test" / "PNEUMONIA").mkdir()
     refused(root, r"dataset\.root: .*PNEUMONIA holds no image")
     (root / "test" / "PNEUMONIA" / "a.dcm").write_bytes(b"x")
-    refused(root, r"dataset\.root: .*PNEUMONIA holds no image, only 1 files of another type \(\.dcm\)")
+    refused(root, r"dataset\.root: .*PNEUMONIA holds no image, only 1 file of another type \(\.dcm\)")
 
     def forbidden(_: object) -> None:
         raise PermissionError(13, "Permission denied")
@@ -202,7 +202,7 @@ def test_one_rule_says_what_is_an_image_and_the_rest_is_counted(tmp_path: Path) 
         "pipes and devices": 1,
     }
     (line,) = (line for line in listing.warnings if "left out" in line)
-    assert "1 files of another type (.dcm), 1 links that lead nowhere, 1 pipes and devices" in line
+    assert line.endswith("1 file of another type (.dcm), 1 link that leads nowhere, 1 pipe or device")
     tally: Counter[str] = Counter()
     found = find_images(folder, tally)
     assert len(found) == 4 + 8 + 1, "and what the linked folder holds, once"
@@ -210,6 +210,41 @@ def test_one_rule_says_what_is_an_image_and_the_rest_is_counted(tmp_path: Path) 
         "files of another type (.dcm)": 1, "hidden or system files": 1, "links that lead nowhere": 1,
         "pipes and devices": 1,
     }  # fmt: skip
+
+
+def test_a_link_to_itself_or_past_a_lock_leads_nowhere(tmp_path: Path) -> None:
+    root = small_set(tmp_path / "set")
+    folder = root / "train" / "NORMAL"
+    (root / "loop").symlink_to("loop")
+    (folder / "loop.png").symlink_to("loop.png")
+    (folder / "first.png").symlink_to("second.png")
+    (folder / "second.png").symlink_to("first.png")
+    write(tmp_path / "locked" / "film.png", 1)
+    (folder / "film.png").symlink_to(tmp_path / "locked" / "film.png")
+    if os.geteuid() == 0:  # no lock keeps root out
+        (folder / "film.png").unlink()
+        (folder / "film.png").symlink_to("film.png")
+    (tmp_path / "locked").chmod(0)
+    try:
+        assert listed(root).ignored == {"links that lead nowhere": 4}
+        tally: Counter[str] = Counter()
+        assert len(find_images(root, tally)) == 14
+        assert tally["links that lead nowhere"] == 4
+    finally:
+        (tmp_path / "locked").chmod(0o755)
+    with pytest.raises(InputError, match=r"dataset\.root: cannot read the folder .*symbolic links"):
+        listed(root / "loop")
+
+
+def test_what_is_left_out_is_told_in_one_or_many() -> None:
+    told = {
+        "links that lead nowhere": 1,
+        "files of another type (.dcm)": 2,
+        "images in sub-folders of class folders": 1,
+    }
+    assert left_out(told) == (
+        "2 files of another type (.dcm), 1 image in a sub-folder of a class folder, 1 link that leads nowhere"
+    )
 
 
 @pytest.mark.parametrize("pattern", ["(", "person"])

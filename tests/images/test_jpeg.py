@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from torchvision.io import ImageReadMode, decode_image
 
 from swag_ray.images.decode import read_grey
 from swag_ray.images.image_error import ImageError
-from swag_ray.images.jpeg import END, decode_jpeg
+from swag_ray.images.jpeg import END, _has_all_scans, decode_jpeg
 from tests.support.images import encoded, real_set
 
 SIDE = 200
@@ -84,7 +86,7 @@ def test_torn_files_are_refused_with_the_reason(kind: dict[str, object]) -> None
 def test_a_missing_end_marker_alone_is_no_harm(kind: dict[str, object]) -> None:
     data = made(kind)
     assert data.endswith(END)
-    if kind["mode"] == "CMYK" and kind["progressive"]:
+    if kind["mode"] == "CMYK" and kind["progressive"] and kind["subsampling"]:
         with pytest.raises(ImageError, match="truncated"):
             read_grey(data[:-2], SIDE)
         return
@@ -98,6 +100,81 @@ def test_a_progressive_file_cut_between_two_scans_is_truncated() -> None:
     with pytest.raises(ImageError, match="truncated JPEG"):
         decode_jpeg(data[:cut])
     decode_jpeg(data[:-2])
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_a_progressive_file_with_an_end_sewn_on_between_two_scans_is_truncated(mode: str) -> None:
+    data = made({"mode": mode, "progressive": True, "subsampling": 0})
+    starts = [found.start() for found in re.finditer(b"\xff\xda", data)]
+    for before, scan in pairwise(starts):
+        table = data.rfind(b"\xff\xc4", before, scan)
+        with pytest.raises(ImageError, match="truncated JPEG"):
+            read_grey(data[: table if table > 0 else scan] + END, SIDE)
+
+
+def headed(data: bytes, jfif: bytes = b"", adobe: int | None = None) -> bytes:
+    """The file with another JFIF revision, and an Adobe segment in place of that of JFIF where a transform is given."""
+    start = data.find(b"\xff\xe0")
+    if jfif:
+        return data[: start + 9] + jfif + data[start + 11 :]
+    if (place := data.find(b"Adobe")) > 0:
+        return data[: place + 11] + bytes([adobe or 0]) + data[place + 12 :]
+    segment = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00" + bytes([adobe or 0])
+    return data[:start] + segment + data[start + 18 :]
+
+
+HEADERS = {
+    "JFIF 2.1": ("L", lambda data: headed(data, b"\2\1")), "JFIF 0.9": ("RGB", lambda data: headed(data, b"\0\x09")),
+    "Adobe 5": ("RGB", lambda data: headed(data, adobe=5)),
+    "Adobe 5, four colours": ("CMYK", lambda data: headed(data, adobe=5)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HEADERS)
+@pytest.mark.parametrize("progressive", [False, True])
+def test_an_unknown_header_is_read_and_hides_no_damage(name: str, progressive: bool) -> None:
+    mode, change = HEADERS[name]
+    data = change(made({"mode": mode, "progressive": progressive, "subsampling": 0}))
+    n = len(data)
+    expected = by_torchvision(data)
+    for whole in (data, data[:-2], data[:-2] + bytes(9) + END):
+        np.testing.assert_array_equal(read_grey(whole, SIDE).image_1HW[0].numpy(), expected)
+    for torn in (data[: n // 2], data[: n // 2] + END, data[: n // 2] + data[n * 3 // 4 :]):
+        with pytest.raises(ImageError, match=r"truncated|damaged"):
+            read_grey(torn, SIDE)
+
+
+def test_padding_hides_no_missing_restart_intervals() -> None:
+    data = made({"mode": "L"}, restart_marker_blocks=8)
+    cut = data.index(b"\xff\xd3", len(data) // 2)
+    with pytest.raises(ImageError, match=r"truncated|damaged"):
+        decode_jpeg(data[:cut] + bytes(9) + END)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_fill_bytes_before_a_marker_are_no_harm(mode: str) -> None:
+    data = made({"mode": mode, "subsampling": 0})
+    for marker in (b"\xff\xdb", b"\xff\xc0", b"\xff\xda", END):
+        filled = data.replace(marker, b"\xff\xff" + marker, 1)
+        for file in (filled, filled[:-2].rstrip(b"\xff")):
+            np.testing.assert_array_equal(read_grey(file, SIDE).image_1HW[0].numpy(), by_torchvision(data))
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_headers_cut_short_or_of_other_codes_are_errors_of_the_image(progressive: bool) -> None:
+    data = made({"mode": "RGB", "subsampling": 0, "progressive": progressive})
+    last = data.rindex(b"\xff\xda")
+    frame = data.index(b"\xff\xc2" if progressive else b"\xff\xc0")
+    for cut in [*range(2, frame + 20), *range(last, last + 16)]:
+        with pytest.raises(ImageError):
+            read_grey(data[:cut], SIDE)
+    assert _has_all_scans(data) and not _has_all_scans(data[: last + 6])
+    arithmetic = b"\xca" if progressive else b"\xc9"
+    assert _has_all_scans(data[: frame + 1] + arithmetic + data[frame + 2 : -2])
+    for code in (b"\xc9", b"\xca", b"\xc5"):  # arithmetic and hierarchical ones
+        for file in (data, data[:-2], data[: last + 4]):
+            with pytest.raises(ImageError):
+                read_grey(file[: frame + 1] + code + file[frame + 2 :], SIDE)
 
 
 def test_damage_inside_is_found_and_padding_at_the_end_is_none() -> None:

@@ -114,7 +114,7 @@ def test_files_and_folders_in_three_formats(
             f"{n}: empty file" for n in ("a.png", "b.jpg", "c.jpeg")
         ]
         assert skipped[3].startswith("/proc/self/mem: "), "whatever cannot be read is named"
-        assert skipped[4:] == ["swag-ray: left out 1 files of another type (.txt), 1 links that lead nowhere"]
+        assert skipped[4:] == ["swag-ray: left out 1 file of another type (.txt), 1 link that leads nowhere"]
         match suffix:
             case "csv":
                 with out.open(newline="") as file:

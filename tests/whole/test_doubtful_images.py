@@ -63,8 +63,8 @@ def run(root: Path, tmp_path_factory: pytest.TempPathFactory, session_store: Pat
 def test_a_run_reads_the_range_and_tells_what_is_doubtful(run: Run) -> None:
     dataset = run.metrics["dataset"]
     assert dataset["grey_range"] == {"images": 109, "bits": 12, "white": 4095}
-    assert {name: dataset[name] for name in ("blank", "inverted", "equal_pixels")} == {
-        "blank": 2, "inverted": 5, "equal_pixels": 4,
+    assert {name: dataset[name] for name in ("blank", "inverted", "look_alikes")} == {
+        "blank": 2, "inverted": 5, "look_alikes": 4,
     }  # fmt: skip
     assert len(dataset["skipped"]) == 1 and dataset["skipped"][0].endswith("truncated JPEG")
     assert dataset["ignored"] == {"files of another type (.dcm)": 1}
@@ -72,7 +72,9 @@ def test_a_run_reads_the_range_and_tells_what_is_doubtful(run: Run) -> None:
     report = (run.directory / "report.html").read_text(encoding="utf-8")
     for part in (
         "109 16-bit images use 12 bits at most and are read with the range 0 to 4095", "2 images are blank",
-        "5 images look inverted", "4 images show 2 pictures again", "1 unreadable images", "another type (.dcm)",
+        "5 images look inverted",
+        "4 images of other bytes look the same at 32 x 32 pixels, 2 pictures in all",
+        "1 unreadable images", "another type (.dcm)",
     ):  # fmt: skip
         assert part in told, part
         assert part in report, part
@@ -101,6 +103,7 @@ def test_score_reads_films_as_the_run_did_and_tells_what_is_doubtful(
     assert rows["eight.png"]["score"] == pytest.approx(rows[normal[0].name]["score"], abs=0.02)
     assert rows["full.png"]["status"].startswith("samples up to 65") and rows["full.png"]["score"] is None
     for part in (
-        "1 images look inverted", "inverted.png", "1 of 6 16-bit images use 9 bits at most", "2 images show 1 pictures",
+        "1 image looks inverted", "inverted.png", "1 of 6 16-bit images uses 9 bits at most",
+        "2 images of other bytes look the same at 32 x 32 pixels, 1 picture in all",
     ):  # fmt: skip
         assert part in ended.err, part
