@@ -33,6 +33,8 @@ from swag_ray.store.store import Store
 from swag_ray.system.allocator import keep_freed_memory
 from swag_ray.system.device import device
 
+LOOP_SECONDS = 5.0  # for Ray Data's loop to notice that it has ended
+LOCATIONS = "ActorLocationTracker"  # namespace of the actor that tells Ray Data's loop on which nodes its others run
 READERS = 2  # threads that read files while an actor on the CPU decodes others
 
 
@@ -161,19 +163,37 @@ def extract_shards(
         ),
         **actor_options(bundle),
     )
-    shards.context.custom_execution_callback_classes = [_watching(bundle)]
+    given_up: list[threading.Thread] = []
+    shards.context.custom_execution_callback_classes = [_watching(bundle, given_up)]
     try:
         for row in shards.iter_rows():
             if row["problem"]:
                 raise (StorageError if row["storage"] else InputError)(str(row["problem"]), str(row["advice"]))
             yield int(row["actor"]), int(row["count"]), float(row["seconds"])
     finally:
+        for loop in given_up:
+            _end(loop)
         forget_all(extraction)
 
 
-def _watching(bundle: Bundle) -> type[Any]:
-    """What ends the pipeline when its actors cannot start. From a thread of its own, because Ray Data's loop may itself
-    wait for a process that cannot start.
+def _end(loop: threading.Thread) -> None:
+    """Waits for Ray Data's loop. Left alive it would ask a Ray that is no more, and Ray would then end our process before
+    it said anything. It may itself be waiting for an actor of Ray Data's that cannot start, as nobody's can: that ends.
+    """
+    import ray
+
+    loop.join(LOOP_SECONDS)
+    if not loop.is_alive():
+        return
+    for actor in ray.util.list_named_actors(all_namespaces=True):
+        if actor["namespace"] == LOCATIONS:
+            ray.kill(ray.get_actor(actor["name"], LOCATIONS))
+    loop.join(LOOP_SECONDS)
+
+
+def _watching(bundle: Bundle, given_up: list[threading.Thread]) -> type[Any]:
+    """What ends the pipeline when its actors cannot start, and notes the thread that ran it. In a thread of its own,
+    because Ray Data's loop may itself wait for a process that cannot start.
     """
     from ray.data._internal.execution.execution_callback import ExecutionCallback
 
@@ -188,6 +208,7 @@ def _watching(bundle: Bundle) -> type[Any]:
                 try:
                     watch.look()
                 except InputError as error:
+                    given_up.append(executor)
                     _, output = executor._output_node
                     output.mark_finished(error)  # it comes out where the rows are read
                     return

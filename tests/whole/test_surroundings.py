@@ -23,6 +23,7 @@ import pytest
 from swag_ray.config import to_yaml
 from tests.conftest import tiny_config
 from tests.support.command_line import figures
+from tests.support.images import small_set
 from tests.support.small_disk import mount
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -214,8 +215,8 @@ FULL_OUTPUT = (("config", "schema"), ("config", "show", "configs/demo.yaml"), ("
 
 
 @pytest.mark.parametrize("command", FULL_OUTPUT, ids=" ".join)
-def test_an_output_that_takes_no_more_is_one_line(command: tuple[str, ...], images: Path) -> None:
-    root = Path(__file__).parents[2]
+def test_an_output_that_takes_no_more_is_one_line(command: tuple[str, ...], tmp_path: Path) -> None:
+    root, images = Path(__file__).parents[2], small_set(tmp_path, normals=24, anomalies=6)
     arguments = [part.format(images=images) for part in command]
     with open("/dev/full", "w") as full:
         ended = subprocess.run(
@@ -229,7 +230,7 @@ def test_an_output_that_takes_no_more_is_one_line(command: tuple[str, ...], imag
 
 UV = """
 import subprocess, sys
-command = sys.argv[next(i for i, word in enumerate(sys.argv) if word == sys.executable):]
+command = sys.argv[sys.argv.index("--") + 1:]
 sys.exit(subprocess.run(command).returncode)
 """
 WATCH = """
@@ -264,7 +265,7 @@ def test_uv_run_takes_nothing_of_the_working_folder_into_the_session(
     (tmp_path / "watch.py").write_text(textwrap.dedent(WATCH))
     (tmp_path / "patient.png").write_bytes(os.urandom(30_000))
     ended = subprocess.run(
-        ["uv", "run", *options, sys.executable, "watch.py"], executable=sys.executable, cwd=tmp_path,
+        ["uv", "run", *options, "--", sys.executable, "watch.py"], executable=sys.executable, cwd=tmp_path,
         env=environment({"RAY_RUNTIME_ENV_HOOK": hook}),
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
