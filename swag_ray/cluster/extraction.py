@@ -177,8 +177,8 @@ def extract_shards(
 
 
 def _end(loop: threading.Thread) -> None:
-    """Waits for Ray Data's loop. Left alive it would ask a Ray that is no more, and Ray would then end our process before
-    it said anything. It may itself be waiting for an actor of Ray Data's that cannot start, as nobody's can: that ends.
+    """Waits for Ray Data's loop: left alive it would ask a Ray that is no more, and Ray would then end our process
+    before it has said anything. It may itself be waiting for an actor of Ray Data's that cannot start: it is ended.
     """
     import ray
 
