@@ -31,9 +31,15 @@ TYPES = {
 def shard_table(sha256: Sequence[str], rows: Sequence[dict[str, Any]], strides: Sequence[int]) -> pa.Table:
     """The rows of `extract` as the table that a shard file holds."""
 
-    def binary(values: list[Any]) -> pa.Array:
-        width = next((len(v) for v in values if v is not None), 1)
-        return pa.array(values, pa.binary(width))
+    def binary(values: Sequence[NDArray[Any] | None]) -> pa.Array:
+        """A fixed-size binary column. Copied once, for fresh memory is what a shard costs beside its decoding."""
+        known = [value for value in values if value is not None]
+        width = known[0].nbytes if known else 1
+        if len(known) < len(values):
+            return pa.array([None if v is None else v.tobytes() for v in values], pa.binary(width))
+        return pa.FixedSizeBinaryArray.from_buffers(
+            pa.binary(width), len(values), [None, pa.py_buffer(np.stack(known))]
+        )
 
     thumbnail, grey, border = zip(*(row["statistics"] or (None, None, None) for row in rows), strict=True)
     columns: dict[str, pa.Array] = {
@@ -42,13 +48,13 @@ def shard_table(sha256: Sequence[str], rows: Sequence[dict[str, Any]], strides: 
         "width": pa.array([row["width"] for row in rows], pa.int32()),
         "height": pa.array([row["height"] for row in rows], pa.int32()),
         "border": pa.array(border, pa.float32()),
-        "grey": binary([None if g is None else g.tobytes() for g in grey]),
-        "thumbnail": binary([None if t is None else t.tobytes() for t in thumbnail]),
+        "grey": binary(grey),
+        "thumbnail": binary(thumbnail),
     }
     shape = {"decoder": DECODER, "rows": str(len(rows))}
     for stride in strides:
         values = [row["features"][stride] if row["features"] else None for row in rows]
-        columns[f"stride_{stride}"] = binary([v.tobytes() if v is not None else None for v in values])
+        columns[f"stride_{stride}"] = binary(values)
         shape[f"channels_{stride}"] = str(next((v.shape[1] for v in values if v is not None), 0))
     return pa.table(columns).replace_schema_metadata(shape | {"format": str(FORMAT)})
 
@@ -85,7 +91,7 @@ def write_shard(store: Store, path: str, table: pa.Table) -> None:
     pq.write_table(
         table, sink, compression="none", use_dictionary=False, write_statistics=False, write_page_checksum=True
     )
-    store.write_atomically(path, sink.getvalue().to_pybytes())
+    store.write_atomically(path, sink.getvalue())
 
 
 def read_shard(store: Store, path: str, columns: list[str] | None) -> pa.Table:

@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
 
 from swag_ray.errors import InputError, StorageError, reason_of, remedy_of
@@ -178,7 +179,7 @@ class Store:
                 raise
             # Else another run finished the same stage first: the results are the same.
 
-    def write_atomically(self, path: str, data: bytes) -> None:
+    def write_atomically(self, path: str, data: bytes | pa.Buffer) -> None:
         """One file that is there whole or not at all (an object store's put already is)."""
         if not self.local:
             self.write_bytes(path, data)
@@ -229,7 +230,7 @@ class Store:
                 self.write_bytes(path, data)
         return data
 
-    def write_bytes(self, path: str, data: bytes) -> None:
+    def write_bytes(self, path: str, data: bytes | pa.Buffer) -> None:
         if self.local:
             self.write_atomically(path, data)
             return

@@ -95,6 +95,7 @@ def kept() -> list[Any]:
     return internal_kv._internal_kv_list("", namespace=NAMESPACE)
 
 
+@pytest.mark.cluster
 def test_a_task_that_always_dies_is_given_up_by_name(
     local_ray: None, deaths: Path, tmp_path: Path, in_time: None
 ) -> None:
@@ -123,6 +124,7 @@ def test_a_shard_that_always_dies_is_given_up_by_name(
     assert not kept()
 
 
+@pytest.mark.cluster
 def test_a_bank_that_always_dies_is_given_up_by_name(
     local_ray: None, deaths: Path, tmp_path: Path, in_time: None
 ) -> None:

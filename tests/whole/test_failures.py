@@ -313,6 +313,7 @@ def test_the_results_are_there_when_the_report_fails(
     assert figures(json.loads((tmp_path / "run" / "metrics.json").read_text())) == figures(whole)
 
 
+@pytest.mark.cluster
 def test_two_runs_on_one_store_at_the_same_time(
     tiny: Tiny, whole: dict[str, Any], local_ray: None, tmp_path: Path
 ) -> None:

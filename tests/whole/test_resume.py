@@ -130,6 +130,7 @@ def config_file(tiny: Tiny, tmp_path: Path) -> Iterator[Path]:
     yield path
 
 
+@pytest.mark.cluster
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_killed_at_any_point_it_goes_on_and_ends_with_the_same_figures(
