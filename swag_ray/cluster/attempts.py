@@ -16,6 +16,7 @@ from typing import Any
 
 import ray
 from ray._private.state import actors  # the public one wants Ray's dashboard, which a local Ray of ours has not
+from ray._private.worker import global_worker
 from ray.experimental import internal_kv  # no public function keeps a value; a test pins what we need of it
 
 from swag_ray.cluster.capacity import Bundle, cluster_nodes, count_fitting
@@ -45,8 +46,8 @@ def counted(key: str, piece: object) -> Iterator[None]:
     """
     context = ray.get_runtime_context()
     key, here = f"{context.get_job_id()}:{key}", context.get_node_id()
-    if internal_kv._internal_kv_put(key, json.dumps([here]), overwrite=False, namespace=NAMESPACE):  # was there
-        starts = json.loads(internal_kv._internal_kv_get(key, namespace=NAMESPACE) or "[]")
+    if _key_values()._internal_kv_put(key, json.dumps([here]), overwrite=False, namespace=NAMESPACE):  # was there
+        starts = json.loads(_key_values()._internal_kv_get(key, namespace=NAMESPACE) or "[]")
         alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
         deaths = [node for node in starts if node in alive]
         if len(deaths) >= MAX_DEATHS:
@@ -55,7 +56,7 @@ def counted(key: str, piece: object) -> Iterator[None]:
                 f"cluster: {piece} was killed {len(deaths)} times, most likely for want of memory",
                 "lower cluster.actors, or use nodes with more memory",
             )
-        internal_kv._internal_kv_put(key, json.dumps([*deaths, here]), namespace=NAMESPACE)
+        _key_values()._internal_kv_put(key, json.dumps([*deaths, here]), namespace=NAMESPACE)
     try:
         yield
     finally:
@@ -75,15 +76,22 @@ def counted_task(piece: object) -> Iterator[None]:
         yield
 
 
+def _key_values() -> Any:
+    """The cluster's key-value store. Ray forgets its connection when a cluster that this process emulated ends."""
+    if not internal_kv._internal_kv_initialized():
+        internal_kv._initialize_internal_kv(global_worker.gcs_client)  # type: ignore[attr-defined]
+    return internal_kv
+
+
 def forget_all(prefix: str) -> None:
     """Takes back what this job noted under keys that begin so."""
-    internal_kv._internal_kv_del(
+    _key_values()._internal_kv_del(
         f"{ray.get_runtime_context().get_job_id()}:{prefix}", del_by_prefix=True, namespace=NAMESPACE
     )
 
 
 def _forget(key: str) -> None:
-    internal_kv._internal_kv_del(key, namespace=NAMESPACE)
+    _key_values()._internal_kv_del(key, namespace=NAMESPACE)
 
 
 class StartWatch:

@@ -111,6 +111,7 @@ def test_a_task_that_always_dies_is_given_up_by_name(
     assert not kept(), "nothing is left of it in the cluster"
 
 
+@pytest.mark.cluster
 def test_a_shard_that_always_dies_is_given_up_by_name(
     local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_time: None
 ) -> None:

@@ -189,6 +189,7 @@ def test_a_local_ray_is_one_node(local_ray: None) -> None:
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.cluster
 def test_ray_agrees_on_two_nodes_and_forgets_one_that_left() -> None:
     """In a process of its own: this one may be connected elsewhere."""
     code = "from tests.cluster.test_capacity import two_nodes; two_nodes()"

@@ -118,6 +118,7 @@ def test_a_running_cluster_is_looked_at_and_left_as_it_was(local_ray: None, fold
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.cluster
 def test_two_nodes_are_a_table(local_ray: None) -> None:
     with emulated(3, 3) as cluster:
         command = [*PROGRAM, "--address", cluster.address]
