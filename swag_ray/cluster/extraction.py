@@ -30,11 +30,12 @@ from swag_ray.features.shards import shard_table, write_shard
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.store.stages import digest
 from swag_ray.store.store import Store
-from swag_ray.system.allocator import keep_freed_memory
+from swag_ray.system.allocator import keep_freed_memory, trim_freed_memory
 from swag_ray.system.device import device
 
 LOOP_SECONDS = 5.0  # for Ray Data's loop to notice that it has ended
 LOCATIONS = "ActorLocationTracker"  # namespace of the actor that tells Ray Data's loop on which nodes its others run
+TRIMMED_EVERY = 64 * 2**20  # bytes of files
 READERS = 2  # threads that read files while an actor on the CPU decodes others
 
 
@@ -56,6 +57,7 @@ class ShardExtractor:
         self.refused: InputError | None = None
         self.decoders = decoders
         self.threads = ThreadPoolExecutor(decoders or READERS)
+        self._untrimmed, self._lock = 0, threading.Lock()
         try:
             self.backbone = spec.build(spec.weights_in(self.store)).to(device())
         except InputError as error:  # a constructor that raises is only started again
@@ -97,11 +99,25 @@ class ShardExtractor:
     def _rows(self, images: list[tuple[str, str]]) -> Generator[dict[str, Any]]:
         size, white = self.spec.image_size, self.spec.white
         if self.decoders:  # what waits for the GPU are small squares; a file is in memory only while it is decoded
-            decoded = ahead(self.threads, lambda image: decode(_read_image(*image), size, white), images, 2 * GPU_BATCH)
+            decoded = ahead(self.threads, lambda image: decode(self._read(*image), size, white), images, 2 * GPU_BATCH)
             yield from embed(self.backbone, decoded)
         else:
-            files = ahead(self.threads, lambda image: _read_image(*image), images, BATCH)
+            files = ahead(self.threads, lambda image: self._read(*image), images, BATCH)
             yield from extract(self.backbone, files, size, white)
+
+    def _read(self, path: str, sha256: str) -> bytes:
+        """A file's bytes. Gives back, from time to time, what files before it have freed: between the small rows that
+        stay, the holes of large files would fill up with smaller things and never be whole again.
+        """
+        data = _read_image(path, sha256)
+        with self._lock:
+            self._untrimmed += len(data)
+            due = self._untrimmed > TRIMMED_EVERY
+            if due:
+                self._untrimmed = 0
+        if due:
+            trim_freed_memory()
+        return data
 
 
 class CountedExtractor(ShardExtractor):

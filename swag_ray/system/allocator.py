@@ -34,6 +34,13 @@ def give_back_freed_memory() -> None:
     to let go. Changes no result.
     """
     pa.set_memory_pool(pa.system_memory_pool())
+    trim_freed_memory()
+
+
+def trim_freed_memory() -> None:
+    """Returns the C library's free memory to the system, also that which lies between blocks in use. Changes no result;
+    does nothing where the C library is not glibc.
+    """
     if not sys.platform.startswith("linux"):
         return
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
