@@ -1,6 +1,7 @@
 """Ray Data streams shards of images through a pool of backbone actors into the feature store.
 
-A work item is a whole shard, so no pixel ever leaves the actor that decoded it: file names go in, a count comes out.
+A work item is a whole shard or several, so no pixel ever leaves the actor that decoded it: file names go in, a count
+comes out.
 An actor on the CPU has one core, and decodes and embeds on it in turns. One on a GPU has its share of the node's cores,
 and decodes on all of them while the GPU embeds. Neither is ever more than a few batches ahead.
 """
@@ -15,6 +16,8 @@ import uuid
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +42,15 @@ TRIMMED_EVERY = 64 * 2**20  # bytes of files
 READERS = 2  # threads that read files while an actor on the CPU decodes others
 
 
+@dataclass(frozen=True)
+class Shard:
+    """A shard to be made: its file's name, and the files of its images with the digests that they were listed with."""
+
+    name: str
+    paths: list[str]
+    sha256: list[str]
+
+
 class ShardExtractor:
     """The actor of the pool: holds the frozen backbone, turns a shard's file names into a shard file.
 
@@ -57,6 +69,7 @@ class ShardExtractor:
         self.refused: InputError | None = None
         self.decoders = decoders
         self.threads = ThreadPoolExecutor(decoders or READERS)
+        self.writer = ThreadPoolExecutor(1)
         self._untrimmed, self._lock = 0, threading.Lock()
         try:
             self.backbone = spec.build(spec.weights_in(self.store)).to(device())
@@ -64,37 +77,57 @@ class ShardExtractor:
             self.refused = error
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        counts, seconds = [], []
-        errors: list[InputError | None] = []
-        for name, paths, sha256 in zip(batch["name"], batch["paths"], batch["sha256"], strict=True):
-            start = time.perf_counter()
-            try:
-                if self.refused is not None:
-                    raise self.refused
-                self._write(str(name), list(paths), list(sha256))
-                errors.append(None)
-            except InputError as error:
-                errors.append(error)
-            except MemoryError:  # of this node now, not of the images: a shard would remember them as unreadable
-                advice = "lower cluster.actors, or run where there is more memory"
-                errors.append(InputError(f"memory: too little to decode images like '{paths[0]}'", advice))
-            except OSError as error:  # a full disk is the user's to mend: one line, not Ray's stack
-                errors.append(self.store.storage_error(error))
-            counts.append(len(paths))
-            seconds.append(time.perf_counter() - start)
-        who = np.full(len(counts), os.getpid())
+        """Writes the shards of a batch, one after the other; ends at the first that cannot be had."""
+        shards = [
+            Shard(str(name), list(paths), list(sha256))
+            for name, paths, sha256 in zip(batch["name"], batch["paths"], batch["sha256"], strict=True)
+        ]
+        seconds: list[float] = []  # per shard that was written
+        error = self._complaint(shards, seconds)
+        if error is not None:
+            seconds.append(0.0)
+        errors = [error if number == len(seconds) - 1 else None for number in range(len(seconds))]
         # Text is what travels between actors as a column, whatever else an exception holds on to.
-        text = {
+        return {
+            "count": np.array([len(shard.paths) for shard in shards[: len(seconds)]]),
+            "seconds": np.array(seconds),
+            "actor": np.full(len(seconds), os.getpid()),
             "problem": np.array([error.problem if error else "" for error in errors]),
             "advice": np.array([error.advice if error else "" for error in errors]),
             "storage": np.array([isinstance(error, StorageError) for error in errors]),
         }
-        return {"count": np.array(counts), "seconds": np.array(seconds), "actor": who, **text}
 
-    def _write(self, name: str, paths: list[str], sha256: list[str]) -> None:
-        with closing(self._rows(list(zip(paths, sha256, strict=True)))) as rows:
-            table = shard_table(sha256, list(rows), self.spec.strides)
-        write_shard(self.store, self.store.path("features", self.spec.fingerprint, name), table)
+    def _complaint(self, shards: list[Shard], seconds: list[float]) -> InputError | None:
+        """Extracts the shards; returns what the user must mend, if there is something."""
+        if self.refused is not None:
+            return self.refused
+        try:
+            self._extract(shards, seconds)
+        except InputError as error:
+            return error
+        except MemoryError:  # of this node now, not of the images: a shard would remember them as unreadable
+            first = shards[len(seconds)].paths[0]
+            advice = "lower cluster.actors, or run where there is more memory"
+            return InputError(f"memory: too little to decode images like '{first}'", advice)
+        except OSError as error:  # a full disk is the user's to mend: one line, not Ray's stack
+            return self.store.storage_error(error)
+        return None
+
+    def _extract(self, shards: list[Shard], seconds: list[float]) -> None:
+        """Writes the shards. While one is written the next is decoded; never do two wait to be written."""
+        images = [image for shard in shards for image in zip(shard.paths, shard.sha256, strict=True)]
+        started, writing = time.perf_counter(), None
+        with closing(self._rows(images)) as rows:
+            for shard in shards:
+                table = shard_table(shard.sha256, list(islice(rows, len(shard.sha256))), self.spec.strides)
+                if writing is not None:
+                    writing.result()
+                    seconds.append(time.perf_counter() - started - sum(seconds))
+                path = self.store.path("features", self.spec.fingerprint, shard.name)
+                writing = self.writer.submit(write_shard, self.store, path, table)
+        if writing is not None:
+            writing.result()
+            seconds.append(time.perf_counter() - started - sum(seconds))
 
     def _rows(self, images: list[tuple[str, str]]) -> Generator[dict[str, Any]]:
         size, white = self.spec.image_size, self.spec.white
@@ -132,10 +165,13 @@ class CountedExtractor(ShardExtractor):
         super().__init__(root, spec, decoders)
         self.extraction = extraction
 
-    def _write(self, name: str, paths: list[str], sha256: list[str]) -> None:
-        piece = f"feature shard {name} ({len(paths)} images, '{paths[0]}' to '{paths[-1]}')"
-        with counted(f"{self.extraction} {name}", piece):
-            super()._write(name, paths, sha256)
+    def _extract(self, shards: list[Shard], seconds: list[float]) -> None:
+        """The shards of one call are one piece, because their images are decoded in one stream."""
+        first, last, count = shards[0], shards[-1], sum(len(shard.paths) for shard in shards)
+        names = f"shard {first.name}" if first is last else f"shards {first.name} to {last.name}"
+        piece = f"feature {names} ({count} images, '{first.paths[0]}' to '{last.paths[-1]}')"
+        with counted(f"{self.extraction} {first.name}", piece):
+            super()._extract(shards, seconds)
 
 
 def _read_image(path: str, sha256: str) -> bytes:
@@ -162,20 +198,21 @@ def extract_shards(
     extraction = f"extraction {uuid.uuid4().hex}"
     bundle = session.extractor_bundle
     on_gpu = "GPU" in bundle
-    if on_gpu:  # decoders and GPU work side by side within a shard, and wait for each other at its ends
-        size = max(size, LARGE_SHARD)
+    # Decoders and GPU work side by side within a call, and wait for each other at its ends.
+    per_call = max(1, LARGE_SHARD // size) if on_gpu else 1
     items = []
     for i in range(0, len(digests), size):
         chunk = digests[i : i + size]
         items.append({"name": f"{digest(chunk)}.parquet", "paths": [missing[d] for d in chunk], "sha256": chunk})
-    first = min(session.extractors, len(items))
-    shards = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+    calls = -(-len(items) // per_call)
+    first = min(session.extractors, calls)
+    shards = ray.data.from_items(items, override_num_blocks=calls).map_batches(
         CountedExtractor,
         fn_constructor_args=(extraction, store.root, spec, int(bundle["CPU"]) if on_gpu else 0),
-        batch_size=1,
+        batch_size=per_call,
         # Nodes that come later serve the shards that are left, where the config does not say how many may.
         compute=ray.data.ActorPoolStrategy(
-            min_size=1, initial_size=first, max_size=len(items) if session.elastic else first
+            min_size=1, initial_size=first, max_size=calls if session.elastic else first
         ),
         **actor_options(bundle),
     )

@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -18,9 +19,10 @@ from swag_ray.cluster.extraction import CountedExtractor, ShardExtractor
 from swag_ray.cluster.session import Session, ray_session
 from swag_ray.doctor.requirements import CHANNELS
 from swag_ray.experiment.source import feature_spec
-from swag_ray.features.extract import decode
-from swag_ray.features.index import feature_set
+from swag_ray.features.extract import Decoded, decode
+from swag_ray.features.index import LARGE_SHARD, SHARD, feature_set
 from swag_ray.features.spec import FeatureSpec
+from swag_ray.images.decode import FULL_WHITE
 from swag_ray.progress import Progress
 from swag_ray.store.store import Store
 from tests.benchmarks.bare_loop import USUAL_BATCH, BareLoop
@@ -81,34 +83,64 @@ def measure(bench: Bench) -> list[Row]:
 
 
 def _feed(bench: Bench, spec: FeatureSpec, paths: list[str], digests: list[str]) -> list[Row]:
-    """What a GPU actor is fed with, as if its backbone took no time: an actor whose backbone is `Free`, and as many
-    decoding threads as there are cores.
+    """What a GPU actor is fed with, as if its backbone took no time: an actor whose backbone is `Free`, and threads that
+    decode. As many as there are cores, which its own thread shares with them; and as many as a node of 16 cores has, each
+    of which waits as long as a film of a few megapixels takes.
     """
     import torch
 
     torch.set_num_threads(1)
-    root = bench.folder / "feed"
+    count = min(len(paths), LARGE_SHARD)
+    waited = decode(Path(paths[0]).read_bytes(), spec.image_size)
+
+    def wait(data: bytes, size: int, white: int = FULL_WHITE) -> Decoded:
+        time.sleep(0.02)
+        return dict(waited[0]), waited[1]
+
+    rows = []
+    for name, threads, work, goal in (
+        ("threads that decode, a core each", bench.cores, decode, None),
+        ("16 decoders that wait 20 ms", 16, wait, Goal(0.9, at_least=True)),
+    ):
+        ours, own = _fed(bench, spec, list(zip(paths, digests, strict=True))[:count], threads, work)
+        rows.append(
+            Row("extraction", f"feed of a GPU actor, backbone made free: {name}", ours, own, unit="images/s", kind="rate",
+                against="its decoding threads alone", goal=goal, note=f"{threads} threads, {count} images a call")
+        )  # fmt: skip
+    return rows
+
+
+def _fed(
+    bench: Bench, spec: FeatureSpec, images: list[tuple[str, str]], threads: int, work: Callable[..., Decoded]
+) -> tuple[list[float], list[float]]:
+    """Images per second of the actor, and of its decoding threads alone."""
+    root = bench.folder / f"feed-{threads}"
     root.mkdir()
-    extractor = ShardExtractor(str(root), spec, decoders=bench.cores)
+    extractor = ShardExtractor(str(root), spec, decoders=threads)
     extractor.backbone = free_backbone(spec)
-    count = min(len(paths), 512)
-    images = list(zip(paths[:count], digests[:count], strict=True))
+    shards = [images[i : i + SHARD] for i in range(0, len(images), SHARD)]
     ours, own = [], []
-    for repetition in range(bench.repetitions(5)):
-        with ThreadPoolExecutor(bench.cores) as threads:
+    plain = extraction.decode
+    extraction.decode = work  # type: ignore[assignment]
+    try:
+        for repetition in range(bench.repetitions(7)):
+            with ThreadPoolExecutor(threads) as pool:
+                started = time.perf_counter()
+                deque(pool.map(lambda image: work(Path(image[0]).read_bytes(), spec.image_size), images), maxlen=0)
+                own.append(len(images) / (time.perf_counter() - started))
+            batch = {
+                "name": [f"{repetition}-{number}.parquet" for number in range(len(shards))],
+                "paths": [[path for path, _ in shard] for shard in shards],
+                "sha256": [[sha256 for _, sha256 in shard] for shard in shards],
+            }
             started = time.perf_counter()
-            deque(threads.map(lambda image: decode(Path(image[0]).read_bytes(), spec.image_size), images), maxlen=0)
-            own.append(count / (time.perf_counter() - started))
-        started = time.perf_counter()
-        batch = {"name": [f"{repetition}.parquet"], "paths": [paths[:count]], "sha256": [digests[:count]]}
-        problem = extractor(batch)["problem"][0]
-        assert not problem, problem
-        ours.append(count / (time.perf_counter() - started))
-    shutil.rmtree(root)
-    return [
-        Row("extraction", "feed of a GPU actor, backbone made free", ours, own, unit="images/s", kind="rate",
-            against="its decoding threads alone", goal=Goal(0.9, at_least=True), note=f"{bench.cores} threads"),
-    ]  # fmt: skip
+            problems = extractor(batch)["problem"]
+            ours.append(len(images) / (time.perf_counter() - started))
+            assert not any(problems), problems
+    finally:
+        extraction.decode = plain
+        shutil.rmtree(root)
+    return ours, own
 
 
 def free_backbone(spec: FeatureSpec) -> Any:

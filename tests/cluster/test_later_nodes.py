@@ -29,9 +29,9 @@ SHARDS = 90
 class SlowExtractor(extraction.CountedExtractor):
     """Takes a second per shard."""
 
-    def _write(self, name: str, paths: list[str], sha256: list[str]) -> None:
+    def _extract(self, shards: list[extraction.Shard], seconds: list[float]) -> None:
         time.sleep(1)
-        super()._write(name, paths, sha256)
+        super()._extract(shards, seconds)
 
 
 @pytest.mark.timeout(600)
