@@ -83,9 +83,9 @@ def measure(bench: Bench) -> list[Row]:
 
 
 def _feed(bench: Bench, spec: FeatureSpec, paths: list[str], digests: list[str]) -> list[Row]:
-    """What a GPU actor is fed with, as if its backbone took no time: an actor whose backbone is `Free`, and threads that
-    decode. As many as there are cores, which its own thread shares with them; and as many as a node of 16 cores has, each
-    of which waits as long as a film of a few megapixels takes.
+    """What a GPU actor is fed with, as if its backbone took no time: an actor whose backbone is `Free`, and threads
+    that decode. As many as there are cores, which its own thread shares with them; and as many as a node of 16 cores
+    has, each of which waits as long as a film of a few megapixels takes.
     """
     import torch
 
@@ -104,8 +104,8 @@ def _feed(bench: Bench, spec: FeatureSpec, paths: list[str], digests: list[str])
     ):
         ours, own = _fed(bench, spec, list(zip(paths, digests, strict=True))[:count], threads, work)
         rows.append(
-            Row("extraction", f"feed of a GPU actor, backbone made free: {name}", ours, own, unit="images/s", kind="rate",
-                against="its decoding threads alone", goal=goal, note=f"{threads} threads, {count} images a call")
+            Row("extraction", f"feed of a GPU actor, backbone made free: {name}", ours, own, unit="images/s",
+                kind="rate", against="its decoding threads alone", goal=goal, note=f"{count} images a call")
         )  # fmt: skip
     return rows
 
