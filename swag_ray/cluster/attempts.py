@@ -120,11 +120,8 @@ class StartWatch:
             return
         self._looked = time.monotonic()
         lost = sum(not node["Alive"] for node in ray.nodes())
-        job = ray.get_runtime_context().get_job_id()
-        for name, actor in actors().items():
-            kind = next((kind for prefix, kind in KINDS.items() if actor["ActorClassName"].startswith(prefix)), None)
-            if kind is None or actor["JobID"] != job:
-                continue
+        ours = _actors_of_this_job()
+        for name, (kind, actor) in ours.items():
             restarts = actor["NumRestarts"]
             before, lost_before = self._alive.get(name, (restarts, lost))
             if actor["State"] in ("ALIVE", "DEAD"):
@@ -141,11 +138,11 @@ class StartWatch:
                 )
         since = min(self._down.values(), default=self._looked)
         if self.bundle is not None and self._looked - since >= LOST_SECONDS:
-            self._refuse_for_want_of_room(self.bundle, len(self._down))
+            # The bank asks for nothing, and so takes no room.
+            states = [actor["State"] for kind, actor in ours.values() if kind != KINDS["MemoryBank"]]
+            self._refuse_for_want_of_room(self.bundle, states.count("ALIVE"), len(self._down))
 
-    def _refuse_for_want_of_room(self, bundle: Bundle, down: int) -> None:
-        job = ray.get_runtime_context().get_job_id()
-        running = sum(actor["State"] == "ALIVE" and actor["JobID"] == job for actor in actors().values())
+    def _refuse_for_want_of_room(self, bundle: Bundle, running: int, down: int) -> None:
         nodes = cluster_nodes()
         if nodes and count_fitting(nodes, bundle) >= running + down:
             return  # they wait for other programs, which end
@@ -154,6 +151,16 @@ class StartWatch:
             f"{LOST_SECONDS / 60:.0f} minutes",
             "add a node or lower cluster.actors, and run again: what was computed is kept",
         )
+
+
+def _actors_of_this_job() -> dict[str, tuple[str, dict[str, Any]]]:
+    """Per actor of one of our kinds: the kind in words, and its row of Ray's table."""
+    job, found = ray.get_runtime_context().get_job_id(), {}
+    for name, actor in actors().items():
+        kind = next((kind for prefix, kind in KINDS.items() if actor["ActorClassName"].startswith(prefix)), None)
+        if kind is not None and actor["JobID"] == job:
+            found[name] = (kind, actor)
+    return found
 
 
 def get_watched(reference: Any) -> Any:

@@ -1,14 +1,12 @@
-"""Features: the bits of an image's features are the image's alone; what is there is never computed again."""
+"""The index of features: what is there is never computed again, whoever extracted it."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import os
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,162 +20,21 @@ from swag_ray.cluster import extraction
 from swag_ray.cluster.extraction import ShardExtractor, extract_shards
 from swag_ray.cluster.session import Session
 from swag_ray.errors import InputError
-from swag_ray.features.backbone import Backbone, build_backbone
-from swag_ray.features.extract import BATCH, Decoded, ahead, decode, extract
+from swag_ray.features.backbone import Backbone
+from swag_ray.features.extract import BATCH, Decoded, decode
 from swag_ray.features.index import Extract, FeatureSet, feature_set
 from swag_ray.features.reader import FeatureReader
 from swag_ray.features.shards import shard_table, write_shard
 from swag_ray.features.spec import FeatureSpec
-from swag_ray.features.weights import weights_digest, weights_file
 from swag_ray.progress import Progress
-from swag_ray.store import stages
 from swag_ray.store.store import Store
-from tests.support.images import blocks, encoded
+from tests.features.inputs import GRID, STRIDES, bits, image, rows
 from tests.support.processes import descendants, kill
-
-NAME, SIZE, STRIDES, GRID = "tf_efficientnet_lite0", 64, (8, 16, 32), 8
-
-
-@pytest.fixture(scope="module")
-def spec() -> FeatureSpec:
-    return FeatureSpec(NAME, "bundled", weights_digest(NAME, "bundled"), SIZE, STRIDES, GRID)
-
-
-@pytest.fixture(scope="module")
-def backbone(spec: FeatureSpec) -> Backbone:
-    return build_backbone(spec.backbone, spec.weights, spec.strides, spec.grid)
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
-
-
-def image(seed: int) -> bytes:
-    return encoded(blocks(seed, 48))
-
-
-def rows(backbone: Backbone, images: list[bytes]) -> list[dict[str, Any]]:
-    return list(extract(backbone, images, SIZE))
-
-
-def bits(row: dict[str, Any]) -> tuple[bytes, ...]:
-    return tuple(row["features"][stride].tobytes() for stride in STRIDES)
-
-
-def test_float16_on_one_grid_of_every_stride(backbone: Backbone) -> None:
-    (row,) = rows(backbone, [image(1)])
-    shapes = {stride: (f.shape, f.dtype) for stride, f in row["features"].items()}
-    assert shapes == {s: ((64, c), np.float16) for s, c in zip(STRIDES, (40, 112, 320), strict=True)}
-    assert all(np.isfinite(f).all() and f.astype(np.float32).std() > 0 for f in row["features"].values())
-
-
-def test_bits_do_not_depend_on_neighbours_or_position(backbone: Backbone) -> None:
-    images = [image(i) for i in range(BATCH + 5)]
-    straight = rows(backbone, images)
-    backward = rows(backbone, images[::-1])[::-1]
-    alone = [rows(backbone, [images[i]])[0] for i in (0, BATCH - 1, BATCH + 4)]
-    assert [bits(r) for r in straight] == [bits(r) for r in backward]
-    assert [bits(straight[i]) for i in (0, BATCH - 1, BATCH + 4)] == [bits(r) for r in alone]
-    assert len({bits(r) for r in straight}) == len(images), "another image has other features"
-
-
-def test_unreadable_images_shift_nobody(backbone: Backbone) -> None:
-    images = [image(1), b"no image", image(2), b"", image(3)]
-    found = rows(backbone, images)
-    assert [r["error"] is None for r in found] == [True, False, True, False, True]
-    assert [bits(r) for r in found if r["error"] is None] == [
-        bits(r) for r in rows(backbone, [images[i] for i in (0, 2, 4)])
-    ]
-    assert found[1]["features"] is None and rows(backbone, [b"", b"x"])[1]["features"] is None
-
-
-def test_an_image_whose_features_are_not_finite_is_unusable_alone(backbone: Backbone) -> None:
-    images = [image(i) for i in range(BATCH + 2)]
-    expected = rows(backbone, images)
-
-    def spoil(module: torch.nn.Module, inputs: object, features: dict[int, torch.Tensor]) -> dict[int, torch.Tensor]:
-        spoilt = features[16].clone()
-        spoilt[1, 3, 5] = torch.inf  # the second of each batch
-        return features | {16: spoilt}
-
-    handle = backbone.register_forward_hook(spoil)
-    found = rows(backbone, images)
-    handle.remove()
-    reasons = [row["error"] for row in found]
-    assert [i for i, reason in enumerate(reasons) if reason] == [1, BATCH + 1]
-    assert reasons[1] == "its features are not finite numbers"
-    assert found[1]["features"] is None and found[1]["statistics"] is None
-    assert [bits(r) for r in found if r["error"] is None] == [
-        bits(r) for i, r in enumerate(expected) if i not in (1, BATCH + 1)
-    ]
-
-
-def test_too_little_memory_is_not_remembered_as_a_fault_of_the_image(
-    backbone: Backbone, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise MemoryError
-
-    monkeypatch.setattr("PIL.Image.Image.load", full)
-    with pytest.raises(MemoryError):
-        rows(backbone, [image(1)])
-
-
-def test_the_grey_range_is_in_the_fingerprint_only_where_it_is_not_that_of_16_bits(spec: FeatureSpec) -> None:
-    twelve = dataclasses.replace(spec, white=4095)
-    assert len({spec.fingerprint, twelve.fingerprint, dataclasses.replace(spec, white=1023).fingerprint}) == 3
-    assert dataclasses.replace(spec, white=65535).fingerprint == spec.fingerprint
-    assert "white" not in spec.plain() and twelve.plain()["white"] == 4095
-    # As it was before there was a range: users' stores hold features under this name.
-    before = stages.digest(
-        [stages.VERSIONS["features"], NAME, spec.weights_digest, SIZE, list(STRIDES), GRID],
-        ["grey", "bilinear antialias", "mean pool 3", "float16", "fused", 4, 64],
-    )
-    assert spec.fingerprint == before
-
-
-def test_fingerprint_changes_with_what_features_depend_on(spec: FeatureSpec, monkeypatch: pytest.MonkeyPatch) -> None:
-    changed = {
-        "backbone": "tf_efficientnet_lite1",
-        "weights_digest": "0" * 64,
-        "image_size": 65,
-        "strides": (8, 16),
-        "grid": 4,
-    }
-    prints = {dataclasses.replace(spec, **{name: value}).fingerprint for name, value in changed.items()}
-    monkeypatch.setitem(stages.VERSIONS, "features", stages.VERSIONS["features"] + 1)
-    prints.add(spec.fingerprint)
-    monkeypatch.undo()
-    assert len(prints | {spec.fingerprint}) == len(changed) + 2
-
-
-def test_fingerprint_holds_the_weights_and_not_their_path(spec: FeatureSpec, tmp_path: Path) -> None:
-    copy = tmp_path / "copy.pth"
-    copy.write_bytes(weights_file(NAME, "bundled").read_bytes())
-    moved = dataclasses.replace(spec, weights=str(copy), weights_digest=weights_digest(NAME, str(copy)))
-    assert moved.fingerprint == spec.fingerprint
-    copy.write_bytes(copy.read_bytes() + b"\0")
-    assert weights_digest(NAME, str(copy)) != spec.weights_digest
-
-
-def test_fault_8_imagenet_mean_and_std_are_applied(tmp_path: Path) -> None:
-    """The published script feeds raw greys. The network must see (x - mean) / std of the weights' own training."""
-    import timm
-
-    state = timm.create_model("resnet18", pretrained=False).state_dict()
-    torch.save(state, tmp_path / "resnet18.pth")
-    backbone = build_backbone("resnet18", str(tmp_path / "resnet18.pth"), (8,), 4)
-    seen: list[torch.Tensor] = []
-    backbone.features.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].clone()))
-    grey = torch.randint(0, 256, (2, 1, SIZE, SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    backbone(grey)
-    for channel, (mean, sd) in enumerate(((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))):
-        torch.testing.assert_close(seen[0][:, channel], (grey[:, 0] / 255 - mean) / sd, rtol=1e-5, atol=1e-5)
-
-
-def test_normalisation_of_the_bundled_weights(backbone: Backbone) -> None:
-    assert backbone.mean.flatten().tolist() == [0.5] * 3 and backbone.std.flatten().tolist() == [0.5] * 3
 
 
 @dataclass
@@ -424,22 +281,3 @@ def test_decoding_ahead_changes_no_bit(images: Images, decoders: int, tmp_path: 
         assert done["problem"].tolist() == [""]
         tables.append(pq.read_table(store.path("features", images.spec.fingerprint, "a.parquet")))
     assert tables[0].equals(tables[1]) and tables[0]["error"].null_count == len(names) - 1
-
-
-def test_ahead_is_as_far_ahead_as_it_may_and_ends_with_its_reader() -> None:
-    done: list[int] = []
-
-    def work(item: int) -> int:
-        done.append(item)
-        return item * item
-
-    with ThreadPoolExecutor(1) as threads:
-        results = ahead(threads, work, range(1_000), 8)
-        assert [next(results) for _ in range(3)] == [0, 1, 4]
-        results.close()
-    assert set(range(3)) <= set(done) <= set(range(11)), "the others were never begun"
-    with ThreadPoolExecutor(3) as threads:
-        assert list(ahead(threads, work, range(20), 8)) == [i * i for i in range(20)]
-        assert list(ahead(threads, work, [], 8)) == []
-        with pytest.raises(ZeroDivisionError):
-            list(ahead(threads, lambda i: 1 // (3 - i), range(20), 8))

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import yaml
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
+
+from swag_ray.report.run import paper_figures
+from swag_ray.report.run.page import write_report
+from swag_ray.report.run.paper_figures import TestSet
+from tests.support.html import Page
 
 SEEDS, NORMALS, ANOMALIES, TEST_NORMALS, TEST_ANOMALIES, ROUNDS, BUDGET = 120, 280, 700, 117, 195, 5, 50
 STRENGTH = {
@@ -209,3 +216,25 @@ def _maps(generator: np.random.Generator, label: NDArray[np.bool_]) -> dict[str,
     seeds = generator.gamma(9, 0.05, 10_000)
     scale = np.array([seeds.mean(), seeds.std(), np.percentile(seeds, 99)])
     return {"image": image, "distance": distance, "evidence": evidence, "seed_patches": scale}
+
+
+def page(folder: Path) -> Page:
+    return Page(write_report(folder).read_text(encoding="utf-8"))
+
+
+def metrics(folder: Path) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    return result
+
+
+def configure(folder: Path, **report: Any) -> None:
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    config["report"] |= report
+    (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+
+
+def as_published(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, **changed: Any) -> None:
+    """Makes the run's test images those of a published set, but for what is changed."""
+    scores = pq.read_table(folder / "scores.parquet")
+    own = TestSet.of(scores["path"].to_pylist(), [int(label) for label in scores["label"].to_pylist()])
+    monkeypatch.setitem(paper_figures.TEST_SETS, name, replace(own, **changed))

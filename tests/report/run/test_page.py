@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import html
-import json
 import os
 import re
-import shutil
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,48 +15,9 @@ import pytest
 import yaml
 
 from swag_ray.errors import InputError
-from swag_ray.images.folders import list_folder
-from swag_ray.report.run import paper_figures
 from swag_ray.report.run.page import write_report
-from swag_ray.report.run.paper_figures import TestSet, difference
-from tests.report.run.fixture import change_metrics, write_json, write_run
+from tests.report.run.fixture import as_published, change_metrics, configure, metrics, page, write_json, write_run
 from tests.support.html import Page
-from tests.support.images import real_set
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = write_run(tmp_path_factory.mktemp("runs") / "complete", overlays=4)
-    write_report(folder)
-    return folder
-
-
-@pytest.fixture
-def drawn_run(finished: Path, tmp_path: Path) -> Path:
-    """A copy to damage."""
-    return Path(shutil.copytree(finished, tmp_path / "run"))
-
-
-@pytest.fixture
-def run(drawn_run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The same for tests of words and tables alone: no plot is drawn, as that takes a second."""
-    monkeypatch.setattr("swag_ray.report.run.page.draw_all", lambda run: {})
-    return drawn_run
-
-
-def page(folder: Path) -> Page:
-    return Page(write_report(folder).read_text(encoding="utf-8"))
-
-
-def metrics(folder: Path) -> dict[str, Any]:
-    result: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    return result
-
-
-def configure(folder: Path, **report: Any) -> None:
-    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    config["report"] |= report
-    (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
 
 
 def test_every_part_stands_in_order(drawn_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,63 +188,6 @@ def test_maps_are_left_out_where_the_head_was_off(run: Path) -> None:
     np.savez(path, **arrays)
     parsed = page(run)
     assert parsed.tags.count("img") == 2 * count and "Evidence map" not in parsed.text
-
-
-def as_published(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, **changed: Any) -> None:
-    """Makes the run's test images those of a published set, but for what is changed."""
-    scores = pq.read_table(folder / "scores.parquet")
-    own = TestSet.of(scores["path"].to_pylist(), [int(label) for label in scores["label"].to_pylist()])
-    monkeypatch.setitem(paper_figures.TEST_SETS, name, replace(own, **changed))
-
-
-@pytest.mark.parametrize("published, rows", [("pneumonia", 3), ("covid", 2), (None, 0)])
-def test_published_figures_beside_ours(
-    run: Path, monkeypatch: pytest.MonkeyPatch, published: str | None, rows: int
-) -> None:
-    configure(run, published=published)
-    if published:
-        as_published(run, monkeypatch, published)
-    text = page(run).text
-    assert len(re.findall(r"Published(?: baseline|, 5 rounds)", text)) == 2 * rows
-    assert ("a single run each, thresholds picked on test labels" in text) == bool(rows)
-    assert ("class and source coincide" in text) == (published == "covid")
-    assert "are left out" not in text
-
-
-@pytest.mark.parametrize(
-    ("changed", "why"),
-    [
-        ({"normals": 234}, "it holds 234 normals and 195 anomalies, this run's 117 and 195."),
-        ({"names": "another digest"}, "the file names are others."),
-    ],
-)
-def test_published_figures_are_of_their_own_films_alone(
-    drawn_run: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], why: str
-) -> None:
-    """The paper's figures stood under anybody's films, in both tables, the plot, and beside other methods' figures."""
-    as_published(drawn_run, monkeypatch, "pneumonia", **changed)
-    text = page(drawn_run).text
-    warning = f"left out, as this is not the published test set: {why}"
-    assert warning in text
-    for word in ("Published baseline", "published points", "Diamonds", "PANDA", "thresholds picked on test labels"):
-        assert word not in text, word
-
-
-def test_without_file_names_no_test_set_is_known(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    as_published(run, monkeypatch, "pneumonia")
-    scores = pq.read_table(run / "scores.parquet").drop_columns(["path"])
-    pq.write_table(scores, run / "scores.parquet")
-    text = page(run).text
-    assert "by which it is known, are not recorded" in text and "Published baseline" not in text
-
-
-@pytest.mark.data
-def test_the_complete_chest_xray_test_split_is_the_published_one() -> None:
-    listing = list_folder(real_set("chest_xray"), normal="NORMAL", anomaly=["PNEUMONIA"], group=None)
-    test = listing.table.filter(pc.equal(listing.table["split"], "test"))
-    paths, labels = test["path"].to_pylist(), [int(label) for label in test["label"].to_pylist()]
-    assert difference("pneumonia", TestSet.of(paths, labels)) == ""
-    assert difference("pneumonia", TestSet.of([*paths[:-1], "other.jpeg"], labels)) == "the file names are others"
 
 
 @pytest.mark.parametrize(("seeds", "said"), [(18, True), (19, False)])
