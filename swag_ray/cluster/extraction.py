@@ -16,7 +16,8 @@ import uuid
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,9 @@ from swag_ray.cluster.attempts import LOOK_SECONDS, StartWatch, counted, forget_
 from swag_ray.cluster.capacity import Bundle, actor_options
 from swag_ray.cluster.session import Session
 from swag_ray.errors import InputError, StorageError, reason_of
-from swag_ray.features.extract import BATCH, GPU_BATCH, ahead, decode, embed, extract
+from swag_ray.features.extract import BATCH, GPU_BATCH, Pixels, ahead, decode, embed
 from swag_ray.features.index import LARGE_SHARD
+from swag_ray.features.recipe import Recipe
 from swag_ray.features.shards import shard_table, write_shard
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.store.stages import digest
@@ -44,11 +46,10 @@ READERS = 2  # threads that read files while an actor on the CPU decodes others
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard to be made: its file's name, and the files of its images with the digests that they were listed with."""
+    """A shard to be made: its file's name, and what its rows are made of."""
 
     name: str
-    paths: list[str]
-    sha256: list[str]
+    recipes: list[Recipe]
 
 
 class ShardExtractor:
@@ -79,8 +80,8 @@ class ShardExtractor:
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Writes the shards of a batch, one after the other; ends at the first that cannot be had."""
         shards = [
-            Shard(str(name), list(paths), list(sha256))
-            for name, paths, sha256 in zip(batch["name"], batch["paths"], batch["sha256"], strict=True)
+            Shard(str(name), [Recipe(**fields) for fields in recipes])
+            for name, recipes in zip(batch["name"], batch["recipes"], strict=True)
         ]
         seconds: list[float] = []  # per shard that was written
         error = self._complaint(shards, seconds)
@@ -89,7 +90,7 @@ class ShardExtractor:
         errors = [error if number == len(seconds) - 1 else None for number in range(len(seconds))]
         # Text is what travels between actors as a column, whatever else an exception holds on to.
         return {
-            "count": np.array([len(shard.paths) for shard in shards[: len(seconds)]]),
+            "count": np.array([len(shard.recipes) for shard in shards[: len(seconds)]]),
             "seconds": np.array(seconds),
             "actor": np.full(len(seconds), os.getpid()),
             "problem": np.array([error.problem if error else "" for error in errors]),
@@ -106,7 +107,7 @@ class ShardExtractor:
         except InputError as error:
             return error
         except MemoryError:  # of this node now, not of the images: a shard would remember them as unreadable
-            first = shards[len(seconds)].paths[0]
+            first = shards[len(seconds)].recipes[0].path
             advice = "lower cluster.actors, or run where there is more memory"
             return InputError(f"memory: too little to decode images like '{first}'", advice)
         except OSError as error:  # a full disk is the user's to mend: one line, not Ray's stack
@@ -115,11 +116,12 @@ class ShardExtractor:
 
     def _extract(self, shards: list[Shard], seconds: list[float]) -> None:
         """Writes the shards. While one is written the next is decoded; never do two wait to be written."""
-        images = [image for shard in shards for image in zip(shard.paths, shard.sha256, strict=True)]
+        images = [recipe for shard in shards for recipe in shard.recipes]
         started, writing = time.perf_counter(), None
         with closing(self._rows(images)) as rows:
             for shard in shards:
-                table = shard_table(shard.sha256, list(islice(rows, len(shard.sha256))), self.spec.strides)
+                keys = [recipe.key for recipe in shard.recipes]
+                table = shard_table(keys, list(islice(rows, len(keys))), self.spec.strides)
                 if writing is not None:
                     writing.result()
                     seconds.append(time.perf_counter() - started - sum(seconds))
@@ -129,14 +131,16 @@ class ShardExtractor:
             writing.result()
             seconds.append(time.perf_counter() - started - sum(seconds))
 
-    def _rows(self, images: list[tuple[str, str]]) -> Generator[dict[str, Any]]:
-        size, white = self.spec.image_size, self.spec.white
+    def _rows(self, recipes: list[Recipe]) -> Generator[dict[str, Any]]:
+        def decoded(recipe: Recipe, files: tuple[bytes, ...]) -> Pixels:
+            return decode(partial(recipe.decode, files, self.spec.image_size, self.spec.white))
+
         if self.decoders:  # what waits for the GPU are small squares; a file is in memory only while it is decoded
-            decoded = ahead(self.threads, lambda image: decode(self._read(*image), size, white), images, 2 * GPU_BATCH)
-            yield from embed(self.backbone, decoded)
+            work, most = (lambda recipe: decoded(recipe, recipe.files(self._read))), 2 * GPU_BATCH
+            yield from embed(self.backbone, ahead(self.threads, work, recipes, most))
         else:
-            files = ahead(self.threads, lambda image: self._read(*image), images, BATCH)
-            yield from extract(self.backbone, files, size, white)
+            files = ahead(self.threads, lambda recipe: recipe.files(self._read), recipes, BATCH)
+            yield from embed(self.backbone, map(decoded, recipes, files))
 
     def _read(self, path: str, sha256: str) -> bytes:
         """A file's bytes. Gives back, from time to time, what files before it have freed: between the small rows that
@@ -167,9 +171,9 @@ class CountedExtractor(ShardExtractor):
 
     def _extract(self, shards: list[Shard], seconds: list[float]) -> None:
         """The shards of one call are one piece, because their images are decoded in one stream."""
-        first, last, count = shards[0], shards[-1], sum(len(shard.paths) for shard in shards)
+        first, last, count = shards[0], shards[-1], sum(len(shard.recipes) for shard in shards)
         names = f"shard {first.name}" if first is last else f"shards {first.name} to {last.name}"
-        piece = f"feature {names} ({count} images, '{first.paths[0]}' to '{last.paths[-1]}')"
+        piece = f"feature {names} ({count} images, '{first.recipes[0].path}' to '{last.recipes[-1].path}')"
         with counted(f"{self.extraction} {first.name}", piece):
             super()._extract(shards, seconds)
 
@@ -189,7 +193,7 @@ def _read_image(path: str, sha256: str) -> bytes:
 
 
 def extract_shards(
-    store: Store, spec: FeatureSpec, missing: dict[str, str], size: int, session: Session
+    store: Store, spec: FeatureSpec, missing: dict[str, Recipe], size: int, session: Session
 ) -> Iterator[tuple[int, int, float]]:
     """Yields (actor, images, seconds) of every shard written."""
     import ray.data
@@ -203,7 +207,7 @@ def extract_shards(
     items = []
     for i in range(0, len(digests), size):
         chunk = digests[i : i + size]
-        items.append({"name": f"{digest(chunk)}.parquet", "paths": [missing[d] for d in chunk], "sha256": chunk})
+        items.append({"name": f"{digest(chunk)}.parquet", "recipes": [asdict(missing[d]) for d in chunk]})
     calls = -(-len(items) // per_call)
     first = min(session.extractors, calls)
     shards = ray.data.from_items(items, override_num_blocks=calls).map_batches(

@@ -18,6 +18,7 @@ from swag_ray.cluster.sample_actors import SamplePool, Work
 from swag_ray.cluster.session import Session, constructor_argument, ray_session
 from swag_ray.cluster.visibility import check_visible, sample_paths
 from swag_ray.features.reader import FeatureReader
+from swag_ray.features.recipe import Recipe
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.store.stages import Arrays, Result, fold_arrays
 from swag_ray.store.store import Store
@@ -29,13 +30,13 @@ class Workers(Protocol):
     """What an experiment asks for. Ray's, a trial's, and one in the test suite that works in its own process."""
 
     def extract(
-        self, store: Store, spec: FeatureSpec, images: Paths, missing: dict[str, str], size: int
+        self, store: Store, spec: FeatureSpec, images: Paths, missing: dict[str, Recipe], size: int
     ) -> Iterator[tuple[int, int, float]]:
         """Extracts the features of missing images into the store.
 
         Args:
             images: paths of the whole dataset, of which every node is asked to see a few.
-            missing: {sha256: path} of the images to extract.
+            missing: {key: recipe} of the images to extract.
             size: images per shard.
 
         Yields:
@@ -110,7 +111,7 @@ class RayWorkers:
         return self._session
 
     def extract(
-        self, store: Store, spec: FeatureSpec, images: Paths, missing: dict[str, str], size: int
+        self, store: Store, spec: FeatureSpec, images: Paths, missing: dict[str, Recipe], size: int
     ) -> Iterator[tuple[int, int, float]]:
         session = self.checked_session(store.root, images)
         yield from extract_shards(store, spec, missing, size, session)

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from swag_ray.config.sections import (
     CONTROLS,
     AdapterConfig,
+    AuxiliaryConfig,
     BackboneConfig,
     CalibrationConfig,
     ClusterConfig,
@@ -45,6 +46,7 @@ from swag_ray.errors import InputError
 __all__ = [
     "CONTROLS",
     "AdapterConfig",
+    "AuxiliaryConfig",
     "BackboneConfig",
     "CalibrationConfig",
     "ClusterConfig",
@@ -73,7 +75,7 @@ __all__ = [
 # Keys that a choice makes meaningless: refused when given, so that nothing a user wrote is silently ignored.
 UNUSED: dict[tuple[str, str], tuple[str, ...]] = {
     ("method", "contrast"): ("adapter",),
-    ("method", "published"): ("head", "outliers"),
+    ("method", "published"): ("head", "auxiliary", "outliers"),
     ("dataset.kind", "folder"): ("dataset.digit_anatomy",),
     ("dataset.kind", "digit_anatomy"): (
         "dataset.root", "dataset.normal", "dataset.anomaly", "dataset.range", "split.group",
@@ -101,6 +103,7 @@ class Config(Section):
     adapter: AdapterConfig = AdapterConfig()
     head: HeadConfig = HeadConfig()
     swag: SwagConfig = SwagConfig()
+    auxiliary: AuxiliaryConfig = AuxiliaryConfig()
     outliers: OutliersConfig = OutliersConfig()
     gate: GateConfig = GateConfig()
     rounds: int = Field(default=5, ge=1, le=1000, description="rounds of admission (the paper's 5)")
@@ -155,10 +158,6 @@ class Config(Section):
             raise ValueError(f"backbone.grid: {self.backbone.grid} is finer than the finest map; at most {finest}")
         if "head" not in UNUSED["method", self.method] and self.backbone.grid % self.head.grid:
             raise ValueError(f"head.grid: {self.head.grid} must divide backbone.grid {self.backbone.grid}")
-        if self.outliers.maximum < self.outliers.minimum:
-            raise ValueError(
-                f"outliers.maximum: {self.outliers.maximum} must be at least outliers.minimum {self.outliers.minimum}"
-            )
         if gate.tau_relaxed is not None and gate.tau_relaxed < max(gate.tau_distance, gate.tau_uncertainty):
             raise ValueError(
                 f"gate.tau_relaxed: {gate.tau_relaxed} must be at least gate.tau_distance and "

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from swag_ray.masking import without_secrets
 
 Method = Literal["contrast", "published"]
+AuxiliaryKind = Literal["foreign_patch", "foreign_gradients", "own_patch", "cut_paste", "opacities"]
 Control = Literal["seed_only", "full_train", "random_admission", "oracle_gate", "supervised"]
 CONTROLS: tuple[Control, ...] = get_args(Control)
 
@@ -240,17 +241,30 @@ class SwagConfig(Section):
     )
 
 
+class AuxiliaryConfig(Section):
+    """`method: contrast` only: label-free variants of the seeds, which teach a head what "altered here" looks like."""
+
+    kind: Annotated[tuple[AuxiliaryKind, ...], BeforeValidator(_one_or_many), AfterValidator(_distinct)] = Field(
+        default=("foreign_patch", "opacities"), description="how seeds are altered, one or several ways; []: not at all"
+    )
+    per_seed: int = Field(default=1, ge=1, le=100, description="variants of a kind that are made of one seed")
+    weight: float = Field(
+        default=1.0,
+        ge=0,
+        le=10,
+        description="of the auxiliary head's score beside the bank's, where the pool holds too little evidence to tell",
+    )
+
+
 class OutliersConfig(Section):
     """`method: contrast` only."""
 
-    fdr: float = Field(default=0.2, gt=0, lt=1, description="false discovery rate of the rejects (Benjamini-Hochberg)")
-    ceiling: float = Field(
-        default=0.02,
+    probability: float = Field(
+        default=0.5,
         gt=0,
         le=1,
-        description="highest p of a reject: in a pool of mostly anomalies the FDR alone would reject many normals",
+        description="a pool image is a reject where it is abnormal with at least this probability, judged by its score",
     )
-    minimum: int = Field(default=20, ge=2, description="fewer rejects leave the head off")
     maximum: int = Field(default=4000, ge=2, description="rejects a head learns from at most, drawn at random beyond")
 
 

@@ -1,4 +1,4 @@
-"""The head: a logistic regression that tells the pool's clear rejects from trusted images, with SWAG snapshots.
+"""A head: a logistic regression that tells abnormal images (rejects of the pool, variants of seeds) from trusted ones.
 
 It learns on frozen features of the whole image (every stride pooled to a small grid), so a fit is a few passes over a
 matrix; the snapshots that stochastic gradient descent leaves after its warm-up make the SWAG posterior (Maddox et al.
@@ -102,21 +102,23 @@ def snapshots(images: int, settings: HeadSettings) -> int:
 
 def fit_head(
     x_ND: NDArray[np.float32],
-    rejected_N: NDArray[np.bool_],
+    abnormal_N: NDArray[np.bool_],
     settings: HeadSettings,
     generator: torch.Generator,
     device: torch.device | None = None,
+    weight_N: NDArray[np.floating] | None = None,
 ) -> swag.State:
-    """Logistic regression of rejects (1) against trusted images (0), both classes weighing the same.
+    """Logistic regression of abnormal images (1) against trusted ones (0), both classes weighing the same.
 
     Stochastic gradient descent with momentum from weight 0; every epoch visits all rows once in an order drawn from
     `generator`. Written out by hand: autograd and an optimiser object cost more than the products themselves.
 
     Args:
         x_ND: standardised features (see `Scaler`).
-        rejected_N: True = reject. Both kinds must occur.
+        abnormal_N: True = reject or variant. Both kinds must occur.
         generator: order of the rows; a CPU generator, so that the order is the same on every device.
         device: where the products are taken; None is the CPU.
+        weight_N: how much each image counts within its class, above 0; None: all the same.
 
     Returns:
         SWAG state with the tensors `weight` (D,) and `bias` ().
@@ -128,14 +130,18 @@ def fit_head(
 
     from swag_ray.core import swag
 
-    count, rejects = len(x_ND), int(rejected_N.sum())
-    if not 0 < rejects < count:
-        raise ValueError(f"the head needs trusted images and rejects, not {count - rejects} and {rejects}")
+    count, abnormal = len(x_ND), int(abnormal_N.sum())
+    if not 0 < abnormal < count:
+        raise ValueError(f"the head needs trusted and abnormal images, not {count - abnormal} and {abnormal}")
+    weight = np.ones(count) if weight_N is None else weight_N.astype(np.float64)
+    if not (weight > 0).all():
+        raise ValueError("every image must count for more than 0; leave the others out")
     snapshots(count, settings)
     with torch.inference_mode():
         rows_ND = torch.from_numpy(np.ascontiguousarray(x_ND, dtype=np.float32)).to(device)
-        target_N = torch.from_numpy(rejected_N.astype(np.float32)).to(device)
-        balance_N = torch.where(target_N > 0, count / (2 * rejects), count / (2 * (count - rejects)))
+        target_N = torch.from_numpy(abnormal_N.astype(np.float32)).to(device)
+        of_class_N = np.where(abnormal_N, weight[abnormal_N].sum(), weight[~abnormal_N].sum())
+        balance_N = torch.from_numpy((weight * count / (2 * of_class_N)).astype(np.float32)).to(device)
         weight_D, bias = rows_ND.new_zeros(rows_ND.shape[1]), rows_ND.new_zeros(())
         buffer_BD = rows_ND.new_empty(min(settings.batch_size, count), rows_ND.shape[1])
         speed_D, speed = torch.zeros_like(weight_D), torch.zeros_like(bias)

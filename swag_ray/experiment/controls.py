@@ -67,7 +67,7 @@ def supervised_fit(experiment: Experiment, audit: Audit) -> Fit:
 
     def compute() -> Result:
         everyone = np.arange(len(cohort.id_N))
-        tasks = fold_tasks(cohort, everyone, (experiment.config.random_seed, "supervised"), rejected=anomalies)
+        tasks = fold_tasks(cohort, everyone, (experiment.config.random_seed, "supervised"), abnormal=anomalies)
         folds = tuple(experiment.workers.map(fit_head, tasks, settings))
         raw_NS, raw_TKS = score_images(experiment, score_head, folds, settings, cohort.seeds, samples=settings.samples)
         return Result({"s_N": raw_NS.mean(axis=1), "s_TK": raw_TKS.mean(axis=2)})

@@ -1,11 +1,11 @@
-"""One round's decision: pick the rejects on the fit's own p-values, gate, admit.
+"""One round's decision: pick the rejects on the fit's own scores, gate, admit.
 
 Shapes: N train images (seed and pool). Gates are `core.gate`, reject rules the method's.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ class RoundDecision:
 
     Attributes:
         key: the stage that holds it.
-        arrays: over the train images: rejected, candidate, passed_distance, passed_both, admitted (new), evicted (new),
+        arrays: over the train images: rejected, reject_weight, candidate, passed_distance, passed_both, admitted (new), evicted (new),
             held (after this round), ever, streak; u, z_u where computed.
         relaxed, relaxed_used, exhausted: of the gate.
     """
@@ -42,13 +42,13 @@ class RoundDecision:
 
     @property
     def rejects(self) -> NDArray[np.int64]:
-        """Train rows that this round's p-values reject."""
+        """Train rows that this round rejects."""
         return np.flatnonzero(self.arrays["rejected"])
 
     @property
     def training(self) -> TrainingSet:
         """Whom the next fit learns from."""
-        return TrainingSet(self.key, self.held, self.rejects)
+        return TrainingSet(self.key, self.held, self.arrays["reject_weight"])
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ SWAG_GATE = AdmissionRule()
 def decide(
     experiment: Experiment, n: int, fit: Fit, before: RoundDecision | None, rule: AdmissionRule
 ) -> RoundDecision:
-    """Decides round n: picks the rejects on this fit's own p-values, gates, admits. Decision 0 only picks rejects."""
+    """Decides round n: picks the rejects on this fit's own scores, gates, admits. Decision 0 only picks rejects."""
     reads: dict[str, Any] = experiment.reads("random_seed", "method") | {"round": n}
     reads |= experiment.reads(*method_of(experiment).decision_fields)
     if before is not None:
@@ -80,10 +80,12 @@ def decide(
     key = stage_key("decide", reads, [fit.key, *([before.key] if before else [])])
 
     def compute() -> Result:
-        rejected_N = method_of(experiment).rejects(experiment, fit)
+        weight_N = method_of(experiment).reject_weights(experiment, fit)
         if before is None:
-            return _first_decision(rejected_N)
-        return _next_decision(experiment, n, fit, rejected_N, before, rule)
+            result = _first_decision(weight_N > 0)
+        else:
+            result = _next_decision(experiment, n, fit, weight_N > 0, before, rule)
+        return replace(result, arrays=result.arrays | {"reject_weight": weight_N})
 
     result = experiment.store.stage("decide", key, compute, experiment.workers.record_decision)
     flags = {name: bool(result.info[name]) for name in ("relaxed", "relaxed_used", "exhausted")}

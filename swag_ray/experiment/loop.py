@@ -22,7 +22,7 @@ from swag_ray.methods.method import method_of
 
 @dataclass(frozen=True)
 class Round:
-    """Fit n and what was decided on its scores: one row of the record. Row 0 is the seed-only bank."""
+    """Fit n and what was decided on its scores: one row of the record. Row 0 is what the seeds alone give."""
 
     n: int
     fit: Fit
@@ -31,14 +31,13 @@ class Round:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """The whole loop: rounds 0..R, and the last fit, on which nothing is decided any more: it is the detector."""
+    """The whole loop: the bank of the seeds alone, rounds 0..R, and the last fit, on which nothing is decided any more:
+    it is the detector.
+    """
 
+    seed_bank: Fit
     rows: tuple[Round, ...]
     last: Fit
-
-    @property
-    def seed_bank(self) -> Fit:
-        return self.rows[0].fit
 
     @property
     def decision(self) -> RoundDecision:
@@ -60,22 +59,22 @@ def incremental_loop(
     """
     method, progress = method_of(experiment), experiment.progress
     method.check(experiment, _fewest_in_a_fit(experiment))
-    with progress.phase("fits", "row 0: seed-only memory bank"):
+    with progress.phase("fits", "row 0: what the seeds alone give"):
         seed_bank = bank_fit(experiment, experiment.cohort.seeds)
-        rows = [Round(0, seed_bank, decide(experiment, 0, seed_bank, None, rule))]
+        first = fit = method.first_fit(experiment, seed_bank)
+        rows = [Round(0, first, decide(experiment, 0, first, None, rule))]
     on_round(rows[0])
-    fit = seed_bank
     for n in range(1, experiment.config.rounds + 1):
         before = rows[-1].decision
         with progress.phase("fits", f"round {n} of {experiment.config.rounds}: fit, score, gate"):
-            fit = method.fit(experiment, n, before.training, seed_bank, fit)
+            fit = method.fit(experiment, n, before.training, first, fit)
             rows.append(Round(n, fit, decide(experiment, n, fit, before, rule)))
         on_round(rows[-1])
         if rows[-1].decision.exhausted:
             break
     with progress.phase("fits", "last fit"):
-        last = method.fit(experiment, len(rows), rows[-1].decision.training, seed_bank, fit)
-    return Trajectory(tuple(rows), last)
+        last = method.fit(experiment, len(rows), rows[-1].decision.training, first, fit)
+    return Trajectory(seed_bank, tuple(rows), last)
 
 
 def _fewest_in_a_fit(experiment: Experiment) -> int:

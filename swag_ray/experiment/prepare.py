@@ -12,15 +12,16 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from swag_ray.cluster.workers import Workers
-from swag_ray.config import Config
+from swag_ray.config import Config, resolved
 from swag_ray.errors import InputError
 from swag_ray.experiment.shown_names import shown_files, shown_ignored, shown_warnings, with_shown_ids
 from swag_ray.experiment.source import ImageSource, split_table
-from swag_ray.features.cohort import build_cohort
+from swag_ray.features.cohort import build_cohort, with_variants
 from swag_ray.features.index import FeatureSet, feature_set
 from swag_ray.features.looks import read_looks
 from swag_ray.features.reader import FeatureReader
 from swag_ray.features.spec import FeatureSpec
+from swag_ray.features.variants import NO_VARIANTS, VariantPlan, plan_variants
 from swag_ray.images.audit import Audit, build_audit
 from swag_ray.images.folders import Listing
 from swag_ray.images.oddities import inverted, join_twins, oddity_warnings, typical_image
@@ -69,9 +70,11 @@ def prepare(source: ImageSource, workers: Workers, progress: Progress) -> Prepar
     ordered = table.select(["path", "sha256"]).take(pa.array(order))
     paths = pc.binary_join_element_wise(str(listing.root), ordered.column("path"), "/")
     extract = partial(workers.extract, store, spec, paths)
+    embed = partial(feature_set, store, spec, paths, ordered.column("sha256"), extract, progress)
+    # Of the images as listed: their variants are extracted with them, in one go.
+    plan = planned_variants(config, listing.root, table, split_table(config, table))
     with progress.phase("features", f"features of {len(table)} images ({config.backbone.name})"):
-        features = feature_set(store, spec, paths, ordered.column("sha256"), extract, progress)
-    del ordered, paths, extract
+        features = embed(plan.recipes)
     give_back_freed_memory()
     unreadable = _unreadable(config, listing, features)
     back = np.argsort(order)
@@ -80,10 +83,19 @@ def prepare(source: ImageSource, workers: Workers, progress: Progress) -> Prepar
     looks = read_looks(FeatureReader(store.root, spec.fingerprint, features.shards), rows, kept.column("sha256"))
     kept, twin_rows, twin_lines = join_twins(kept, looks)
     split = split_table(config, kept)
+    final = planned_variants(config, listing.root, kept, split)
+    if set(final.recipes) - set(plan.recipes):  # images that could not be read, or twins, have moved the split
+        with progress.phase("features", "features of other variants"):
+            features = embed(final.recipes)
+    plan = final
+    del ordered, paths, extract, embed
     typical = typical_image(looks.take(np.flatnonzero(split.role_N == SEED)))
     odd = _Odd(looks.blank_N, inverted(looks, typical), twin_rows)
     named = with_shown_ids(kept, config)
     cohort = build_cohort(named, split, rows, config.split.folds, spec.fingerprint)
+    if plan.recipes:
+        assert features.variants is not None
+        cohort = with_variants(cohort, plan, features.variants)
     audit = build_audit(kept, split)
     _check_test(audit)
     give_back_freed_memory()
@@ -93,6 +105,20 @@ def prepare(source: ImageSource, workers: Workers, progress: Progress) -> Prepar
     warnings = shown_warnings((*listing.warnings, *split.warnings, *odd.warnings(kept), *twin_lines), listing, config)
     warnings += tuple(_unreadable_warning(unreadable))
     return Prepared(experiment, audit, spec, features, listing.root, typical, facts, warnings)
+
+
+def planned_variants(config: Config, root: Path, table: pa.Table, split: Split) -> VariantPlan:
+    """Returns the auxiliary anomalies that the method makes of this split's seeds, in the order of the cohort."""
+    if "auxiliary" not in resolved(config):
+        return NO_VARIANTS
+    seeds = np.flatnonzero(split.role_N == SEED)
+    listed = table.select(["path", "sha256"]).take(pa.array(seeds))
+    paths = pc.binary_join_element_wise(str(root), listed.column("path"), "/").to_pylist()
+    files = list(zip(paths, listed.column("sha256").to_pylist(), strict=True))
+    return plan_variants(
+        files, split.fold_N[seeds], config.auxiliary.kind,
+        per_seed=config.auxiliary.per_seed, random_seed=config.random_seed,
+    )  # fmt: skip
 
 
 def feature_reader(prepared: Prepared) -> FeatureReader:

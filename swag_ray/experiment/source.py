@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from swag_ray.config import Config, resolved
+from swag_ray.config import Config
 from swag_ray.errors import InputError
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.images.decode import FULL_WHITE
 from swag_ray.images.deep import bits_in_use, range_warnings, white_of
 from swag_ray.images.folders import Listing, list_folder
-from swag_ray.images.split import Split, flagging_warnings, make_split, unreachable
+from swag_ray.images.split import Split, flagging_warnings, make_split
 from swag_ray.models.fold_bank import bank_rows
 from swag_ray.progress import Progress
 from swag_ray.store.stages import Result, digest, stage_key
@@ -116,9 +116,6 @@ def split_table(config: Config, table: pa.Table) -> Split:
             f"set it to {rows} at most, or raise memory.coreset_ratio, memory.max_rows or split.seed_fraction",
         )
     words = [*split.warnings, *flagging_warnings(split.counts, config.calibration.false_positive_rate)]
-    if "outliers" in resolved(config):  # of methods that pick rejects
-        then = "no pool image can be a clear reject, and the head stays off"
-        words += unreachable(split.counts, "outliers.ceiling", config.outliers.ceiling, then)
     return replace(split, warnings=tuple(words))
 
 

@@ -5,15 +5,33 @@ Shapes: N train images (seed and pool), T test images.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from swag_ray.features.reader import Rows
+from swag_ray.features.variants import VariantPlan
 from swag_ray.images.split import POOL, SEED, TEST, Split
 from swag_ray.store.stages import digest, stage_key
+
+
+@dataclass(frozen=True)
+class Variants:
+    """Auxiliary anomalies made of the seeds.
+
+    Attributes:
+        key: stands for them in stage keys.
+        host_V: train row of each variant's host, whose fold it shares.
+        kind_V: how the host was altered.
+        rows_V: features.
+    """
+
+    key: str
+    host_V: NDArray[np.int64]
+    kind_V: NDArray[np.str_]
+    rows_V: Rows
 
 
 @dataclass(frozen=True)
@@ -26,6 +44,7 @@ class Cohort:
             of the train images, sorted by id.
         id_T, rows_T: the same of the test images, which every fold scores.
         folds: K.
+        variants: auxiliary anomalies, None where none are made.
     """
 
     key: str
@@ -36,6 +55,7 @@ class Cohort:
     id_T: pa.ChunkedArray
     rows_T: Rows
     folds: int
+    variants: Variants | None = None
 
     @property
     def seeds(self) -> NDArray[np.int64]:
@@ -68,3 +88,10 @@ def build_cohort(table: pa.Table, split: Split, rows: Rows, folds: int, fingerpr
         id_N=table.column("id").take(train_rows), seed_N=seed_N, fold_N=fold_N, rows_N=rows.take(train),
         id_T=table.column("id").take(test_rows), rows_T=rows.take(test), folds=folds,
     )  # fmt: skip
+
+
+def with_variants(cohort: Cohort, plan: VariantPlan, rows: Rows) -> Cohort:
+    """Returns the cohort with the variants that were made of its seeds; `rows` are their features."""
+    kind_V = np.array([recipe.kind for recipe in plan.recipes])
+    key = digest([recipe.key for recipe in plan.recipes])
+    return replace(cohort, variants=Variants(key, cohort.seeds[plan.host_V], kind_V, rows))

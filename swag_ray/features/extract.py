@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
 from swag_ray.core.shortcuts import image_statistics
-from swag_ray.images.decode import FULL_WHITE, read_grey
+from swag_ray.images.decode import FULL_WHITE, Decoded, read_grey
 from swag_ray.images.image_error import ImageError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ NOT_FINITE = "its features are not finite numbers"
 T = TypeVar("T")
 R = TypeVar("R")
 Row = dict[str, Any]
-Decoded: TypeAlias = "tuple[Row, torch.Tensor | None]"
+Pixels: TypeAlias = "tuple[Row, torch.Tensor | None]"
 
 
 def extract(backbone: Backbone, images: Iterable[bytes], image_size: int, white: int = FULL_WHITE) -> Iterator[Row]:
@@ -43,16 +44,19 @@ def extract(backbone: Backbone, images: Iterable[bytes], image_size: int, white:
     Raises:
         MemoryError: an image needs more than there is, which says nothing about the image.
     """
-    return embed(backbone, (decode(data, image_size, white) for data in images))
+    return embed(backbone, (decode(partial(read_grey, data, image_size, white)) for data in images))
 
 
-def decode(data: bytes, image_size: int, white: int = FULL_WHITE) -> Decoded:
+def decode(read: Callable[[], Decoded]) -> Pixels:
     """Returns what `extract` yields for an image, its features still None, and the pixels (1, size, size) to embed;
     None in place of the pixels where the image cannot be read.
+
+    Args:
+        read: decodes the image to its grey square, or raises ImageError.
     """
     row: Row = {"error": None, "features": None, "statistics": None, "width": 0, "height": 0, "top": None}
     try:
-        decoded = read_grey(data, image_size, white)
+        decoded = read()
         row |= {"width": decoded.width, "height": decoded.height, "top": decoded.top}
         row["statistics"] = image_statistics(decoded.image_1HW[0].numpy())
     except ImageError as error:
@@ -61,7 +65,7 @@ def decode(data: bytes, image_size: int, white: int = FULL_WHITE) -> Decoded:
     return row, decoded.image_1HW
 
 
-def embed(backbone: Backbone, images: Iterable[Decoded]) -> Iterator[Row]:
+def embed(backbone: Backbone, images: Iterable[Pixels]) -> Iterator[Row]:
     """Yields the rows of decoded images with their features, in order. Every batch has the same size, padded where
     images are few, so that an image's bits do not depend on how many there are.
     """

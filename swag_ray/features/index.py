@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from swag_ray.errors import InputError
 from swag_ray.features.reader import Rows
+from swag_ray.features.recipe import Recipe
 from swag_ray.features.shards import DECODER, DamagedShard, read_shard
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.images.arrow_strings import factorize, text_bytes
@@ -23,8 +24,8 @@ from swag_ray.system.allocator import give_back_freed_memory
 
 # Images a shard: small ones keep all actors busy to the end; large pools get larger ones, for fewer files.
 SHARD, LARGE_SHARD, MANY = 64, 512, 20_000
-# ({sha256: path} to extract, images per shard) -> (actor, images, seconds) of every shard written
-Extract = Callable[[dict[str, str], int], Iterator[tuple[int, int, float]]]
+# ({key: recipe} to extract, images per shard) -> (actor, images, seconds) of every shard written
+Extract = Callable[[dict[str, Recipe], int], Iterator[tuple[int, int, float]]]
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class FeatureSet:
         key: the stage key: changes with the images or the fingerprint.
         extracted: images embedded by this call, 0 when all features were in the store.
         busy: what each extraction actor spent its time on: actor, work, calls, seconds.
+        variants: one entry a variant, None where there are none; shards as for `rows`.
     """
 
     fingerprint: str
@@ -48,6 +50,7 @@ class FeatureSet:
     key: str
     extracted: int
     busy: tuple[dict[str, Any], ...] = ()
+    variants: Rows | None = None
 
 
 def feature_set(
@@ -57,54 +60,102 @@ def feature_set(
     sha256: Sequence[str] | pa.ChunkedArray,
     extract: Extract,
     progress: Progress,
+    variants: Sequence[Recipe] = (),
 ) -> FeatureSet:
-    """Features of these images: those in the store are reused, the rest are extracted.
+    """Features of these images and variants: those in the store are reused, the rest are extracted in one go.
 
     Args:
         paths, sha256: one entry an image, in an Arrow column where they are many; equal bytes are embedded once.
         extract: writes the shards of images that are missing; called only when there are any.
         progress: shows images to extract, then images done.
+        variants: of some of these images.
 
     Raises:
         InputError: weights that cannot be had, or a store that cannot be written.
     """
-    names = _column(sha256)
-    images, position = factorize(names)
-    key = stage_key("features", {"fingerprint": spec.fingerprint, "images": digest(images)})
-    index_key = stage_key("index", {}, [key])
-    found = store.load("index", index_key)
+    files = _Wanted(store, spec, sha256, lambda i: Recipe(_column(paths)[i].as_py(), _column(sha256)[i].as_py()))
+    altered = _Wanted(store, spec, [recipe.key for recipe in variants], lambda i: variants[i])
+    wanted = [files, altered] if variants else [files]
     extracted = 0
     spent: dict[int, tuple[int, float]] = {}
-    if found is None or not _all_there(store, spec, found):
+    if not all(part.load() for part in wanted):
         give_back_freed_memory()
         # Of several trials that miss the same shard, one extracts it.
         with store.computing("extract", spec.fingerprint):
-            found = _index(store, spec, images)
-            lost = pa.array(np.flatnonzero(found.arrays["row"][position] < 0))
-            if len(lost):
-                missing = dict(zip(names.take(lost).to_pylist(), _column(paths).take(lost).to_pylist(), strict=True))
+            missing = {recipe.key: recipe for part in wanted for recipe in part.look()}
+            if missing:
                 spec.weights_in(store)  # what cannot be had is refused here, before any actor starts
                 progress.expect(len(missing))
                 # By all images, not by those left: a run that was killed on the way must cut its shards as it began to.
-                size = SHARD if len(images) <= MANY else LARGE_SHARD
+                size = SHARD if len(files.keys) <= MANY else LARGE_SHARD
                 for actor, count, seconds in extract(missing, size):
                     progress.advance(count)
                     shards, before = spent.get(actor, (0, 0.0))
                     spent[actor] = (shards + 1, before + seconds)
                 extracted = len(missing)
-                found = _index(store, spec, images)
-                if (found.arrays["row"] < 0).any():
+                if any(part.look() for part in wanted):
                     raise InputError(
                         f"store: feature shards in '{store.root}' went missing as they were made", "run again"
                     )
-        store.save("index", index_key, found)
-    note_shards_used(store, spec.fingerprint, found.info["shards"])
-    rows = Rows(found.arrays["shard"][position], found.arrays["row"][position])
+        for part in wanted:
+            part.save()
+    shards = files.found.info["shards"]
+    all_shards = shards + (altered.found.info["shards"] if variants else [])
+    note_shards_used(store, spec.fingerprint, all_shards)
     busy = tuple(
         {"actor": f"extraction actor {i}", "work": "extract shards", "calls": calls, "seconds": seconds}
         for i, (calls, seconds) in enumerate(spent.values())
     )
-    return FeatureSet(spec.fingerprint, found.info["shards"], rows, found.info["errors"], key, extracted, busy)
+    return FeatureSet(
+        spec.fingerprint, all_shards, files.rows(), files.found.info["errors"], files.key, extracted, busy,
+        altered.rows(first_shard=len(shards)) if variants else None,
+    )  # fmt: skip
+
+
+class _Wanted:
+    """Keys of one list of images, and where their rows are as far as is known.
+
+    Args:
+        keys: one an image, equal ones embedded once.
+        recipe: what the image of an entry is made of.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        spec: FeatureSpec,
+        keys: Sequence[str] | pa.ChunkedArray,
+        recipe: Callable[[int], Recipe],
+    ) -> None:
+        self.store, self.spec, self.recipe = store, spec, recipe
+        self.keys, self.position = factorize(_column(keys))
+        self.key = stage_key("features", {"fingerprint": spec.fingerprint, "images": digest(self.keys)})
+        self.index_key = stage_key("index", {}, [self.key])
+        self.found = Result({}, {})
+
+    def load(self) -> bool:
+        """Takes the index from the store; whether it is there, and all shards of it."""
+        found = self.store.load("index", self.index_key)
+        if found is None or not _all_there(self.store, self.spec, found):
+            return False
+        self.found = found
+        return True
+
+    def look(self) -> list[Recipe]:
+        """Looks for the rows in the shards; returns what has none."""
+        self.found = _index(self.store, self.spec, self.keys)
+        lost = np.flatnonzero(self.found.arrays["row"] < 0)
+        first = np.zeros(len(self.keys), np.int64)
+        first[self.position[::-1]] = np.arange(len(self.position))[::-1]  # the first entry of each key
+        return [self.recipe(int(i)) for i in np.sort(first[lost])]
+
+    def save(self) -> None:
+        self.store.save("index", self.index_key, self.found)
+
+    def rows(self, first_shard: int = 0) -> Rows:
+        """One entry an image; its shards are counted from `first_shard` on."""
+        shard, row = self.found.arrays["shard"][self.position], self.found.arrays["row"][self.position]
+        return Rows(np.where(shard < 0, shard, shard + np.int32(first_shard)).astype(np.int32), row)
 
 
 def shard_files(store: Store, spec: FeatureSpec) -> dict[str, int]:

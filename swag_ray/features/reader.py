@@ -40,6 +40,9 @@ class Rows:
     def take(self, index: NDArray[Any]) -> Rows:
         return Rows(self.shard_N[index], self.row_N[index])
 
+    def joined(self, other: Rows) -> Rows:
+        return Rows(np.concatenate([self.shard_N, other.shard_N]), np.concatenate([self.row_N, other.row_N]))
+
 
 class FeatureReader:
     """Reads rows of one feature set.

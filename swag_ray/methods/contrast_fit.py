@@ -1,40 +1,78 @@
-"""`contrast`: a head learns seed + admitted against the pool's clear rejects; where it cannot, the seed bank stands.
+"""`contrast`: bank, auxiliary head and a head that learns the pool's rejects, fused into one score.
+
+Row 0 is the fused score of the bank and the auxiliary head, which need the seeds alone. Fit n adds a head of seeds
+against the rejects of row n-1. Both heads learn their normal side from the seeds alone: images that a gate has admitted
+bend it towards what the score already likes.
 
 Shapes: N train images (seed and pool), T test images, K folds, S samples.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
-from swag_ray.core import calibrate, head, outliers
+from swag_ray.core import head, outliers
+from swag_ray.core.fusion import Arm, evidence, fused_test, fused_train, fused_uncertainty, head_weight
+from swag_ray.core.posterior import Posterior, fit_posterior
 from swag_ray.core.seeding import numpy_generator
+from swag_ray.methods.auxiliary_fit import auxiliary_fit
 from swag_ray.methods.bank_fit import bank_fit
-from swag_ray.methods.fit import Experiment, Fit, Floats, Mask, TrainingSet
-from swag_ray.methods.folds import fold_tasks, score_images
+from swag_ray.methods.fit import Experiment, Fit, FittedArm, Floats, TrainingSet
+from swag_ray.methods.folds import fold_tasks
+from swag_ray.methods.heads import Heads, fit_heads
 from swag_ray.methods.settings import contrast_settings
-from swag_ray.models.fold_head import fit_head, score_head
-from swag_ray.store.stages import Result, flat_folds, fold_arrays, stage_key
+from swag_ray.store.stages import Result, stage_key
 
 
 class Contrast:
     """Answers of `contrast`; see `methods.method.Method`."""
 
     picks_rejects = True
-    decision_fields: tuple[str, ...] = ("outliers.fdr", "outliers.ceiling")
+    decision_fields: tuple[str, ...] = ("outliers.probability",)
 
     def check(self, experiment: Experiment, fewest: int) -> None:
         head.snapshots(fewest, contrast_settings(experiment.config).fit)
 
-    def fit(self, experiment: Experiment, n: int, training: TrainingSet, seed_bank: Fit, previous: Fit) -> Fit:
-        return contrast_fit(experiment, n, training, seed_bank)
+    def first_fit(self, experiment: Experiment, seed_bank: Fit) -> Fit:
+        cohort, found = experiment.cohort, auxiliary_fit(experiment, seed_bank)
+        bank = FittedArm(Arm.of("bank", seed_bank.s_N, seed_bank.s_TK, cohort.seeds), seed_bank.folds)
+        if found is None:
+            return replace(seed_bank, arms=(bank,))
+        heads = found.heads
+        arm = replace(Arm.of("auxiliary", heads.s_N, heads.s_TK, cohort.seeds, found.reason), weight=found.weight)
+        auxiliary = FittedArm(arm, heads.folds, heads.raw_NS)
+        if found.weight == 0:
+            return replace(seed_bank, key=found.key, arms=(bank, auxiliary))
+        sd = float(fused_train([bank.arm, arm])[cohort.seeds].std(ddof=1))
+        return _fused(experiment, found.key, [part.weighing(part.arm.weight / sd) for part in (bank, auxiliary)])
 
-    def rejects(self, experiment: Experiment, fit: Fit) -> Mask:
-        rule, pool = experiment.config.outliers, experiment.cohort.pool
-        rejected_N = np.zeros(len(experiment.cohort.id_N), dtype=np.bool_)
-        rejected_N[pool] = outliers.clear_rejects(fit.p_N[pool], rule.fdr, rule.ceiling)
-        return rejected_N
+    def fit(self, experiment: Experiment, n: int, training: TrainingSet, first: Fit, previous: Fit) -> Fit:
+        """Returns fit n: what the head of the last row's rejects adds to the first fit."""
+        cohort = experiment.cohort
+        reads = experiment.reads("head", "swag", "outliers.maximum", "random_seed") | {"round": n}
+        key = stage_key("fit", reads, [cohort.key, first.key, training.decision])
+        result = experiment.store.stage("fit", key, lambda: _fit_heads(experiment, n, training))
+        if not result.info["fitted"]:
+            return replace(first, key=key, reason=result.info["reason"])
+        heads = Heads.of(result, cohort.folds)
+        arm = Arm.of("head", heads.s_N, heads.s_TK, cohort.seeds)
+        eta_N = _posterior(previous).eta(previous.z_N)
+        weight, reason = head_weight(evidence(arm.part(heads.s_N), eta_N, cohort.seed_N))
+        learnt = FittedArm(replace(arm, weight=weight, reason=reason), heads.folds, heads.raw_NS)
+        if weight == 0:
+            return replace(first, key=key, arms=(*first.arms, learnt), reason=f"head without weight: {reason}")
+        rest = [part.weighing(part.arm.weight * (1 - weight)) for part in first.arms]
+        return _fused(experiment, key, [*rest, learnt])
+
+    def reject_weights(self, experiment: Experiment, fit: Fit) -> Floats:
+        pool = experiment.cohort.pool
+        weight_N = np.zeros(len(experiment.cohort.id_N))
+        eta_m = _posterior(fit).eta(fit.z_N[pool])
+        weight_N[pool] = outliers.reject_weights(eta_m, experiment.config.outliers.probability)
+        return weight_N
 
     def uncertainty(self, experiment: Experiment, fit: Fit, asked: NDArray[np.int64]) -> Floats:
         return fit.u_N  # one matrix product gave all of them
@@ -45,46 +83,35 @@ class Contrast:
         return bank_fit(experiment, members, training.decision, score_pool=False)
 
 
-def contrast_fit(experiment: Experiment, n: int, training: TrainingSet, seed_bank: Fit) -> Fit:
-    """Returns fit n: the head anew on seed + admitted against the last row's rejects, or the seed bank's scores.
+def _posterior(fit: Fit) -> Posterior:
+    """How likely each image is abnormal by a fit's scores."""
+    return fit_posterior(fit.z_N[fit.cohort.seeds], fit.z_N[fit.cohort.pool])
 
-    Args:
-        seed_bank: row 0, whose scores stand where the head stays off.
-    """
-    cohort = experiment.cohort
-    reads = experiment.reads("head", "swag", "outliers", "random_seed") | {"round": n}
-    key = stage_key("fit", reads, [cohort.key, seed_bank.key, training.decision])
-    result = experiment.store.stage("fit", key, lambda: _fit_heads(experiment, n, training))
-    if not result.info["head_on"]:
-        reason = f"head off: {result.info['reason']}"
-        b = seed_bank
-        return Fit(key, cohort, b.s_N, b.u_N, b.s_TK, b.folds, "seed_bank", False, reason)
-    arrays = result.arrays
-    folds = fold_arrays({name: a for name, a in arrays.items() if name.startswith("fold")}, cohort.folds)
-    return Fit(key, cohort, arrays["s_N"], arrays["u_N"], arrays["s_TK"], folds, "head", True)
+
+def _fused(experiment: Experiment, key: str, parts: list[FittedArm]) -> Fit:
+    """The fit of the fused score."""
+    cohort, arms = experiment.cohort, [part.arm for part in parts]
+    sampled = [(part.arm.weight, part.raw_NS) for part in parts if part.raw_NS is not None]
+    u_N = fused_uncertainty(sampled, cohort.fold_N, cohort.seed_N)
+    return Fit(
+        key, cohort, fused_train(arms), u_N, fused_test(arms), parts[0].folds, "fused",
+        head_on=any(arm.name == "head" for arm in arms), arms=tuple(parts),
+    )  # fmt: skip
 
 
 def _fit_heads(experiment: Experiment, n: int, training: TrainingSet) -> Result:
-    cohort, config, rejects = experiment.cohort, experiment.config, training.rejects
-    rule = config.outliers
-    pool, seeds = len(cohort.pool), len(cohort.seeds)
-    allowed, reason = outliers.enough_rejects(len(rejects), pool, seeds, fdr=rule.fdr, minimum=rule.minimum)
-    if allowed and len(np.unique(cohort.fold_N[rejects])) < 2:
-        allowed, reason = False, "all rejects are in one fold, whose model would have none to learn from"
-    if not allowed:
-        return Result({}, {"head_on": False, "reason": reason})
-    drawn = outliers.draw_rejects(rejects, rule.maximum, numpy_generator(config.random_seed, "rejects", n))
-    settings = contrast_settings(config)
-    trusted = np.concatenate([cohort.seeds, np.setdiff1d(training.held, cohort.seeds)])
-    members = np.concatenate([trusted, drawn])
-    tasks = fold_tasks(cohort, members, (config.random_seed, "head", n), rejected=drawn)
-    folds = tuple(experiment.workers.map(fit_head, tasks, settings, advance=experiment.progress.advance))
-    everyone = np.arange(len(cohort.id_N))
-    raw_NS, raw_TKS = score_images(experiment, score_head, folds, settings, everyone, samples=settings.samples)
-    s_N = raw_NS.mean(axis=1)
-    allowed, reason = outliers.separates_from_seeds(s_N[cohort.seeds], s_N[drawn])
-    if not allowed:
-        return Result({}, {"head_on": False, "reason": reason})
-    u_N = calibrate.sample_uncertainty(raw_NS, cohort.fold_N, cohort.seed_N)
-    scores = {"s_N": s_N, "u_N": u_N, "s_TK": raw_TKS.mean(axis=2)}
-    return Result(scores | flat_folds(folds), {"head_on": True, "reason": ""})
+    """The heads of seeds against rejects, or why there are none."""
+    cohort, config = experiment.cohort, experiment.config
+    generator = numpy_generator(config.random_seed, "rejects", n)
+    drawn = outliers.draw_rejects(training.rejects, config.outliers.maximum, generator)
+    if len(np.unique(cohort.fold_N[drawn])) < 2:
+        reason = (
+            "no pool image is likely abnormal"
+            if not len(drawn)
+            else "all rejects that it would learn from are in one fold"
+        )
+        return Result({}, {"fitted": False, "reason": f"no head: {reason}"})
+    members = np.concatenate([cohort.seeds, drawn])
+    weights = np.concatenate([np.ones(len(cohort.seeds)), training.reject_weight_N[drawn]])
+    tasks = fold_tasks(cohort, members, (config.random_seed, "head", n), abnormal=drawn, weights=weights)
+    return Result(fit_heads(experiment, tasks).arrays(), {"fitted": True, "reason": ""})

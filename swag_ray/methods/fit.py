@@ -5,7 +5,7 @@ Shapes: N train images (seed and pool), T test images, K folds, S samples, n see
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from swag_ray import config as cfg
 from swag_ray.cluster.workers import Workers
 from swag_ray.config import Config
 from swag_ray.core import calibrate
+from swag_ray.core.fusion import Arm
 from swag_ray.features.cohort import Cohort
 from swag_ray.progress import Progress
 from swag_ray.store.stages import Arrays
@@ -23,7 +24,7 @@ from swag_ray.store.store import Store
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-ScoreUsed = Literal["head", "bank", "seed_bank"]
+ScoreUsed = Literal["fused", "head", "bank", "seed_bank"]
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,36 @@ class TrainingSet:
     Attributes:
         decision: key of the decision that chose them.
         held: train rows admitted and not evicted.
-        rejects: train rows that the decision's p-values reject.
+        reject_weight_N: how much each train image counts as a reject; 0 for those that are none.
     """
 
     decision: str
     held: NDArray[np.int64]
-    rejects: NDArray[np.int64]
+    reject_weight_N: Floats
+
+    @property
+    def rejects(self) -> NDArray[np.int64]:
+        """Train rows that the decision rejects."""
+        return np.flatnonzero(self.reject_weight_N)
+
+
+@dataclass(frozen=True)
+class FittedArm:
+    """An arm of the fused score with the fold models that score it.
+
+    Attributes:
+        arm: scores and weight.
+        folds: the fold models as arrays.
+        raw_NS: scores of the train images under every sample; None for an arm that has none.
+    """
+
+    arm: Arm
+    folds: tuple[Arrays, ...]
+    raw_NS: Floats | None = None
+
+    def weighing(self, weight: float) -> FittedArm:
+        """Returns the same with another weight."""
+        return replace(self, arm=replace(self.arm, weight=weight))
 
 
 @dataclass(frozen=True)
@@ -65,10 +90,11 @@ class Fit:
         cohort: the images.
         s_N, u_N: score and uncertainty of the train images, each by its own fold; NaN where not computed.
         s_TK: scores of the test images by each fold.
-        folds: the fold models as arrays.
+        folds: the bank's fold models as arrays (of a control, those of what scores).
         score_used: whose scores these are.
-        head_on: whether a head was fitted and kept (`contrast`).
+        head_on: whether a head of the pool's rejects has a weight (`contrast`).
         reason: why the head stayed off, or what else to warn of; "" otherwise.
+        arms: what the fused score is made of, its weights included (`contrast`).
         seed_raw_nS: the seeds' scores under every sample (`published`), for the uncertainty of pool images.
     """
 
@@ -81,6 +107,7 @@ class Fit:
     score_used: ScoreUsed
     head_on: bool = False
     reason: str = ""
+    arms: tuple[FittedArm, ...] = ()
     seed_raw_nS: Floats | None = None
 
     @cached_property

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swag_ray.features.cohort import Cohort
+from swag_ray.features.reader import Rows
 from swag_ray.methods.fit import Experiment, Floats
 from swag_ray.models.tasks import ALL_FOLDS, FitTask, score_tasks
 from swag_ray.store.stages import Arrays
@@ -21,7 +22,8 @@ def fold_tasks(
     members: NDArray[np.int64],
     names: tuple[object, ...],
     *,
-    rejected: NDArray[np.int64] | None = None,
+    abnormal: NDArray[np.int64] | None = None,
+    weights: Floats | None = None,
     start: tuple[Arrays, ...] | None = None,
 ) -> list[FitTask]:
     """Returns one training task per fold: the members outside it, in their given order.
@@ -29,14 +31,16 @@ def fold_tasks(
     Args:
         members: train rows to learn from.
         names: what the generators are derived from; the fold is added.
-        rejected: train rows among the members that are rejects.
+        abnormal: train rows among the members that a head learns as abnormal.
+        weights: how much each member counts; None: all the same.
         start: fold models to go on from.
     """
     tasks = []
     for k in range(cohort.folds):
-        image = members[cohort.fold_N[members] != k]
+        outside = cohort.fold_N[members] != k
+        image = members[outside]
         seeds = cohort.seeds[cohort.fold_N[cohort.seeds] != k]
-        flags = None if rejected is None else np.isin(image, rejected)
+        flags = None if abnormal is None else np.isin(image, abnormal)
         tasks.append(
             FitTask(
                 fold=k,
@@ -44,7 +48,8 @@ def fold_tasks(
                 train=cohort.rows_N.take(image),
                 image=image,
                 names=(*names, k),
-                rejected=flags,
+                abnormal=flags,
+                weight=None if weights is None else weights[outside],
                 start=None if start is None else start[k],
             )
         )
@@ -87,3 +92,22 @@ def score_images(
         else:
             raw_NS[task.position] = scores[np.arange(len(scores)), task.fold]
     return raw_NS, raw_TKS
+
+
+def score_train_rows(
+    experiment: Experiment,
+    work: Any,
+    folds: Any,
+    settings: Any,
+    rows: Rows,
+    fold_V: NDArray[np.int8],
+    *,
+    samples: int,
+    extra: tuple[Any, ...] = (),
+) -> Floats:
+    """Scores features that are no image of the cohort, each by the model of the fold that it belongs to: (V, S)."""
+    raw_VS = np.full((len(rows), samples), np.nan)
+    tasks = score_tasks(rows, fold_V, np.arange(len(rows)))
+    for task, scores in zip(tasks, experiment.workers.map(work, tasks, folds, settings, *extra), strict=True):
+        raw_VS[task.position] = scores[np.arange(len(scores)), task.fold]
+    return raw_VS

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swag_ray.methods.contrast_fit import Contrast
-from swag_ray.methods.fit import Experiment, Fit, Floats, Mask, TrainingSet
+from swag_ray.methods.fit import Experiment, Fit, Floats, TrainingSet
 from swag_ray.methods.published_fit import Published
 
 
@@ -24,7 +24,7 @@ class Method(Protocol):
 
     Attributes:
         picks_rejects: whether rounds pick clear rejects.
-        decision_fields: config fields that a decision reads besides `gate`, because `rejects` does.
+        decision_fields: config fields that a decision reads besides `gate`, because `reject_weights` does.
     """
 
     picks_rejects: bool
@@ -40,16 +40,19 @@ class Method(Protocol):
             InputError: naming the setting.
         """
 
-    def fit(self, experiment: Experiment, n: int, training: TrainingSet, seed_bank: Fit, previous: Fit) -> Fit:
+    def first_fit(self, experiment: Experiment, seed_bank: Fit) -> Fit:
+        """Returns row 0: what the seeds alone give, beginning with the bank that they fill."""
+
+    def fit(self, experiment: Experiment, n: int, training: TrainingSet, first: Fit, previous: Fit) -> Fit:
         """Returns fit n, on the seeds and a training set.
 
         Args:
-            seed_bank: row 0, the bank of the seeds alone.
-            previous: fit n-1; the seed bank for fit 1.
+            first: row 0.
+            previous: fit n-1, on whose scores the training set was chosen; row 0 for fit 1.
         """
 
-    def rejects(self, experiment: Experiment, fit: Fit) -> Mask:
-        """Returns which train images (N,) are clear rejects of the pool by the fit's own p-values."""
+    def reject_weights(self, experiment: Experiment, fit: Fit) -> Floats:
+        """Returns how much each train image (N,) counts as a reject by the fit's own scores; 0: it is none."""
 
     def uncertainty(self, experiment: Experiment, fit: Fit, asked: NDArray[np.int64]) -> Floats:
         """Returns u (N,) of these pool rows; others may be NaN."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from swag_ray.core import calibrate
 from swag_ray.core.schedule import schedule
-from swag_ray.methods.fit import Experiment, Fit, Floats, Mask, TrainingSet
+from swag_ray.methods.fit import Experiment, Fit, Floats, TrainingSet
 from swag_ray.methods.folds import fold_tasks, score_images
 from swag_ray.methods.settings import adapter_settings, bank_settings, published_settings
 from swag_ray.models.fold_adapter import MEAN, fit_published, score_published
@@ -26,11 +26,14 @@ class Published:
     def check(self, experiment: Experiment, fewest: int) -> None:
         schedule(fewest * experiment.config.backbone.grid**2, adapter_settings(experiment.config))
 
-    def fit(self, experiment: Experiment, n: int, training: TrainingSet, seed_bank: Fit, previous: Fit) -> Fit:
+    def first_fit(self, experiment: Experiment, seed_bank: Fit) -> Fit:
+        return seed_bank
+
+    def fit(self, experiment: Experiment, n: int, training: TrainingSet, first: Fit, previous: Fit) -> Fit:
         return published_fit(experiment, n, training, previous if n > 1 else None)
 
-    def rejects(self, experiment: Experiment, fit: Fit) -> Mask:
-        return np.zeros(len(experiment.cohort.id_N), dtype=np.bool_)
+    def reject_weights(self, experiment: Experiment, fit: Fit) -> Floats:
+        return np.zeros(len(experiment.cohort.id_N))
 
     def uncertainty(self, experiment: Experiment, fit: Fit, asked: NDArray[np.int64]) -> Floats:
         return pool_uncertainty(experiment, fit, asked)
@@ -85,7 +88,9 @@ def published_fit(experiment: Experiment, n: int, training: TrainingSet, previou
     all_seeds = np.ones(len(seeds), dtype=np.bool_)
     u_N[seeds] = calibrate.sample_uncertainty(a["seed_raw_nS"], cohort.fold_N[seeds], all_seeds)
     folds = fold_arrays(rows.arrays, cohort.folds)
-    return Fit(key, cohort, a["s_N"], u_N, a["s_TK"], folds, "bank", False, result.info["reason"], a["seed_raw_nS"])
+    return Fit(
+        key, cohort, a["s_N"], u_N, a["s_TK"], folds, "bank", False, result.info["reason"], seed_raw_nS=a["seed_raw_nS"]
+    )
 
 
 def _last_iterates(fit: Fit) -> tuple[Arrays, ...]:

@@ -1,4 +1,4 @@
-"""The head of `contrast`: one fold's logistic regression with its SWAG samples, and the logits of a batch.
+"""The heads of `contrast`: one fold's logistic regression with its SWAG samples, and the logits of a batch.
 
 Shapes: n images of a task, D pooled features, K folds, S samples.
 """
@@ -42,10 +42,11 @@ def fit_head(reader: FeatureReader, task: FitTask, settings: ContrastSettings) -
     Returns:
         mean, sd (D,) of the fold's seeds; weight (S, D) and bias (S,) of the samples.
     """
-    assert task.rejected is not None
+    assert task.abnormal is not None
     scaler = head.Scaler.fit(_pooled(reader, task.seeds, settings))
     x_ND = scaler.apply(_pooled(reader, task.train, settings))
-    state = head.fit_head(x_ND, task.rejected, settings.fit, torch_generator(*task.names, "fit"), device())
+    generator = torch_generator(*task.names, "fit")
+    state = head.fit_head(x_ND, task.abnormal, settings.fit, generator, device(), task.weight)
     generators = [torch_generator(*task.names, "sample", s) for s in range(settings.samples)]
     weight_SD, bias_S = head.sample_weights(state, generators)
     return {"mean": scaler.mean_D, "sd": scaler.sd_D, "weight": weight_SD, "bias": bias_S}

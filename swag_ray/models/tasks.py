@@ -26,8 +26,9 @@ class FitTask:
         fold: the fold whose images the model must not see.
         seeds: features of the trusted images outside the fold; they fix the standardisation.
         train: features of all images the model learns from.
-        image: what `train` is, as cohort rows.
-        rejected: which of them are rejects (`contrast`).
+        image: what `train` is, as cohort rows; a variant's host.
+        abnormal: which of them a head learns as abnormal: rejects, variants.
+        weight: how much each of them counts; None: all the same.
         start: what of the fold's last model to go on from (`published`), or None.
         names: what the task's generators are derived from.
     """
@@ -37,7 +38,8 @@ class FitTask:
     train: Rows
     image: NDArray[np.int64]
     names: tuple[object, ...]
-    rejected: NDArray[np.bool_] | None = None
+    abnormal: NDArray[np.bool_] | None = None
+    weight: NDArray[np.float64] | None = None
     start: dict[str, Any] | None = None
 
     def __str__(self) -> str:

@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ from swag_ray.cluster.workers import RayWorkers, Workers
 from swag_ray.config.sections import ClusterConfig
 from swag_ray.config.sweep import SweepConfig, Trial, source_key
 from swag_ray.errors import InputError, StorageError
+from swag_ray.features.recipe import Recipe
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.masking import masked
 from swag_ray.record.run_metrics import RoundMetrics, RunMetrics
@@ -282,19 +283,19 @@ class _TrialWorkers(RayWorkers):
         return self.session()
 
     def extract(
-        self, store: Store, spec: FeatureSpec, images: Any, missing: dict[str, str], size: int
+        self, store: Store, spec: FeatureSpec, images: Any, missing: dict[str, Recipe], size: int
     ) -> Iterator[tuple[int, int, float]]:
         assert self._borrowed_pool is not None
         digests = list(missing)
         chunks = [digests[i : i + size] for i in range(0, len(digests), size)]
-        tasks = [{"sha256": chunk, "paths": [missing[name] for name in chunk]} for chunk in chunks]
+        tasks = [[missing[name] for name in chunk] for chunk in chunks]
         yield from self._borrowed_pool.map(_extract_shard, tasks, store.root, spec)
 
 
-def _extract_shard(reader: Any, task: dict[str, list[str]], root: str, spec: FeatureSpec) -> tuple[int, int, float]:
+def _extract_shard(reader: Any, task: list[Recipe], root: str, spec: FeatureSpec) -> tuple[int, int, float]:
     """(actor, images, seconds) of a shard that was written by a sample actor."""
-    name = f"{digest(task['sha256'])}.parquet"
-    done = ShardExtractor(root, spec)({"name": [name], "paths": [task["paths"]], "sha256": [task["sha256"]]})
+    name = f"{digest([recipe.key for recipe in task])}.parquet"
+    done = ShardExtractor(root, spec)({"name": [name], "recipes": [[asdict(recipe) for recipe in task]]})
     if done["problem"][0]:
         raise (StorageError if done["storage"][0] else InputError)(str(done["problem"][0]), str(done["advice"][0]))
     return int(done["actor"][0]), int(done["count"][0]), float(done["seconds"][0])

@@ -1,0 +1,69 @@
+"""What the pixels of a row of features are made of: an image file as it is, or a variant of it (`core/auxiliary.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from swag_ray.core.auxiliary import variant
+from swag_ray.core.seeding import numpy_generator
+from swag_ray.images.decode import Decoded, read_grey
+from swag_ray.store.stages import VERSIONS, digest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Read = Callable[[str, str], bytes]  # (path, the SHA-256 it was listed with) -> the file
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An image file, or a variant of one.
+
+    Attributes:
+        path, sha256: the file, and its bytes' SHA-256; of a variant, the host's.
+        kind: of the variant, a name in `core.auxiliary.KINDS`; "" for the file as it is.
+        donor, donor_sha256: the file that lends a patch; "" for kinds that take none.
+        draw: number among the variants of one host and kind.
+    """
+
+    path: str
+    sha256: str
+    kind: str = ""
+    donor: str = ""
+    donor_sha256: str = ""
+    draw: int = 0
+
+    @property
+    def key(self) -> str:
+        """Names the row: the file's SHA-256, or a digest of all that a variant depends on, paths apart."""
+        if not self.kind:
+            return self.sha256
+        parts = [VERSIONS["auxiliary"], self.kind, self.sha256, self.donor_sha256, self.draw]
+        return f"variant-{digest(parts)}"
+
+    def files(self, read: Read) -> tuple[bytes, ...]:
+        """Returns the files that the pixels are made of, the host's first."""
+        first = read(self.path, self.sha256)
+        return (first, read(self.donor, self.donor_sha256)) if self.donor else (first,)
+
+    def decode(self, files: tuple[bytes, ...], size: int, white: int) -> Decoded:
+        """Decodes the files to the grey square that is to be embedded.
+
+        Raises:
+            ImageError: as `read_grey`, of host or donor.
+        """
+        host = read_grey(files[0], size, white)
+        if not self.kind:
+            return host
+        import torch
+
+        def grey(decoded: Decoded) -> NDArray[np.uint8]:
+            return np.asarray(decoded.image_1HW[0].numpy())
+
+        donor = read_grey(files[1], size, white) if len(files) > 1 else host
+        altered = variant(self.kind, grey(host), grey(donor), numpy_generator(self.key))
+        return Decoded(torch.from_numpy(altered)[None], host.width, host.height, host.top)

@@ -1,0 +1,94 @@
+"""The auxiliary head: seeds against their own variants. It needs no pool, so it is fitted once, before the rounds.
+
+Shapes: N train images (seed and pool), V variants, K folds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from swag_ray.core.fusion import auxiliary_weight, rank_chance
+from swag_ray.features.cohort import Variants
+from swag_ray.methods.fit import Experiment, Fit, Floats
+from swag_ray.methods.folds import score_train_rows
+from swag_ray.methods.heads import Heads, fit_heads
+from swag_ray.methods.settings import bank_settings, contrast_settings
+from swag_ray.models.fold_bank import score_bank
+from swag_ray.models.fold_head import score_head
+from swag_ray.models.tasks import FitTask
+from swag_ray.store.stages import Result, stage_key
+
+
+@dataclass(frozen=True)
+class AuxiliaryFit:
+    """The heads that know the variants.
+
+    Attributes:
+        key: the stage that holds them.
+        heads: the heads, and the scores of all images.
+        weight, reason: how much they count beside the bank, and why.
+    """
+
+    key: str
+    heads: Heads
+    weight: float
+    reason: str
+
+
+def auxiliary_fit(experiment: Experiment, seed_bank: Fit) -> AuxiliaryFit | None:
+    """Returns the auxiliary heads; None where no variants are made.
+
+    Fold k's head learns from seeds and variants of the other folds, and tells its own fold's variants from its own
+    fold's seeds: how well, beside the bank, sets its weight.
+    """
+    cohort = experiment.cohort
+    if cohort.variants is None:
+        return None
+    variants = cohort.variants
+    key = stage_key("auxiliary", experiment.reads("head", "swag", "random_seed"), [seed_bank.key, variants.key])
+
+    def compute() -> Result:
+        heads = fit_heads(experiment, _tasks(experiment, variants))
+        fold_V = cohort.fold_N[variants.host_V]
+        settings, bank = contrast_settings(experiment.config), bank_settings(experiment.config)
+        by_head_VS = score_train_rows(
+            experiment, score_head, heads.folds, settings, variants.rows_V, fold_V, samples=settings.samples
+        )
+        by_bank_V = score_train_rows(
+            experiment, score_bank, seed_bank.folds, bank, variants.rows_V, fold_V, samples=1, extra=(seed_bank.key,)
+        )[:, 0]
+        return Result(heads.arrays() | {"by_bank_V": by_bank_V, "by_head_V": by_head_VS.mean(axis=1)})
+
+    result = experiment.store.stage("auxiliary", key, compute)
+    heads = Heads.of(result, cohort.folds)
+
+    def chance(seed_n: Floats, name: str) -> float:
+        return rank_chance(seed_n, result.arrays[name])
+
+    weight, reason = auxiliary_weight(
+        chance(seed_bank.seed_s, "by_bank_V"), chance(heads.s_N[cohort.seeds], "by_head_V"),
+        experiment.config.auxiliary.weight,
+    )  # fmt: skip
+    return AuxiliaryFit(key, heads, weight, reason)
+
+
+def _tasks(experiment: Experiment, variants: Variants) -> list[FitTask]:
+    cohort = experiment.cohort
+    tasks = []
+    for k in range(cohort.folds):
+        seeds = cohort.seeds[cohort.fold_N[cohort.seeds] != k]
+        altered = np.flatnonzero(cohort.fold_N[variants.host_V] != k)
+        rows = cohort.rows_N.take(seeds)
+        tasks.append(
+            FitTask(
+                fold=k,
+                seeds=rows,
+                train=rows.joined(variants.rows_V.take(altered)),
+                image=np.concatenate([seeds, variants.host_V[altered]]),
+                names=(experiment.config.random_seed, "auxiliary", k),
+                abnormal=np.repeat([False, True], [len(seeds), len(altered)]),
+            )
+        )
+    return tasks
