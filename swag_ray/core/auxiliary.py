@@ -69,7 +69,7 @@ def _foreign_patch(host: Image, donor: Image, draw: Draw) -> Image:
 
 
 def _foreign_gradients(host: Image, donor: Image, draw: Draw) -> Image:
-    """Mixes the gradients of another image into a rectangle and solves for grey values that meet the host at its rim."""
+    """Mixes gradients of another image into a rectangle, and solves for grey values that meet the host at its rim."""
     from scipy.fft import dstn, idstn
 
     size = len(host)

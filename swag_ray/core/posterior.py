@@ -47,8 +47,8 @@ class Posterior:
 def fit_posterior(seed_z_n: NDArray[Any], pool_z_m: NDArray[Any]) -> Posterior:
     """Fits eta(z) to the scores of seeds and pool.
 
-    pi0 is Storey's (2002) at 1/2: what lies in the upper half of the p-values is nearly all normal. The ridge leaves the
-    intercept alone; without the correction log(m / n) a clean pool has a mean eta of .58 instead of .04.
+    pi0 is Storey's (2002) at 1/2: what lies in the upper half of the p-values is nearly all normal. The ridge leaves
+    the intercept alone; without the correction log(m / n) a clean pool has a mean eta of .58 instead of .04.
 
     Shape:
         seed_z_n: (n,), cross-fitted; pool_z_m: (m,).

@@ -12,14 +12,14 @@ import io
 import json
 import shutil
 import zipfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from swag_ray.core.head import HeadSettings
-from swag_ray.detector.detector import Detector
+from swag_ray.detector.detector import Detector, DetectorArm
 from swag_ray.errors import InputError, reason_of
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.models.fold_bank import BankSettings
@@ -31,7 +31,7 @@ from swag_ray.system.files import whole_folder
 if TYPE_CHECKING:
     from swag_ray.features.backbone import Backbone
 
-FORMAT = 1
+FORMAT = 2  # 1 had one head, or none
 
 
 def save_detector(detector: Detector, weights: Arrays, folder: Path) -> None:
@@ -42,6 +42,9 @@ def save_detector(detector: Detector, weights: Arrays, folder: Path) -> None:
     arrays |= flat_folds(detector.models, "model.")
     if detector.banks is not detector.models:
         arrays |= flat_folds(detector.banks, "bank.")
+    for arm in detector.arms:
+        if arm.models is not detector.models:
+            arrays |= flat_folds(arm.models, f"{arm.name}_arm.")
     if detector.typical is not None:
         arrays["typical"] = detector.typical
     buffer = io.BytesIO()
@@ -51,6 +54,9 @@ def save_detector(detector: Detector, weights: Arrays, folder: Path) -> None:
         "format": FORMAT, "name": detector.name, "score_used": detector.score_used, "rate": detector.rate,
         "spec": detector.spec.plain(), "bank": asdict(detector.bank),
         "head": asdict(detector.head) if detector.head else None,
+        "arms": [
+            {"name": arm.name, "weight": arm.weight, "location": arm.location, "sd": arm.sd} for arm in detector.arms
+        ],
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     }  # fmt: skip
     with whole_folder(folder) as draft:
@@ -81,11 +87,16 @@ def load_detector(folder: Path) -> Detector:
         h = record["head"]
         if h is not None:
             h = ContrastSettings(**h | {"strides": tuple(h["strides"]), "fit": HeadSettings(**h["fit"])})
+        arms = tuple(
+            DetectorArm(**arm, models=tuple(_part(fold, f"{arm['name']}_arm.") for fold in folds))
+            for arm in record["arms"]
+        )
+        arms = tuple(arm if arm.models[0] else replace(arm, models=models) for arm in arms)
         return Detector(
             name=record["name"], score_used=record["score_used"], rate=record["rate"],
             spec=FeatureSpec(**spec), bank=BankSettings(**bank), head=h,
             seed_s=arrays["seed_s"], seed_fold=arrays["seed_fold"],
-            models=models, banks=banks if banks[0] else models, typical=arrays.get("typical"),
+            models=models, banks=banks if banks[0] else models, arms=arms, typical=arrays.get("typical"),
         )  # fmt: skip
     except (ValueError, TypeError, LookupError, zipfile.BadZipFile) as error:
         raise _damaged(folder, DETECTOR_FILE) from error

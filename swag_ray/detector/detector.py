@@ -23,19 +23,42 @@ from swag_ray.store.stages import Arrays
 
 
 @dataclass(frozen=True)
+class DetectorArm:
+    """A part of the fused score.
+
+    Attributes:
+        name: `bank`, `auxiliary` or `head`.
+        weight: of its score, per sd of the seeds' scores.
+        location, sd: of the seeds' scores.
+        models: per fold, what gives the score.
+    """
+
+    name: str
+    weight: float
+    location: float
+    sd: float
+    models: tuple[Arrays, ...]
+
+    def part(self, score_nK: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns what scores of this arm add to the fused score."""
+        return self.weight * (score_nK - self.location) / self.sd
+
+
+@dataclass(frozen=True)
 class Detector:
     """Scores new images as the run's last fit scored its test images.
 
     Attributes:
         name: of the run.
-        score_used: `head`, `bank` (with adapter) or `seed_bank`.
+        score_used: `fused`, `bank` (with adapter) or `seed_bank`.
         spec: the features it reads.
         bank: settings of the patch distance.
-        head: settings of the head; None where no head scores.
+        head: settings of the heads; None where none scores.
         rate: false-positive rate of `above_threshold`.
         seed_s, seed_fold: (n,) cross-fitted seed scores and their folds.
-        models: per fold, what gives the score.
+        models: per fold, the bank that scores.
         banks: per fold, what gives the heatmap.
+        arms: what the fused score is made of; empty where the bank alone scores.
         typical: what the seeds have in common to look at, (64,); None where that is nothing, or not kept.
     """
 
@@ -49,16 +72,26 @@ class Detector:
     seed_fold: NDArray[np.int8]
     models: tuple[Arrays, ...]
     banks: tuple[Arrays, ...]
+    arms: tuple[DetectorArm, ...] = ()
     typical: NDArray[np.float32] | None = None
 
     def scores(self, patches: Patches) -> NDArray[np.float64]:
         """Returns scores of every fold, (n, K), of {stride: (n, P, C) float16} features."""
-        if self.head is not None:
-            pooled = pool_features(patches, self.head.grid)
-            columns = [fold_head.logits(pooled, fold).mean(axis=1, dtype=np.float64) for fold in self.models]
-        else:
-            columns = [image_score(d, self.bank.top_fraction) for d in self._distances(patches, self.models)]
-        return np.stack(columns, axis=1).astype(np.float64)
+        if not self.arms:
+            return self._bank_scores(patches, self.models)
+        return np.sum([arm.part(self._arm_scores(patches, arm)) for arm in self.arms], axis=0)
+
+    def _arm_scores(self, patches: Patches, arm: DetectorArm) -> NDArray[np.float64]:
+        if arm.name == "bank":
+            return self._bank_scores(patches, arm.models)
+        assert self.head is not None
+        pooled = pool_features(patches, self.head.grid)
+        return np.stack([fold_head.logits(pooled, fold).mean(axis=1, dtype=np.float64) for fold in arm.models], axis=1)
+
+    def _bank_scores(self, patches: Patches, folds: tuple[Arrays, ...]) -> NDArray[np.float64]:
+        # Rounded as a run's scores are, which travel as float32.
+        columns = [image_score(d, self.bank.top_fraction) for d in self._distances(patches, folds)]
+        return np.stack(columns, axis=1).astype(np.float32).astype(np.float64)
 
     def p_values(self, score_nK: NDArray[np.float64]) -> NDArray[np.float64]:
         """Returns cross-conformal p-values (n,)."""
@@ -78,13 +111,19 @@ class Detector:
         return out_nP
 
     def evidence_maps(self, patches: Patches) -> NDArray[np.float32] | None:
-        """Returns each place's share of the head's logit, mean over the folds: (n, g, g); None without a head."""
-        if self.head is None:
+        """Returns each place's share of what the heads add to the score, mean over the folds: (n, g, g); None without
+        a head.
+        """
+        heads = [arm for arm in self.arms if arm.name != "bank"]
+        if self.head is None or not heads:
             return None
         grid, channels = self.head.grid, [patches[s].shape[-1] for s in sorted(patches)]
         pooled = pool_features(patches, grid)
-        maps = [fold_head.evidence(pooled, fold, channels, grid) for fold in self.models]
-        return np.mean(maps, axis=0).astype(np.float32)
+        maps = [
+            arm.weight / arm.sd * np.mean([fold_head.evidence(pooled, fold, channels, grid) for fold in arm.models], axis=0)
+            for arm in heads
+        ]
+        return np.sum(maps, axis=0).astype(np.float32)
 
     def _distances(self, patches: Patches, folds: tuple[Arrays, ...]) -> list[NDArray[np.float32]]:
         held = {s: patches[s] for s in self.bank.strides}

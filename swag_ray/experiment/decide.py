@@ -24,8 +24,8 @@ class RoundDecision:
 
     Attributes:
         key: the stage that holds it.
-        arrays: over the train images: rejected, reject_weight, candidate, passed_distance, passed_both, admitted (new), evicted (new),
-            held (after this round), ever, streak; u, z_u where computed.
+        arrays: over the train images: rejected, reject_weight (0 where not rejected), candidate, passed_distance,
+            passed_both, admitted (new), evicted (new), held (after this round), ever, streak; u, z_u where computed.
         relaxed, relaxed_used, exhausted: of the gate.
     """
 

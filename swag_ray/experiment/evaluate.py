@@ -16,7 +16,7 @@ from swag_ray.core.shortcuts import shortcut_aucs
 from swag_ray.experiment.loop import Round, Trajectory
 from swag_ray.features.reader import FeatureReader
 from swag_ray.images.audit import Audit
-from swag_ray.methods.fit import Experiment, Fit
+from swag_ray.methods.fit import Experiment, Fit, Floats
 from swag_ray.methods.method import method_of
 from swag_ray.record.run_metrics import (
     ArmMetrics,
@@ -73,7 +73,7 @@ def evaluate(
     out = RunMetrics(
         baselines={name: detector_metrics(experiment, audit, fit) for name, fit in controls.items()},
         incremental=detector_metrics(experiment, audit, last),
-        arms=_arms(experiment, audit, last, final_bank),
+        arms=_arms(audit, last, final_bank),
         delta_vs_seed_only=delta(experiment, audit, last, trajectory.seed_bank),
         rounds=[round_metrics(experiment, audit, row) for row in trajectory.rows],
         totals=totals(audit, trajectory),
@@ -162,11 +162,16 @@ def shortcuts(experiment: Experiment, audit: Audit, reader: FeatureReader) -> di
     return shortcut_aucs(audit.anomaly_T, test, seed)
 
 
-def _arms(experiment: Experiment, audit: Audit, last: Fit, final_bank: Fit) -> dict[str, ArmMetrics]:
-    anomaly_T = audit.anomaly_T
-    arms = {"bank": ArmMetrics(roc_auc=metrics.roc_auc(anomaly_T, final_bank.s_T))}
-    if last.head_on:
-        fused = (last.z_T + final_bank.z_T) / 2
-        arms["head"] = ArmMetrics(roc_auc=metrics.roc_auc(anomaly_T, last.s_T))
-        arms["fused"] = ArmMetrics(roc_auc=metrics.roc_auc(anomaly_T, fused))
-    return arms
+def _arms(audit: Audit, last: Fit, final_bank: Fit) -> dict[str, ArmMetrics]:
+    """What each part of the score would rank alone."""
+
+    def ranks(s_TK: Floats) -> float:
+        return metrics.roc_auc(audit.anomaly_T, s_TK.mean(axis=1))
+
+    if not last.arms:
+        return {"bank": ArmMetrics(roc_auc=ranks(final_bank.s_TK))}
+    arms = {
+        part.arm.name: ArmMetrics(roc_auc=ranks(part.arm.s_TK), weight=part.arm.weight, reason=part.arm.reason or None)
+        for part in last.arms
+    }
+    return arms | {"fused": ArmMetrics(roc_auc=ranks(last.s_TK))}

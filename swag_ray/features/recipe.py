@@ -1,4 +1,4 @@
-"""What the pixels of a row of features are made of: an image file as it is, or a variant of it (`core/auxiliary.py`)."""
+"""What the pixels of a row of features are made of: an image file, or a variant of one (`core/auxiliary.py`)."""
 
 from __future__ import annotations
 

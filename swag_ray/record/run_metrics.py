@@ -143,10 +143,14 @@ class DetectorMetrics(Table):
 
 
 class ArmMetrics(Table):
-    """One of the scores that the last fit could rank by."""
+    """One of the scores that the last fit is made of, or all of them together (`fused`)."""
 
     roc_auc: Number | None = None
     """ROC-AUC on the test set."""
+    weight: Number | None = None
+    """Of the score in the fused one, per sd of the seeds' scores."""
+    reason: str | None = None
+    """Why it has this weight."""
 
 
 class Difference(Table):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from swag_ray.config import to_yaml
 from swag_ray.core.seeding import numpy_generator
 from swag_ray.detector.bundle import save_detector
-from swag_ray.detector.detector import Detector, score_maps, seed_patches
+from swag_ray.detector.detector import Detector, DetectorArm, score_maps, seed_patches
 from swag_ray.errors import InputError, reason_of
 from swag_ray.experiment.pipeline import ExperimentResult
 from swag_ray.features.spec import FeatureSpec
@@ -67,12 +67,16 @@ def detector_of(result: ExperimentResult) -> Detector:
     spec = result.prepared.spec
     if config.report.anonymous and os.sep in spec.weights:
         spec = replace(spec, weights="a file")  # its digest says which
+    fused = last.score_used == "fused"
+    arms = [
+        DetectorArm(a.arm.name, a.arm.weight, a.arm.location, a.arm.sd, a.folds) for a in last.arms if a.arm.weight > 0
+    ]
     return Detector(
         name=config.name, score_used=last.score_used, spec=spec, bank=bank_settings(config),
-        head=contrast_settings(config) if last.score_used == "head" else None,
+        head=contrast_settings(config) if fused else None,
         rate=config.calibration.false_positive_rate, seed_s=last.seed_s,
         seed_fold=cohort.fold_N[cohort.seeds], models=last.folds, banks=result.final_bank.folds,
-        typical=result.prepared.typical,
+        arms=tuple(arms) if fused else (), typical=result.prepared.typical,
     )  # fmt: skip
 
 
