@@ -11,8 +11,9 @@ import pytest
 
 from swag_ray.experiment.controls import run_controls
 from swag_ray.experiment.evaluate import detector_metrics, evaluate, round_metrics
-from swag_ray.experiment.loop import incremental_loop
-from swag_ray.experiment.tables import rounds_table
+from swag_ray.experiment.loop import Trajectory, incremental_loop
+from swag_ray.experiment.tables import rounds_table, scores_table
+from swag_ray.methods.fit import Fit
 from tests.support.made_up_experiment import OFF, config, here, made_up_experiment
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -66,6 +67,36 @@ def test_what_needs_labels_is_absent_without_them(tmp_path: Path) -> None:
     assert "contamination" in known and "contamination" not in metrics
     assert "rate_pool_normals" not in metrics["incremental"]["conformal"]
     assert rounds_table(experiment, blind, loop).to_pandas().label.isna().all()
+
+
+def test_unlabelled_test_images_count_neither_as_normals_nor_as_anomalies(tmp_path: Path) -> None:
+    """Every figure is that of the labelled images alone; the table of scores holds all, without a label."""
+    experiment, audit = made_up_experiment(tmp_path, config("rounds=1"))
+    loop, reader = incremental_loop(experiment), here(experiment).reader
+    known = np.flatnonzero(np.arange(len(audit.label_T)) % 3 > 0)
+    kind_T = np.where(np.arange(len(audit.label_T)) % 2 > 0, "odd", "even")
+    label_T = np.full(len(audit.label_T), np.nan)
+    label_T[known] = audit.label_T[known]
+    blind = dataclasses.replace(audit, label_T=label_T, kind_T=kind_T)
+    less = dataclasses.replace(
+        audit, **{name: getattr(blind, name)[known] for name in ("label_T", "kind_T", "path_T", "bytes_T")}
+    )
+
+    def cut(fit: Fit) -> Fit:
+        return dataclasses.replace(fit, s_TK=fit.s_TK[known])
+
+    few = dataclasses.replace(experiment.cohort, rows_T=experiment.cohort.rows_T.take(known))
+    rows = tuple(dataclasses.replace(row, fit=cut(row.fit)) for row in loop.rows)
+    expected = evaluate(
+        dataclasses.replace(experiment, cohort=few), less, Trajectory(rows, cut(loop.last)),
+        {"seed_only": cut(loop.seed_bank)}, cut(loop.seed_bank), reader,
+    )  # fmt: skip
+    found = evaluate(experiment, blind, loop, {"seed_only": loop.seed_bank}, loop.seed_bank, reader)
+    assert found == expected and found.roc_auc_by_kind.keys() == {"odd", "even"}
+    assert found != evaluate(experiment, audit, loop, {"seed_only": loop.seed_bank}, loop.seed_bank, reader)
+    table = scores_table(experiment, blind, loop.last, {}).to_pandas()
+    assert np.array_equal(np.flatnonzero(table.label.notna()), known) and table.incremental.notna().all()
+    assert np.array_equal(table.label[known].astype(bool), audit.anomaly_T[known])
 
 
 @pytest.mark.parametrize("method", METHODS)
