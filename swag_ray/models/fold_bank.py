@@ -153,7 +153,7 @@ def fit_bank(reader: FeatureReader, task: FitTask, settings: BankSettings) -> Ar
 def score_bank(
     reader: FeatureReader, task: ScoreTask, folds: tuple[Arrays, ...], settings: BankSettings, version: str
 ) -> NDArray[np.float32]:
-    """Image scores s by patch distance: (n, K, 1), NaN where a fold was not asked.
+    """Image scores s by patch distance: (n, 1) by each image's own fold, or (n, K, 1) by all.
 
     Args:
         version: stands for the folds: what is made of them is kept for the next task.
