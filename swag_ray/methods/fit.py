@@ -70,6 +70,7 @@ class Fit:
         head_on: whether a head was fitted and kept (`contrast`).
         reason: why the head stayed off, or what else to warn of; "" otherwise.
         seed_raw_nS: the seeds' scores under every sample (`published`), for the uncertainty of pool images.
+        collapsed: folds whose adapter collapsed (`published`): their images have no u.
     """
 
     key: str
@@ -82,6 +83,7 @@ class Fit:
     head_on: bool = False
     reason: str = ""
     seed_raw_nS: Floats | None = None
+    collapsed: tuple[int, ...] = ()
 
     @cached_property
     def seed_s(self) -> Floats:
@@ -114,8 +116,9 @@ class Fit:
         return calibrate.z_score(self.seed_s, self.s_T)
 
     def z_u(self, u_N: Floats) -> Floats:
-        """Returns log uncertainties (N,) in units of the seeds' sd; NaN where u is NaN."""
+        """Returns log uncertainties (N,) in units of the sd of the seeds that have one; NaN where u is NaN."""
         if np.isnan(u_N).all():
             return np.full(u_N.shape, np.nan)
         seed_u = self.u_N[self.cohort.seeds]
+        seed_u = seed_u[~np.isnan(seed_u)]
         return calibrate.z_score(calibrate.log_uncertainty(seed_u), calibrate.log_uncertainty(u_N))
