@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from swag_ray.core.coreset import k_center
 from swag_ray.core.knn import Index
+from swag_ray.core.moments import floored_sd
 from swag_ray.core.score import image_score, patch_distances
 from swag_ray.core.whitening import whitening
 from swag_ray.features.reader import FeatureReader, Patches
@@ -54,7 +55,7 @@ def standardisation(patches: Patches) -> Arrays:
     for stride, x_NPC in patches.items():
         flat = x_NPC.reshape(-1, x_NPC.shape[-1]).astype(np.float64)
         arrays[f"mean.{stride}"] = flat.mean(axis=0).astype(np.float32)
-        arrays[f"sd.{stride}"] = np.maximum(flat.std(axis=0), 1e-6).astype(np.float32)
+        arrays[f"sd.{stride}"] = floored_sd(flat.std(axis=0))
     return arrays
 
 

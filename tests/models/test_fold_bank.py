@@ -14,7 +14,7 @@ from swag_ray.features.reader import Patches
 from swag_ray.methods.bank_fit import bank_fit
 from swag_ray.methods.folds import fold_tasks
 from swag_ray.models import fold_bank as patch_bank
-from swag_ray.models.fold_bank import BankSettings, blocks, embed, fit_bank, pick_rows, raw_rows
+from swag_ray.models.fold_bank import BankSettings, blocks, embed, fit_bank, pick_rows, raw_rows, standardisation
 from tests.support.made_up_experiment import PLACES, config, here, made_up_experiment
 
 Parts = list[tuple[NDArray[np.float32], Patches, NDArray[np.int64]]]
@@ -104,3 +104,16 @@ def test_a_bounded_bank_reads_its_images_block_by_block(tmp_path: Path, monkeypa
     everything = embed(plain(task.train, (8, 16)), fold).reshape(-1, rows.shape[-1])
     index = np.searchsorted(task.image, fold["image"]) * PLACES + fold["patch"]
     assert np.allclose(rows, everything[index])
+
+
+def test_a_channel_that_seeds_hold_constant_does_not_decide_a_distance() -> None:
+    """Divided by a spread of almost nothing, one rounding step of one channel outweighs all the others."""
+    rng = np.random.default_rng(0)
+    seeds = rng.normal(0, 1, (40, 4, 6)).astype(np.float16)
+    seeds[..., 5] = 3
+    model = standardisation({8: seeds})
+    plain = seeds[:1, :1]
+    stirred = plain.copy()
+    stirred[..., 5] = np.nextafter(np.float16(3), np.float16(4))  # the smallest step there is
+    moved = np.linalg.norm(embed({8: stirred}, model) - embed({8: plain}, model))
+    assert 0 < moved < 0.4, "of vectors of length 1"
