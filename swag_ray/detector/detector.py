@@ -52,12 +52,17 @@ class Detector:
     typical: NDArray[np.float32] | None = None
 
     def scores(self, patches: Patches) -> NDArray[np.float64]:
-        """Returns scores of every fold, (n, K), of {stride: (n, P, C) float16} features."""
+        """Returns scores of every fold, (n, K), of {stride: (n, P, C) float16} features.
+
+        Bit for bit the run's, as far as BLAS rounds a row alike in batches of other sizes.
+        """
         if self.head is not None:
             pooled = pool_features(patches, self.head.grid)
             columns = [fold_head.logits(pooled, fold).mean(axis=1, dtype=np.float64) for fold in self.models]
-        else:
-            columns = [image_score(d, self.bank.top_fraction) for d in self._distances(patches, self.models)]
+        else:  # float32, as scores come out of the run's actors
+            columns = [
+                image_score(d, self.bank.top_fraction).astype(np.float32) for d in self._distances(patches, self.models)
+            ]
         return np.stack(columns, axis=1).astype(np.float64)
 
     def p_values(self, score_nK: NDArray[np.float64]) -> NDArray[np.float64]:
