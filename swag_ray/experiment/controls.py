@@ -48,7 +48,8 @@ def _control(experiment: Experiment, audit: Audit, trajectory: Trajectory, name:
         case "random_admission":
             return incremental_loop(experiment, AdmissionRule(name, allowed_N=pool_N)).last
         case "full_train" if known:
-            return bank_fit(experiment, np.flatnonzero(experiment.cohort.seed_N | normal_N), score_pool=False)
+            members = np.flatnonzero(experiment.cohort.seed_N | normal_N)
+            return bank_fit(experiment, members, score_pool="members")
         case "oracle_gate" if known:
             return incremental_loop(experiment, AdmissionRule(name, allowed_N=normal_N)).last
         # With anomalies in one fold alone, that fold's model would have none to learn from.
@@ -58,7 +59,10 @@ def _control(experiment: Experiment, audit: Audit, trajectory: Trajectory, name:
 
 
 def supervised_fit(experiment: Experiment, audit: Audit) -> Fit:
-    """Returns a logistic regression on the true labels of seed + pool: the head's features, folds and training."""
+    """Returns a logistic regression on the true labels of seed + pool: the head's features, folds and training.
+
+    Of the train images the normals are scored, each by the model of its own fold, for the rate on the pool's normals.
+    """
     cohort = experiment.cohort
     settings = contrast_settings(experiment.config)
     anomalies = np.flatnonzero(audit.anomaly_N)
@@ -69,7 +73,8 @@ def supervised_fit(experiment: Experiment, audit: Audit) -> Fit:
         everyone = np.arange(len(cohort.id_N))
         tasks = fold_tasks(cohort, everyone, (experiment.config.random_seed, "supervised"), rejected=anomalies)
         folds = tuple(experiment.workers.map(fit_head, tasks, settings))
-        raw_NS, raw_TKS = score_images(experiment, score_head, folds, settings, cohort.seeds, samples=settings.samples)
+        normals = np.flatnonzero(~audit.anomaly_N)
+        raw_NS, raw_TKS = score_images(experiment, score_head, folds, settings, normals, samples=settings.samples)
         return Result({"s_N": raw_NS.mean(axis=1), "s_TK": raw_TKS.mean(axis=2)})
 
     result = experiment.store.stage("supervised", key, compute)

@@ -46,7 +46,8 @@ def detector_metrics(experiment: Experiment, audit: Audit, fit: Fit) -> Detector
     )
     pool_normal = np.flatnonzero(~cohort.seed_N & (audit.label_N == 0))
     if len(pool_normal) and not np.isnan(fit.s_N[pool_normal]).any():
-        conformal.rate_pool_normals = float((fit.p_N[pool_normal] <= rate).mean())
+        p = calibrate.conformal_p(fit.seed_s, fit.s_N[pool_normal])  # anomalies may have no score
+        conformal.rate_pool_normals = float((p <= rate).mean())
     return DetectorMetrics(
         roc_auc=metrics.roc_auc(anomaly_L, s_L),
         pr_auc=metrics.pr_auc(anomaly_L, s_L),

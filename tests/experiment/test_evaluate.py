@@ -36,8 +36,10 @@ def test_controls_are_the_same_protocol_with_one_thing_changed(tmp_path: Path) -
         assert np.array_equal(np.sort(task.image), np.flatnonzero(cohort.fold_N != task.fold))
     auc = {name: detector_metrics(experiment, audit, fit).roc_auc for name, fit in done.items()}
     assert auc["supervised"] > 0.9 and all(value > 0.7 for value in auc.values())
-    for fit in done.values():
+    for name, fit in done.items():
         assert fit.s_TK.shape == (len(cohort.id_T), cohort.folds)
+        rate = detector_metrics(experiment, audit, fit).conformal.rate_pool_normals
+        assert rate is not None and rate < 0.2, f"{name}: no model has seen the pool's normals that it scores"
 
 
 def test_supervised_is_absent_where_a_fold_would_learn_from_no_anomaly(tmp_path: Path) -> None:
