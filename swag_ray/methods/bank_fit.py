@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from swag_ray.methods.fit import Experiment, Fit
 from swag_ray.methods.folds import fold_tasks, score_images
 from swag_ray.methods.settings import bank_settings
-from swag_ray.models.fold_bank import fit_bank, score_bank
+from swag_ray.models.fold_bank import fit_bank, in_blocks, score_bank
 from swag_ray.store.stages import Arrays, Result, fold_arrays, stage_key
 
 
@@ -34,6 +34,8 @@ def bank_fit(
     """
     cohort, settings, store = experiment.cohort, bank_settings(experiment.config), experiment.store
     reads = experiment.reads("memory", "score") | {"members": members.tolist(), "score_pool": score_pool}
+    if in_blocks(len(cohort.seeds), settings):  # earlier versions took all seeds at once, and rounded otherwise
+        reads |= {"moments": "in blocks"}
     key = stage_key("bank", reads, [cohort.key])
 
     def fit_folds() -> tuple[Arrays, ...]:

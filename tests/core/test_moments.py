@@ -1,10 +1,10 @@
-"""The sd that features are divided by: a channel that hardly varies must not rule all others."""
+"""Moments by blocks, and the sd that features are divided by: a channel that hardly varies must not rule all others."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from swag_ray.core.moments import floored_sd
+from swag_ray.core.moments import Moments, floored_sd
 
 
 def test_channels_that_vary_keep_their_sd() -> None:
@@ -23,3 +23,14 @@ def test_dead_channels_do_not_count_as_typical_even_where_they_are_most() -> Non
 
 def test_where_nothing_varies_nothing_is_scaled() -> None:
     assert floored_sd(np.array([0, 1e-12])).tolist() == [1, 1]
+
+
+def test_merged_moments_are_those_of_all_rows() -> None:
+    """Far from zero, where sums of squares would cancel."""
+    x = np.random.default_rng(0).normal(1e4, 1, (301, 4)) @ np.triu(np.ones((4, 4)))
+    first, *others = (Moments.of(block) for block in np.split(x, [1, 40, 200]))
+    for other in others:
+        first = first.merge(other)
+    assert first.n == len(x)
+    np.testing.assert_allclose(first.mean_C, x.mean(axis=0), rtol=1e-14)
+    np.testing.assert_allclose(first.covariance_CC, np.cov(x.T, bias=True), rtol=1e-9)
