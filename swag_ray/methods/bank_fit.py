@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from swag_ray.methods.fit import Experiment, Fit
+from swag_ray.methods.fit import Experiment, Fit, StoredFolds
 from swag_ray.methods.folds import fold_tasks, score_images
 from swag_ray.methods.settings import bank_settings
 from swag_ray.models.fold_bank import fit_bank, in_blocks, score_bank
@@ -47,9 +47,11 @@ def bank_fit(
         s_NS, s_TKS = score_images(experiment, score_bank, fit_folds(), settings, rows, samples=1, extra=(key,))
         return Result({"s_N": s_NS[:, 0], "s_TK": s_TKS[:, :, 0]})
 
+    def read_folds() -> tuple[Arrays, ...]:
+        bank = store.load("bank", key)
+        # Damaged or pruned apart from its scores, it is fitted again: the same picks.
+        return fit_folds() if bank is None else fold_arrays(bank.arrays, cohort.folds)
+
     scores = store.stage("scores", key, compute).arrays
-    bank = store.load("bank", key)
-    # Damaged or pruned apart from its scores, it is fitted again: the same picks.
-    folds = fit_folds() if bank is None else fold_arrays(bank.arrays, cohort.folds)
     null_N = np.full(len(cohort.id_N), np.nan)
-    return Fit(key, cohort, scores["s_N"], null_N, scores["s_TK"], folds, "seed_bank")
+    return Fit(key, cohort, scores["s_N"], null_N, scores["s_TK"], StoredFolds(cohort.folds, read_folds), "seed_bank")

@@ -5,6 +5,7 @@ Shapes: N train images (seed and pool), T test images, K folds, S samples, n see
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -56,6 +57,45 @@ class TrainingSet:
     rejects: NDArray[np.int64]
 
 
+class StoredFolds:
+    """The fold models of a fit, which stay in the store until somebody asks for them.
+
+    Those of `published` on a large backbone take some 200 MB, and a run has a set a round, its controls too.
+
+    Args:
+        folds: how many.
+        load: reads them.
+    """
+
+    def __init__(self, folds: int, load: Callable[[], tuple[Arrays, ...]]) -> None:
+        self._folds, self._load = folds, load
+        self._held: tuple[Arrays, ...] | None = None
+
+    def __len__(self) -> int:
+        return self._folds
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.read()[index]
+
+    def __iter__(self) -> Iterator[Arrays]:
+        return iter(self.read())
+
+    def read(self) -> tuple[Arrays, ...]:
+        """Returns the models, which are held from now on."""
+        if self._held is None:
+            self._held = self._load()
+        return self._held
+
+    def release(self) -> None:
+        """Lets go of the models; whoever asks again reads them again."""
+        self._held = None
+
+    @property
+    def held(self) -> bool:
+        """Whether the models take memory."""
+        return self._held is not None
+
+
 @dataclass(frozen=True)
 class Fit:
     """Scores of all images under one set of fold models, and what follows from them.
@@ -78,7 +118,7 @@ class Fit:
     s_N: Floats
     u_N: Floats
     s_TK: Floats
-    folds: tuple[Arrays, ...]
+    folds: tuple[Arrays, ...] | StoredFolds
     score_used: ScoreUsed
     head_on: bool = False
     reason: str = ""

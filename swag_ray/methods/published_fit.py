@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from swag_ray.core import calibrate
 from swag_ray.core.schedule import schedule
 from swag_ray.errors import InputError
-from swag_ray.methods.fit import Experiment, Fit, Floats, Mask, TrainingSet
+from swag_ray.methods.fit import Experiment, Fit, Floats, Mask, StoredFolds, TrainingSet
 from swag_ray.methods.folds import fold_tasks, score_images
 from swag_ray.methods.settings import adapter_settings, bank_settings, published_settings
 from swag_ray.models.fold_adapter import MEAN, fit_published, score_published
@@ -70,18 +70,22 @@ def published_fit(experiment: Experiment, n: int, training: TrainingSet, previou
             samples=len(samples), extra=(key, samples), test=False,
         )  # fmt: skip
         reason = f"the adapter of fold {list(collapsed)} collapsed: its images have no uncertainty" if collapsed else ""
-        return Result(
-            {"s_N": s_NS[:, 0], "s_TK": s_TKS[:, :, 0], "seed_raw_nS": raw_NS[cohort.seeds]}, {"reason": reason}
-        )
+        scores = {"s_N": s_NS[:, 0], "s_TK": s_TKS[:, :, 0], "seed_raw_nS": raw_NS[cohort.seeds]}
+        return Result(scores | {"collapsed_K": np.isin(range(len(folds)), collapsed)}, {"reason": reason})
+
+    def read_folds() -> tuple[Arrays, ...]:
+        if (rows := experiment.store.load("bank", key)) is None:  # damaged or pruned apart from its scores
+            compute()
+            rows = experiment.store.load("bank", key)
+            assert rows is not None
+        return fold_arrays(rows.arrays, cohort.folds)
 
     result = experiment.store.stage("fit", key, compute)
-    rows = experiment.store.load("bank", key)
-    if rows is None:  # damaged or pruned apart from its scores
-        result = compute()
-        rows = experiment.store.load("bank", key)
-        assert rows is not None
-    a, folds = result.arrays, fold_arrays(rows.arrays, cohort.folds)
-    collapsed = _collapsed(folds, n)
+    if previous is not None and isinstance(previous.folds, StoredFolds):
+        previous.folds.release()  # round n-1 is decided, and fit n goes on from here
+    a, folds = result.arrays, StoredFolds(cohort.folds, read_folds)
+    # Stages of earlier versions say so in the models alone.
+    collapsed = tuple(np.flatnonzero(a["collapsed_K"]).tolist()) if "collapsed_K" in a else _collapsed(folds.read(), n)
     measured = ~np.isin(cohort.fold_N[cohort.seeds], collapsed)
     seeds = cohort.seeds[measured]
     u_N = np.full(len(cohort.id_N), np.nan)
@@ -119,7 +123,7 @@ def pool_uncertainty(experiment: Experiment, fit: Fit, asked: NDArray[np.int64])
     measured_N = ~np.isin(cohort.fold_N, fit.collapsed)
     samples = tuple(range(config.swag.samples))
     raw_NS, _ = score_images(
-        experiment, score_published, fit.folds, bank_settings(config), asked[measured_N[asked]],
+        experiment, score_published, tuple(fit.folds), bank_settings(config), asked[measured_N[asked]],
         samples=len(samples), extra=(fit.key, samples), test=False,
     )  # fmt: skip
     assert fit.seed_raw_nS is not None

@@ -67,11 +67,13 @@ def detector_of(result: ExperimentResult) -> Detector:
     spec = result.prepared.spec
     if config.report.anonymous and os.sep in spec.weights:
         spec = replace(spec, weights="a file")  # its digest says which
+    models = tuple(last.folds)
+    banks = models if result.final_bank.folds is last.folds else tuple(result.final_bank.folds)
     return Detector(
         name=config.name, score_used=last.score_used, spec=spec, bank=bank_settings(config),
         head=contrast_settings(config) if last.score_used == "head" else None,
         rate=config.calibration.false_positive_rate, seed_s=last.seed_s,
-        seed_fold=cohort.fold_N[cohort.seeds], models=last.folds, banks=result.final_bank.folds,
+        seed_fold=cohort.fold_N[cohort.seeds], models=models, banks=banks,
         typical=result.prepared.typical,
     )  # fmt: skip
 
