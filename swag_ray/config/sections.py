@@ -251,7 +251,11 @@ class OutliersConfig(Section):
         description="highest p of a reject: in a pool of mostly anomalies the FDR alone would reject many normals",
     )
     minimum: int = Field(default=20, ge=2, description="fewer rejects leave the head off")
-    maximum: int = Field(default=4000, ge=2, description="rejects a head learns from at most, drawn at random beyond")
+    maximum: int = Field(
+        default=4000,
+        ge=2,
+        description="rejects a head learns from at most, drawn at random beyond; of either class in control supervised",
+    )
 
 
 class GateConfig(Section):

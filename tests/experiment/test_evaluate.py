@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from swag_ray.experiment.controls import run_controls
+from swag_ray.experiment.controls import run_controls, supervised_fit
 from swag_ray.experiment.evaluate import detector_metrics, evaluate, round_metrics
 from swag_ray.experiment.loop import Trajectory, incremental_loop
 from swag_ray.experiment.tables import rounds_table, scores_table
 from swag_ray.methods.fit import Fit
-from tests.support.made_up_experiment import OFF, config, here, made_up_experiment
+from tests.support.made_up_experiment import OFF, config, here, made_up_experiment, with_settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 METHODS = ("contrast", "published")
@@ -45,6 +45,30 @@ def test_controls_are_the_same_protocol_with_one_thing_changed(tmp_path: Path) -
 def test_supervised_is_absent_where_a_fold_would_learn_from_no_anomaly(tmp_path: Path) -> None:
     experiment, audit = made_up_experiment(tmp_path, config("rounds=1", "controls=[supervised]", *OFF), anomalies=1)
     assert run_controls(experiment, audit, incremental_loop(experiment)) == {}
+
+
+def test_supervised_learns_from_so_many_of_each_class_at_most(tmp_path: Path) -> None:
+    """Its rows are in an actor's memory at once, 30 KB each and more than once."""
+    bounded = config("rounds=1", "controls=[supervised]", "outliers.minimum=10", "outliers.maximum=12")
+    experiment, audit = made_up_experiment(tmp_path, bounded)
+    fit = supervised_fit(experiment, audit)
+    assert fit is not None
+    cohort, normal_N = experiment.cohort, ~audit.anomaly_N
+    image = np.unique(np.concatenate([task.image for _, task in here(experiment).fits]))
+    assert normal_N[image].sum() == audit.anomaly_N[image].sum() == 12
+    for _, task in here(experiment).fits:
+        assert np.array_equal(task.rejected, audit.anomaly_N[task.image]) and len(task.seeds) > 12
+    assert np.array_equal(np.isfinite(fit.s_N), normal_N) and detector_metrics(experiment, audit, fit).roc_auc > 0.7
+    work = len(here(experiment).fits)
+    again = supervised_fit(experiment, audit)
+    assert again is not None and again.key == fit.key and len(here(experiment).fits) == work
+    # Where the bound does not bind, it is no part of the key.
+    wide = [
+        supervised_fit(with_settings(experiment, config("rounds=1", f"outliers.maximum={most}")), audit)
+        for most in (120, 4000)
+    ]
+    assert wide[0] is not None and wide[1] is not None and wide[0].key == wide[1].key != fit.key
+    assert cohort.seed_N.sum() < normal_N.sum() == 120
 
 
 def test_what_needs_labels_is_absent_without_them(tmp_path: Path) -> None:
