@@ -37,6 +37,7 @@ from swag_ray.store.stages import digest
 from swag_ray.store.store import Store
 from swag_ray.system.allocator import keep_freed_memory, trim_freed_memory
 from swag_ray.system.device import device
+from swag_ray.system.threads import keep_to_one_thread
 
 LOOP_SECONDS = 5.0  # for Ray Data's loop to notice that it has ended
 LOCATIONS = "ActorLocationTracker"  # namespace of the actor that tells Ray Data's loop on which nodes its others run
@@ -62,10 +63,8 @@ class ShardExtractor:
     """
 
     def __init__(self, root: str, spec: FeatureSpec, decoders: int = 0) -> None:
-        import torch
-
         self.store, self.spec = Store(root), spec
-        torch.set_num_threads(1)
+        keep_to_one_thread()
         keep_freed_memory()
         self.refused: InputError | None = None
         self.decoders = decoders

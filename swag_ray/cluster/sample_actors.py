@@ -21,6 +21,7 @@ from swag_ray.cluster.session import Session, get_or_raise
 from swag_ray.features.reader import FeatureReader
 from swag_ray.store.stages import digest
 from swag_ray.system.allocator import keep_freed_memory
+from swag_ray.system.threads import keep_to_one_thread
 
 Work = Callable[..., Any]
 ANSWER_SECONDS = 10.0  # for an actor to say what it did; one that lost its node may never answer
@@ -42,11 +43,7 @@ class SampleActor:
     """One worker, one thread: figures must not depend on how many cores a machine has."""
 
     def __init__(self) -> None:
-        import faiss
-        import torch
-
-        torch.set_num_threads(1)
-        faiss.omp_set_num_threads(1)
+        keep_to_one_thread("faiss")
         keep_freed_memory()
         self.readers: dict[str, FeatureReader] = {}
         self.spent: dict[str, tuple[int, float]] = {}

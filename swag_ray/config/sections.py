@@ -265,7 +265,11 @@ class OutliersConfig(Section):
         le=1,
         description="a pool image is a reject where it is abnormal with at least this probability, judged by its score",
     )
-    maximum: int = Field(default=4000, ge=2, description="rejects a head learns from at most, drawn at random beyond")
+    maximum: int = Field(
+        default=4000,
+        ge=2,
+        description="rejects a head learns from at most, drawn at random beyond; of either class in control supervised",
+    )
 
 
 class GateConfig(Section):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from swag_ray.core.moments import floored_sd
 from swag_ray.errors import InputError
 
 if TYPE_CHECKING:  # only a fit needs torch, and importing it costs more than a second
@@ -47,10 +48,7 @@ class Scaler:
             raise ValueError(f"a scaler needs at least 2 images, not {len(x_ND)}")
         mean_D = x_ND.mean(axis=0, dtype=np.float64)
         sd_D = x_ND.std(axis=0, dtype=np.float64)
-        # A column the seeds hold nearly constant is noise: without a floor it would sit at the clip for everyone else.
-        typical = float(np.median(sd_D))
-        floor = 1e-2 * typical if typical > 0 else 1.0
-        return cls(mean_D.astype(np.float32), np.maximum(sd_D, floor).astype(np.float32), clip)
+        return cls(mean_D.astype(np.float32), floored_sd(sd_D), clip)
 
     def apply(self, x_ND: NDArray[np.float32]) -> NDArray[np.float32]:
         """(N, D) features -> (N, D) float32 in units of the seeds' sd, within +-clip."""

@@ -29,6 +29,11 @@ def whitening(x_NC: NDArray[Any], shrinkage: float) -> NDArray[np.float32]:
         raise ValueError(f"shrinkage {shrinkage} of {len(x_NC)} patches: above 0 and at least 2 are needed")
     x = np.asarray(x_NC, dtype=np.float64)
     centred = x - x.mean(axis=0)
-    values_C, vectors_CC = np.linalg.eigh(centred.T @ centred / len(x))
+    return whitening_of(centred.T @ centred / len(x), shrinkage)
+
+
+def whitening_of(covariance_CC: NDArray[np.float64], shrinkage: float) -> NDArray[np.float32]:
+    """As `whitening`, of the patches' covariance (C, C)."""
+    values_C, vectors_CC = np.linalg.eigh(covariance_CC)
     scaled_CC = vectors_CC / np.sqrt(np.maximum(values_C, 0) + shrinkage)
     return (scaled_CC @ vectors_CC.T).astype(np.float32)

@@ -76,7 +76,10 @@ class Detector:
     typical: NDArray[np.float32] | None = None
 
     def scores(self, patches: Patches) -> NDArray[np.float64]:
-        """Returns scores of every fold, (n, K), of {stride: (n, P, C) float16} features."""
+        """Returns scores of every fold, (n, K), of {stride: (n, P, C) float16} features.
+
+        Bit for bit the run's, as far as BLAS rounds a row alike in batches of other sizes.
+        """
         if not self.arms:
             return self._bank_scores(patches, self.models)
         return np.sum([arm.part(self._arm_scores(patches, arm)) for arm in self.arms], axis=0)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from swag_ray.config.sections import Control
+from swag_ray.core.outliers import draw_rejects
+from swag_ray.core.seeding import numpy_generator
 from swag_ray.experiment.decide import AdmissionRule
 from swag_ray.experiment.loop import Trajectory, incremental_loop
 from swag_ray.images.audit import Audit
@@ -48,30 +51,48 @@ def _control(experiment: Experiment, audit: Audit, trajectory: Trajectory, name:
         case "random_admission":
             return incremental_loop(experiment, AdmissionRule(name, allowed_N=pool_N)).last
         case "full_train" if known:
-            return bank_fit(experiment, np.flatnonzero(experiment.cohort.seed_N | normal_N), score_pool=False)
+            members = np.flatnonzero(experiment.cohort.seed_N | normal_N)
+            return bank_fit(experiment, members, score_pool="members")
         case "oracle_gate" if known:
             return incremental_loop(experiment, AdmissionRule(name, allowed_N=normal_N)).last
-        # With anomalies in one fold alone, that fold's model would have none to learn from.
-        case "supervised" if known and len(np.unique(experiment.cohort.fold_N[audit.anomaly_N])) > 1:
+        case "supervised" if known:
             return supervised_fit(experiment, audit)
     return None
 
 
-def supervised_fit(experiment: Experiment, audit: Audit) -> Fit:
-    """Returns a logistic regression on the true labels of seed + pool: the head's features, folds and training."""
+def supervised_fit(experiment: Experiment, audit: Audit) -> Fit | None:
+    """Returns a logistic regression on the true labels of seed + pool: the head's features, folds and training.
+
+    It learns from at most `outliers.maximum` images of each class, drawn at random beyond, as a head from rejects: its
+    rows are in an actor's memory at once. Of the train images the normals are scored, each by the model of its own
+    fold, for the rate on the pool's normals. None where all anomalies are in one fold, whose model would have none to
+    learn from.
+    """
     cohort = experiment.cohort
     settings = contrast_settings(experiment.config)
-    anomalies = np.flatnonzero(audit.anomaly_N)
+    normals, anomalies = np.flatnonzero(~audit.anomaly_N), np.flatnonzero(audit.anomaly_N)
+    taught, against = (_taught(experiment, images, name) for images, name in ((normals, "0"), (anomalies, "1")))
+    if len(np.unique(cohort.fold_N[against])) < 2:
+        return None
     reads = experiment.reads("head", "swag", "random_seed", "backbone.strides") | {"labels": digest(audit.label_N)}
+    if len(taught) + len(against) < len(cohort.id_N):
+        reads |= experiment.reads("outliers.maximum")
     key = stage_key("supervised", reads, [cohort.key])
 
     def compute() -> Result:
-        everyone = np.arange(len(cohort.id_N))
-        tasks = fold_tasks(cohort, everyone, (experiment.config.random_seed, "supervised"), abnormal=anomalies)
+        tasks = fold_tasks(
+            cohort, np.union1d(taught, against), (experiment.config.random_seed, "supervised"), abnormal=against
+        )
         folds = tuple(experiment.workers.map(fit_head, tasks, settings))
-        raw_NS, raw_TKS = score_images(experiment, score_head, folds, settings, cohort.seeds, samples=settings.samples)
+        raw_NS, raw_TKS = score_images(experiment, score_head, folds, settings, normals, samples=settings.samples)
         return Result({"s_N": raw_NS.mean(axis=1), "s_TK": raw_TKS.mean(axis=2)})
 
     result = experiment.store.stage("supervised", key, compute)
     null_N = np.full(len(cohort.id_N), np.nan)
     return Fit(key, cohort, result.arrays["s_N"], null_N, result.arrays["s_TK"], (), "head", True)
+
+
+def _taught(experiment: Experiment, images: NDArray[np.int64], label: str) -> NDArray[np.int64]:
+    """Returns the images of one class that the supervised control learns from."""
+    generator = numpy_generator(experiment.config.random_seed, "supervised", label)
+    return draw_rejects(images, experiment.config.outliers.maximum, generator)

@@ -73,10 +73,12 @@ def decide(
     """Decides round n: picks the rejects on this fit's own scores, gates, admits. Decision 0 only picks rejects."""
     reads: dict[str, Any] = experiment.reads("random_seed", "method") | {"round": n}
     reads |= experiment.reads(*method_of(experiment).decision_fields)
-    if before is not None:
+    if before is not None and rule.allowed_N is None:
         reads |= experiment.reads("gate") | {"rule": rule.name}
-    if rule.allowed_N is not None and n:
-        reads |= {"allowed": digest(rule.allowed_N)}
+    elif before is not None:  # a draw asks no gate
+        reads |= experiment.reads("gate.budget") | {"rule": rule.name, "allowed": digest(rule.allowed_N)}
+    if fit.collapsed:  # earlier versions took their u for 0
+        reads |= {"collapsed": fit.collapsed}
     key = stage_key("decide", reads, [fit.key, *([before.key] if before else [])])
 
     def compute() -> Result:

@@ -1,6 +1,6 @@
 """Metrics of a finished loop: what it ranks and what it admitted, beside its controls. Reads fits and labels only.
 
-Shapes: N train images (seed and pool), T test images.
+Shapes: N train images (seed and pool), T test images, of which L have a label.
 """
 
 from __future__ import annotations
@@ -32,25 +32,26 @@ from swag_ray.record.run_metrics import (
 
 
 def detector_metrics(experiment: Experiment, audit: Audit, fit: Fit) -> DetectorMetrics:
-    """Ranking and decisions of one detector on the test images, and how its p-values hold on normals."""
+    """Ranking and decisions of one detector on the labelled test images, and how its p-values hold on normals."""
     rate = experiment.config.calibration.false_positive_rate
-    cohort, anomaly_T = experiment.cohort, audit.anomaly_T
-    p_T = fit.p_T
-    normals = int((~anomaly_T).sum())
-    decided: dict[str, Any] = metrics.at_rate(anomaly_T, p_T, rate)
+    cohort, known = experiment.cohort, audit.known_T
+    anomaly_L, s_L, p_L = audit.anomaly_T[known], fit.s_T[known], fit.p_T[known]
+    normals = int((~anomaly_L).sum())
+    decided: dict[str, Any] = metrics.at_rate(anomaly_L, p_L, rate)
     conformal = ConformalDecisions(
         **decided,
         rate_nominal=rate,
-        rate_test_normals=float((p_T[~anomaly_T] <= rate).mean()),
+        rate_test_normals=float((p_L[~anomaly_L] <= rate).mean()),
         rate_interval=list(calibrate.rate_interval(rate, len(cohort.seeds), normals)),
     )
     pool_normal = np.flatnonzero(~cohort.seed_N & (audit.label_N == 0))
     if len(pool_normal) and not np.isnan(fit.s_N[pool_normal]).any():
-        conformal.rate_pool_normals = float((fit.p_N[pool_normal] <= rate).mean())
+        p = calibrate.conformal_p(fit.seed_s, fit.s_N[pool_normal])  # anomalies may have no score
+        conformal.rate_pool_normals = float((p <= rate).mean())
     return DetectorMetrics(
-        roc_auc=metrics.roc_auc(anomaly_T, fit.s_T),
-        pr_auc=metrics.pr_auc(anomaly_T, fit.s_T),
-        youden=Decisions.model_validate(metrics.youden(anomaly_T, fit.s_T)),
+        roc_auc=metrics.roc_auc(anomaly_L, s_L),
+        pr_auc=metrics.pr_auc(anomaly_L, s_L),
+        youden=Decisions.model_validate(metrics.youden(anomaly_L, s_L)),
         conformal=conformal,
     )
 
@@ -83,21 +84,23 @@ def evaluate(
     pool = experiment.cohort.pool
     if not np.isnan(audit.label_N[pool]).any():
         out.contamination = Contamination(true=float(audit.anomaly_N[pool].mean()))
-    kinds = sorted(set(audit.kind_T) - {""})
+    kinds = sorted(set(audit.kind_T[audit.anomaly_T]) - {""})
     if kinds:
-        normal_T = ~audit.anomaly_T
+        normal_T = audit.label_T == 0
         out.roc_auc_by_kind = {
             kind: metrics.roc_auc(audit.anomaly_T[on], last.s_T[on])
             for kind in kinds
-            for on in [normal_T | (audit.kind_T == kind)]
+            for on in [normal_T | (audit.anomaly_T & (audit.kind_T == kind))]
         }
     return out
 
 
 def delta(experiment: Experiment, audit: Audit, fit: Fit, seed_only: Fit) -> Difference:
-    """ROC-AUC less that of the seed-only bank, paired bootstrap over the test images."""
-    generator = numpy_generator(experiment.config.random_seed, "bootstrap")
-    difference, low, high = metrics.paired_difference(audit.anomaly_T, fit.s_T, seed_only.s_T, generator)
+    """ROC-AUC less that of the seed-only bank, paired bootstrap over the labelled test images."""
+    generator, known = numpy_generator(experiment.config.random_seed, "bootstrap"), audit.known_T
+    difference, low, high = metrics.paired_difference(
+        audit.anomaly_T[known], fit.s_T[known], seed_only.s_T[known], generator
+    )
     return Difference(roc_auc=difference, low=low, high=high)
 
 
@@ -114,7 +117,7 @@ def round_metrics(experiment: Experiment, audit: Audit, row: Round) -> RoundMetr
         admitted=int(a["admitted"].sum()),
         evicted=int(a["evicted"].sum()),
         relaxed=row.decision.relaxed,
-        roc_auc=metrics.roc_auc(audit.anomaly_T, fit.s_T),
+        roc_auc=_roc_auc(audit, fit.s_T),
     )
     picks_rejects = method_of(experiment).picks_rejects
     if picks_rejects:
@@ -156,17 +159,17 @@ def totals(audit: Audit, trajectory: Trajectory) -> Totals:
 
 def shortcuts(experiment: Experiment, audit: Audit, reader: FeatureReader) -> dict[str, float]:
     """What trivial properties of the files would score: reported, never used."""
-    cohort, seeds = experiment.cohort, experiment.cohort.seeds
-    test = reader.statistics(cohort.rows_T, audit.bytes_T)
+    cohort, seeds, known = experiment.cohort, experiment.cohort.seeds, audit.known_T
+    test = reader.statistics(cohort.rows_T.take(known), audit.bytes_T[known])
     seed = reader.statistics(cohort.rows_N.take(seeds), audit.bytes_N[seeds])
-    return shortcut_aucs(audit.anomaly_T, test, seed)
+    return shortcut_aucs(audit.anomaly_T[known], test, seed)
 
 
 def _arms(audit: Audit, last: Fit, final_bank: Fit) -> dict[str, ArmMetrics]:
     """What each part of the score would rank alone."""
 
     def ranks(s_TK: Floats) -> float:
-        return metrics.roc_auc(audit.anomaly_T, s_TK.mean(axis=1))
+        return _roc_auc(audit, s_TK.mean(axis=1))
 
     if not last.arms:
         return {"bank": ArmMetrics(roc_auc=ranks(final_bank.s_TK))}
@@ -175,3 +178,8 @@ def _arms(audit: Audit, last: Fit, final_bank: Fit) -> dict[str, ArmMetrics]:
         for part in last.arms
     }
     return arms | {"fused": ArmMetrics(roc_auc=ranks(last.s_TK))}
+
+
+def _roc_auc(audit: Audit, s_T: Floats) -> float:
+    """ROC-AUC of test scores (T,) on the labelled images."""
+    return metrics.roc_auc(audit.anomaly_T[audit.known_T], s_T[audit.known_T])

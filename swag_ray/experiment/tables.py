@@ -25,7 +25,6 @@ def _round_table(experiment: Experiment, audit: Audit, row: Round) -> pa.Table:
     u_N = np.where(np.isnan(fit.u_N), a["u"], fit.u_N)  # of all images, or of those that the gate asked for
     z_u_N = fit.z_u(u_N)
     picks_rejects = method_of(experiment).picks_rejects
-    label = [None if np.isnan(v) else bool(v) for v in audit.label_N[pool]]
     return pa.table(
         {
             "round": pa.array(np.full(len(pool), row.n), pa.int32()),
@@ -39,7 +38,7 @@ def _round_table(experiment: Experiment, audit: Audit, row: Round) -> pa.Table:
             "rejected": pa.array(a["rejected"][pool].tolist() if picks_rejects else [None] * len(pool), pa.bool_()),
             "candidate": pa.array(a["candidate"][pool]),
             "admitted": pa.array(a["admitted"][pool]),
-            "label": pa.array(label, pa.bool_()),
+            "label": _label(audit.label_N[pool]),
         }
     )
 
@@ -50,11 +49,16 @@ def scores_table(experiment: Experiment, audit: Audit, last: Fit, controls: dict
     columns: dict[str, Any] = {
         "id": cohort.id_T,
         "path": shown_paths(audit.path_T.tolist(), experiment.config),
-        "label": pa.array(audit.anomaly_T),
+        "label": _label(audit.label_T),
         "kind": pa.array([kind or None for kind in audit.kind_T.tolist()], pa.string()),
     }
     columns |= {name: pa.array(fit.s_T) for name, fit in controls.items()}
     return pa.table(columns | {"incremental": pa.array(last.s_T), "p": pa.array(last.p_T)})
+
+
+def _label(label: NDArray[np.float64]) -> pa.Array:
+    """Whether an image is an anomaly, null where that is not known."""
+    return pa.array(label == 1, pa.bool_(), mask=np.isnan(label))
 
 
 def _nullable(values: NDArray[np.float64]) -> pa.Array:

@@ -18,7 +18,8 @@ FORMAT = 1  # of a shard file, in its metadata; 1 where absent. A larger number 
 # goes wrong there is a fault of ours.
 DAMAGE = (OSError, ValueError, pa.ArrowException)
 # Of the code that decides which images can be read. Raise it when more can: those that an older one refused are tried
-# again, all others stay as they are.
+# again, all others stay as they are. Other pixels of an image that could be read are other features: that is
+# VERSIONS["features"], and part of the fingerprint.
 DECODER = "3"
 # The columns besides the maps and their types; width 1 where no image of the shard could be read.
 TYPES = {

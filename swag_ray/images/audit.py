@@ -36,7 +36,13 @@ class Audit:
         return self.label_N == 1
 
     @property
+    def known_T(self) -> NDArray[np.int64]:
+        """Test rows that have a label: no figure that needs one may count the others, as normals or as anything."""
+        return np.flatnonzero(~np.isnan(self.label_T))
+
+    @property
     def anomaly_T(self) -> NDArray[np.bool_]:
+        """Whether a test image is a known anomaly; take `known_T` of it."""
         return self.label_T == 1
 
 

@@ -5,28 +5,37 @@ Shapes: N train images (seed and pool), T test images, K folds.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
-from swag_ray.methods.fit import Experiment, Fit
+from swag_ray.methods.fit import Experiment, Fit, StoredFolds
 from swag_ray.methods.folds import fold_tasks, score_images
 from swag_ray.methods.settings import bank_settings
-from swag_ray.models.fold_bank import fit_bank, score_bank
+from swag_ray.models.fold_bank import fit_bank, in_blocks, score_bank
 from swag_ray.store.stages import Arrays, Result, fold_arrays, stage_key
 
 
 def bank_fit(
-    experiment: Experiment, members: NDArray[np.int64], decision: str | None = None, *, score_pool: bool = True
+    experiment: Experiment,
+    members: NDArray[np.int64],
+    decision: str | None = None,
+    *,
+    score_pool: bool | Literal["members"] = True,
 ) -> Fit:
     """Returns plain PatchCore over these train images, one bank per fold: seed-only bank, final bank or control.
 
     Args:
         members: train rows that the banks may hold.
         decision: key of the decision that admitted them, for the bank actor to check; None for seeds or a control.
-        score_pool: whether pool images are scored too (only row 0 needs that: its rejects are picked among them).
+        score_pool: whether pool images are scored too, or those among the members alone. Only row 0 needs all: its
+            rejects are picked among them.
     """
     cohort, settings, store = experiment.cohort, bank_settings(experiment.config), experiment.store
     reads = experiment.reads("memory", "score") | {"members": members.tolist(), "score_pool": score_pool}
+    if in_blocks(len(cohort.seeds), settings):  # earlier versions took all seeds at once, and rounded otherwise
+        reads |= {"moments": "in blocks"}
     key = stage_key("bank", reads, [cohort.key])
 
     def fit_folds() -> tuple[Arrays, ...]:
@@ -34,13 +43,15 @@ def bank_fit(
         return experiment.workers.fit_banks(fit_bank, tasks, settings, version=key, decision=decision)
 
     def compute() -> Result:
-        rows = np.arange(len(cohort.id_N)) if score_pool else cohort.seeds
+        rows = {True: np.arange(len(cohort.id_N)), False: cohort.seeds, "members": members}[score_pool]
         s_NS, s_TKS = score_images(experiment, score_bank, fit_folds(), settings, rows, samples=1, extra=(key,))
         return Result({"s_N": s_NS[:, 0], "s_TK": s_TKS[:, :, 0]})
 
+    def read_folds() -> tuple[Arrays, ...]:
+        bank = store.load("bank", key)
+        # Damaged or pruned apart from its scores, it is fitted again: the same picks.
+        return fit_folds() if bank is None else fold_arrays(bank.arrays, cohort.folds)
+
     scores = store.stage("scores", key, compute).arrays
-    bank = store.load("bank", key)
-    # Damaged or pruned apart from its scores, it is fitted again: the same picks.
-    folds = fit_folds() if bank is None else fold_arrays(bank.arrays, cohort.folds)
     null_N = np.full(len(cohort.id_N), np.nan)
-    return Fit(key, cohort, scores["s_N"], null_N, scores["s_TK"], folds, "seed_bank")
+    return Fit(key, cohort, scores["s_N"], null_N, scores["s_TK"], StoredFolds(cohort.folds, read_folds), "seed_bank")

@@ -5,6 +5,7 @@ Shapes: N train images (seed and pool), T test images, K folds, S samples, n see
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -81,6 +82,45 @@ class FittedArm:
         return replace(self, arm=replace(self.arm, weight=weight))
 
 
+class StoredFolds:
+    """The fold models of a fit, which stay in the store until somebody asks for them.
+
+    Those of `published` on a large backbone take some 200 MB, and a run has a set a round, its controls too.
+
+    Args:
+        folds: how many.
+        load: reads them.
+    """
+
+    def __init__(self, folds: int, load: Callable[[], tuple[Arrays, ...]]) -> None:
+        self._folds, self._load = folds, load
+        self._held: tuple[Arrays, ...] | None = None
+
+    def __len__(self) -> int:
+        return self._folds
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.read()[index]
+
+    def __iter__(self) -> Iterator[Arrays]:
+        return iter(self.read())
+
+    def read(self) -> tuple[Arrays, ...]:
+        """Returns the models, which are held from now on."""
+        if self._held is None:
+            self._held = self._load()
+        return self._held
+
+    def release(self) -> None:
+        """Lets go of the models; whoever asks again reads them again."""
+        self._held = None
+
+    @property
+    def held(self) -> bool:
+        """Whether the models take memory."""
+        return self._held is not None
+
+
 @dataclass(frozen=True)
 class Fit:
     """Scores of all images under one set of fold models, and what follows from them.
@@ -96,6 +136,7 @@ class Fit:
         reason: why the head stayed off, or what else to warn of; "" otherwise.
         arms: what the fused score is made of, its weights included (`contrast`).
         seed_raw_nS: the seeds' scores under every sample (`published`), for the uncertainty of pool images.
+        collapsed: folds whose adapter collapsed (`published`): their images have no u.
     """
 
     key: str
@@ -103,12 +144,13 @@ class Fit:
     s_N: Floats
     u_N: Floats
     s_TK: Floats
-    folds: tuple[Arrays, ...]
+    folds: tuple[Arrays, ...] | StoredFolds
     score_used: ScoreUsed
     head_on: bool = False
     reason: str = ""
     arms: tuple[FittedArm, ...] = ()
     seed_raw_nS: Floats | None = None
+    collapsed: tuple[int, ...] = ()
 
     @cached_property
     def seed_s(self) -> Floats:
@@ -141,8 +183,9 @@ class Fit:
         return calibrate.z_score(self.seed_s, self.s_T)
 
     def z_u(self, u_N: Floats) -> Floats:
-        """Returns log uncertainties (N,) in units of the seeds' sd; NaN where u is NaN."""
+        """Returns log uncertainties (N,) in units of the sd of the seeds that have one; NaN where u is NaN."""
         if np.isnan(u_N).all():
             return np.full(u_N.shape, np.nan)
         seed_u = self.u_N[self.cohort.seeds]
+        seed_u = seed_u[~np.isnan(seed_u)]
         return calibrate.z_score(calibrate.log_uncertainty(seed_u), calibrate.log_uncertainty(u_N))

@@ -87,10 +87,7 @@ def score_images(
         everyone = np.full(len(cohort.id_T), ALL_FOLDS, np.int8)
         tasks = score_tasks(cohort.rows_T, everyone, np.arange(len(cohort.id_T))) + tasks
     for task, scores in zip(tasks, experiment.workers.map(work, tasks, folds, settings, *extra), strict=True):
-        if task.fold[0] == ALL_FOLDS:
-            raw_TKS[task.position] = scores
-        else:
-            raw_NS[task.position] = scores[np.arange(len(scores)), task.fold]
+        (raw_TKS if task.by_all else raw_NS)[task.position] = scores
     return raw_NS, raw_TKS
 
 
@@ -109,5 +106,5 @@ def score_train_rows(
     raw_VS = np.full((len(rows), samples), np.nan)
     tasks = score_tasks(rows, fold_V, np.arange(len(rows)))
     for task, scores in zip(tasks, experiment.workers.map(work, tasks, folds, settings, *extra), strict=True):
-        raw_VS[task.position] = scores[np.arange(len(scores)), task.fold]
+        raw_VS[task.position] = scores
     return raw_VS

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from swag_ray.core import calibrate
 from swag_ray.core.schedule import schedule
-from swag_ray.methods.fit import Experiment, Fit, Floats, TrainingSet
+from swag_ray.errors import InputError
+from swag_ray.methods.fit import Experiment, Fit, Floats, StoredFolds, TrainingSet
 from swag_ray.methods.folds import fold_tasks, score_images
 from swag_ray.methods.settings import adapter_settings, bank_settings, published_settings
 from swag_ray.models.fold_adapter import MEAN, fit_published, score_published
@@ -62,6 +63,7 @@ def published_fit(experiment: Experiment, n: int, training: TrainingSet, previou
         names = (config.random_seed, "adapter", n)
         tasks = fold_tasks(cohort, members, names, start=_last_iterates(previous) if previous else None)
         folds = workers.fit_banks(fit_published, tasks, settings, version=key, decision=training.decision)
+        collapsed = _collapsed(folds, n)  # before anybody is scored
         shared, bank = workers.put(folds), settings.bank
         everyone = np.arange(len(cohort.id_N))
         s_NS, s_TKS = score_images(experiment, score_published, shared, bank, everyone, samples=1, extra=(key, (MEAN,)))
@@ -70,27 +72,43 @@ def published_fit(experiment: Experiment, n: int, training: TrainingSet, previou
             experiment, score_published, shared, bank, cohort.seeds,
             samples=len(samples), extra=(key, samples), test=False,
         )  # fmt: skip
-        collapsed = [k for k, fold in enumerate(folds) if fold["collapsed"]]
-        reason = f"the adapter of fold {collapsed} collapsed and was stopped" if collapsed else ""
-        return Result(
-            {"s_N": s_NS[:, 0], "s_TK": s_TKS[:, :, 0], "seed_raw_nS": raw_NS[cohort.seeds]}, {"reason": reason}
-        )
+        reason = f"the adapter of fold {list(collapsed)} collapsed: its images have no uncertainty" if collapsed else ""
+        scores = {"s_N": s_NS[:, 0], "s_TK": s_TKS[:, :, 0], "seed_raw_nS": raw_NS[cohort.seeds]}
+        return Result(scores | {"collapsed_K": np.isin(range(len(folds)), collapsed)}, {"reason": reason})
+
+    def read_folds() -> tuple[Arrays, ...]:
+        if (rows := experiment.store.load("bank", key)) is None:  # damaged or pruned apart from its scores
+            compute()
+            rows = experiment.store.load("bank", key)
+            assert rows is not None
+        return fold_arrays(rows.arrays, cohort.folds)
 
     result = experiment.store.stage("fit", key, compute)
-    rows = experiment.store.load("bank", key)
-    if rows is None:  # damaged or pruned apart from its scores
-        result = compute()
-        rows = experiment.store.load("bank", key)
-        assert rows is not None
-    a = result.arrays
-    seeds = cohort.seeds
+    if previous is not None and isinstance(previous.folds, StoredFolds):
+        previous.folds.release()  # round n-1 is decided, and fit n goes on from here
+    a, folds = result.arrays, StoredFolds(cohort.folds, read_folds)
+    # Stages of earlier versions say so in the models alone.
+    collapsed = tuple(np.flatnonzero(a["collapsed_K"]).tolist()) if "collapsed_K" in a else _collapsed(folds.read(), n)
+    measured = ~np.isin(cohort.fold_N[cohort.seeds], collapsed)
+    seeds = cohort.seeds[measured]
     u_N = np.full(len(cohort.id_N), np.nan)
     all_seeds = np.ones(len(seeds), dtype=np.bool_)
-    u_N[seeds] = calibrate.sample_uncertainty(a["seed_raw_nS"], cohort.fold_N[seeds], all_seeds)
-    folds = fold_arrays(rows.arrays, cohort.folds)
+    u_N[seeds] = calibrate.sample_uncertainty(a["seed_raw_nS"][measured], cohort.fold_N[seeds], all_seeds)
     return Fit(
-        key, cohort, a["s_N"], u_N, a["s_TK"], folds, "bank", False, result.info["reason"], seed_raw_nS=a["seed_raw_nS"]
-    )
+        key, cohort, a["s_N"], u_N, a["s_TK"], folds, "bank", reason=result.info["reason"],
+        seed_raw_nS=a["seed_raw_nS"], collapsed=collapsed,
+    )  # fmt: skip
+
+
+def _collapsed(folds: tuple[Arrays, ...], n: int) -> tuple[int, ...]:
+    """Returns the folds whose adapter collapsed in fit n. Raises InputError when no other is left."""
+    found = tuple(k for k, fold in enumerate(folds) if fold["collapsed"])
+    if len(found) == len(folds):
+        raise InputError(
+            f"adapter: it collapsed in all {len(folds)} folds of fit {n}, and no uncertainty can be measured",
+            "lower adapter.learning_rate and adapter.warmup_learning_rate, or the epochs at them",
+        )
+    return found
 
 
 def _last_iterates(fit: Fit) -> tuple[Arrays, ...]:
@@ -100,18 +118,22 @@ def _last_iterates(fit: Fit) -> tuple[Arrays, ...]:
 
 
 def pool_uncertainty(experiment: Experiment, fit: Fit, asked: NDArray[np.int64]) -> Floats:
-    """Returns u (N,) of these pool rows under the fit's samples, NaN elsewhere.
+    """Returns u (N,) of these pool rows under the fit's samples, NaN elsewhere and where the fold collapsed.
 
     It costs S passes, so only images that pass the first gate are asked for.
     """
     cohort, config = experiment.cohort, experiment.config
-    seeds, samples = cohort.seeds, tuple(range(config.swag.samples))
+    measured_N = ~np.isin(cohort.fold_N, fit.collapsed)
+    samples = tuple(range(config.swag.samples))
     raw_NS, _ = score_images(
-        experiment, score_published, fit.folds, bank_settings(config), asked,
+        experiment, score_published, tuple(fit.folds), bank_settings(config), asked[measured_N[asked]],
         samples=len(samples), extra=(fit.key, samples), test=False,
     )  # fmt: skip
     assert fit.seed_raw_nS is not None
-    raw_NS[seeds] = fit.seed_raw_nS
-    u_N = calibrate.sample_uncertainty(raw_NS, cohort.fold_N, cohort.seed_N)
-    u_N[seeds] = np.nan
+    raw_NS[cohort.seeds] = fit.seed_raw_nS
+    u_N = np.full(len(raw_NS), np.nan)
+    u_N[measured_N] = calibrate.sample_uncertainty(
+        raw_NS[measured_N], cohort.fold_N[measured_N], cohort.seed_N[measured_N]
+    )
+    u_N[cohort.seeds] = np.nan
     return u_N

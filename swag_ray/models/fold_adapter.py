@@ -142,7 +142,7 @@ def score_published(
         version: stands for the folds: what is made of them is kept for the next task.
 
     Returns:
-        (n, K, len(samples)).
+        (n, len(samples)) by each image's own fold, or (n, K, len(samples)) by all.
     """
     patches = reader.patches(task.rows, settings.strides)
 

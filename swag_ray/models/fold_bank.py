@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from swag_ray.core.coreset import k_center
 from swag_ray.core.knn import Index
+from swag_ray.core.moments import Moments, floored_sd
 from swag_ray.core.score import image_score, patch_distances
-from swag_ray.core.whitening import whitening
-from swag_ray.features.reader import FeatureReader, Patches
+from swag_ray.core.whitening import whitening, whitening_of
+from swag_ray.features.reader import FeatureReader, Patches, Rows
 from swag_ray.models.tasks import FitTask, ScoreTask, by_fold
 from swag_ray.store.stages import Arrays
 
@@ -54,7 +55,7 @@ def standardisation(patches: Patches) -> Arrays:
     for stride, x_NPC in patches.items():
         flat = x_NPC.reshape(-1, x_NPC.shape[-1]).astype(np.float64)
         arrays[f"mean.{stride}"] = flat.mean(axis=0).astype(np.float32)
-        arrays[f"sd.{stride}"] = np.maximum(flat.std(axis=0), 1e-6).astype(np.float32)
+        arrays[f"sd.{stride}"] = floored_sd(flat.std(axis=0))
     return arrays
 
 
@@ -67,6 +68,47 @@ def fit_whitening(patches: Patches, model: Arrays, shrinkage: float) -> Arrays:
     """Maps `whiten.<stride>` (C, C) of these images' standardised patches."""
     standard = standardise(patches, model)
     return {f"whiten.{s}": whitening(x.reshape(-1, x.shape[-1]), shrinkage) for s, x in standard.items()}
+
+
+def trusted_model(reader: FeatureReader, seeds: Rows, settings: BankSettings) -> tuple[Arrays, int]:
+    """Standardisation and whitening from a fold's seeds, and the patches of an image.
+
+    A bank with a bound reads its seeds block by block: its memory must not grow with them.
+    """
+    if not in_blocks(len(seeds), settings):
+        patches = reader.patches(seeds, settings.strides)
+        model = standardisation(patches)
+        if settings.whitening is not None:
+            model |= fit_whitening(patches, model, settings.whitening)
+        return model, places_of(patches)
+    found: dict[int, Moments] = {}
+    for start in range(0, len(seeds), BLOCK):
+        patches = reader.patches(seeds.take(np.arange(start, min(start + BLOCK, len(seeds)))), settings.strides)
+        for stride, x_NPC in patches.items():
+            moments = Moments.of(x_NPC.reshape(-1, x_NPC.shape[-1]))
+            found[stride] = found[stride].merge(moments) if stride in found else moments
+    return model_of(found, settings.whitening), places_of(patches)
+
+
+def model_of(moments: Mapping[int, Moments], shrinkage: float | None) -> Arrays:
+    """Standardisation and whitening (None: none) from the moments of raw patches, per stride."""
+    arrays: Arrays = {}
+    for stride, m in moments.items():
+        sd_C = floored_sd(np.sqrt(m.covariance_CC.diagonal()))
+        arrays |= {f"mean.{stride}": m.mean_C.astype(np.float32), f"sd.{stride}": sd_C}
+        if shrinkage is not None:
+            arrays[f"whiten.{stride}"] = whitening_of(m.covariance_CC / np.outer(sd_C, sd_C), shrinkage)
+    return arrays
+
+
+def places_of(patches: Patches) -> int:
+    """Patches of an image, the same at every stride."""
+    return next(iter(patches.values())).shape[1]
+
+
+def in_blocks(seeds: int, settings: BankSettings) -> bool:
+    """Whether the moments of so many seeds come from blocks, which rounds otherwise than all at once."""
+    return settings.max_rows is not None and seeds > BLOCK
 
 
 def embed(patches: Patches, model: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
@@ -136,11 +178,8 @@ def raw_rows(fold: Mapping[str, NDArray[Any]], strides: tuple[int, ...]) -> Patc
 
 def fit_bank(reader: FeatureReader, task: FitTask, settings: BankSettings) -> Arrays:
     """One fold's bank: standardisation and whitening from its seeds, coreset over all its training images."""
-    seeds = reader.patches(task.seeds, settings.strides)
-    model = standardisation(seeds)
-    if settings.whitening is not None:
-        model |= fit_whitening(seeds, model, settings.whitening)
-    images, places = len(task.train), next(iter(seeds.values())).shape[1]
+    model, places = trusted_model(reader, task.seeds, settings)
+    images = len(task.train)
 
     def parts() -> Iterator[tuple[NDArray[np.float32], Patches, NDArray[np.int64]]]:
         for block in blocks(images, places, settings):
@@ -153,7 +192,7 @@ def fit_bank(reader: FeatureReader, task: FitTask, settings: BankSettings) -> Ar
 def score_bank(
     reader: FeatureReader, task: ScoreTask, folds: tuple[Arrays, ...], settings: BankSettings, version: str
 ) -> NDArray[np.float32]:
-    """Image scores s by patch distance: (n, K, 1), NaN where a fold was not asked.
+    """Image scores s by patch distance: (n, 1) by each image's own fold, or (n, K, 1) by all.
 
     Args:
         version: stands for the folds: what is made of them is kept for the next task.

@@ -55,7 +55,7 @@ def fit_head(reader: FeatureReader, task: FitTask, settings: ContrastSettings) -
 def score_head(
     reader: FeatureReader, task: ScoreTask, folds: tuple[Arrays, ...], settings: ContrastSettings
 ) -> NDArray[np.float32]:
-    """Raw logits of every sample: (n, K, S), NaN where a fold was not asked."""
+    """Raw logits of every sample: (n, S) by each image's own fold, or (n, K, S) by all."""
     pooled_ND = _pooled(reader, task.rows, settings)
 
     def score(k: int, index: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -53,12 +53,17 @@ class ScoreTask:
     Attributes:
         position: where the images' scores belong in the caller's array.
         rows: their features.
-        fold: (n,) own fold, or ALL_FOLDS.
+        fold: (n,) own fold of each, or ALL_FOLDS of each.
     """
 
     position: NDArray[np.int64]
     rows: Rows
     fold: NDArray[np.int8]
+
+    @property
+    def by_all(self) -> bool:
+        """Whether every fold scores every image."""
+        return bool((self.fold == ALL_FOLDS).all())
 
     def __str__(self) -> str:
         shards = self.rows.shard_N
@@ -76,14 +81,19 @@ def score_tasks(rows: Rows, fold: NDArray[np.int8], position: NDArray[np.int64])
 def by_fold(
     task: ScoreTask, folds: int, samples: int, score: Callable[[int, NDArray[np.int64]], NDArray[Any]]
 ) -> NDArray[np.float32]:
-    """Ask each fold's model for its images: the scores as (n, K, S), NaN where a fold was not asked.
+    """Ask each fold's model for its images.
 
     Args:
         score: (fold, positions in the task) -> (images, S).
+
+    Returns:
+        (n, S), each image by its own fold; (n, K, S) of a task that all folds score.
     """
-    out = np.full((len(task.rows), folds, samples), np.nan, np.float32)
-    for k in range(folds):
-        index = np.flatnonzero((task.fold == k) | (task.fold == ALL_FOLDS))
-        if len(index):
-            out[index, k] = score(k, index)
+    if task.by_all:
+        everyone = np.arange(len(task.rows))
+        return np.stack([score(k, everyone) for k in range(folds)], axis=1).astype(np.float32, copy=False)
+    out = np.empty((len(task.rows), samples), np.float32)
+    for k in np.unique(task.fold):
+        index = np.flatnonzero(task.fold == k)
+        out[index] = score(int(k), index)
     return out

@@ -71,11 +71,13 @@ def detector_of(result: ExperimentResult) -> Detector:
     arms = [
         DetectorArm(a.arm.name, a.arm.weight, a.arm.location, a.arm.sd, a.folds) for a in last.arms if a.arm.weight > 0
     ]
+    models = tuple(last.folds)
+    banks = models if result.final_bank.folds is last.folds else tuple(result.final_bank.folds)
     return Detector(
         name=config.name, score_used=last.score_used, spec=spec, bank=bank_settings(config),
         head=contrast_settings(config) if fused else None,
         rate=config.calibration.false_positive_rate, seed_s=last.seed_s,
-        seed_fold=cohort.fold_N[cohort.seeds], models=last.folds, banks=result.final_bank.folds,
+        seed_fold=cohort.fold_N[cohort.seeds], models=models, banks=banks,
         arms=tuple(arms) if fused else (), typical=result.prepared.typical,
     )  # fmt: skip
 

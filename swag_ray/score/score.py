@@ -31,6 +31,7 @@ from swag_ray.record.files import (
 )
 from swag_ray.record.remote import local_copy
 from swag_ray.system.files import whole_file
+from swag_ray.system.threads import one_thread
 from swag_ray.wording import plural
 
 if TYPE_CHECKING:
@@ -164,17 +165,12 @@ def score_files(folder: Path, paths: Sequence[Path]) -> Iterator[dict[str, Any]]
         path, score, p, above_threshold (None without a score), seconds (its share of its batch's time), status
         (`scored`, or why it cannot be read); look, sha256 and top for what is doubtful.
     """
-    import torch
-
     detector = load_detector(folder)
     backbone = load_backbone(folder, detector.spec)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # as the run's actors: with more, torch convolves otherwise and scores differ a little
-    try:
+    # As the run's actors: with more threads, torch convolves otherwise and scores differ a little.
+    with one_thread(*(() if detector.head else ("faiss",))):
         for i in range(0, len(paths), CHUNK):
             yield from _scored(detector, backbone, paths[i : i + CHUNK])
-    finally:
-        torch.set_num_threads(before)
 
 
 def _scored(detector: Detector, backbone: Backbone, chunk: Sequence[Path]) -> Iterator[dict[str, Any]]:

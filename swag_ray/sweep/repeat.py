@@ -121,11 +121,12 @@ def compare_splits(sweep: SweepConfig, done: Sweep, *, address: str | None = Non
 
 
 def _test_scores(source: ImageSource, workers: RayWorkers) -> tuple[NDArray[np.bool_], Scores, Scores]:
-    """Returns labels of the test images (T,), and their scores by the seed-only bank and by the last fit."""
+    """Returns of the labelled test images (L,) who is an anomaly, and the scores by seed-only bank and last fit."""
 
     def attempt() -> tuple[NDArray[np.bool_], Scores, Scores]:
         prepared = prepare(source, workers, Progress())
         found = incremental_loop(prepared.experiment)
-        return prepared.audit.anomaly_T, found.seed_bank.s_T, found.last.s_T
+        known = prepared.audit.known_T
+        return prepared.audit.anomaly_T[known], found.seed_bank.s_T[known], found.last.s_T[known]
 
     return with_shards_repaired(source, Progress(), attempt)

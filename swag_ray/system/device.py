@@ -1,4 +1,6 @@
-"""Where tensors are worked on: the GPU that this process sees, or the CPU. The arithmetic is the same code on both."""
+"""Where tensors are worked on: the GPU that this process sees, or the CPU. The arithmetic is the same code on both, in
+float32: features and fits are named by what they depend on, and the device is not part of it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,12 @@ if TYPE_CHECKING:
 
 
 def device() -> torch.device:
-    """The GPU of this process (Ray shows an actor its own), else the CPU."""
+    """The GPU of this process (Ray shows an actor its own), else the CPU; from then on without TF32.
+
+    That keeps 10 bits of a factor, no more than the float16 that features are stored as, and is what torch convolves in
+    on a GPU unless told otherwise.
+    """
     import torch
 
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

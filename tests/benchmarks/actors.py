@@ -24,7 +24,7 @@ def measure(bench: Bench) -> list[Row]:
         raise Skip("one core cannot show what two actors gain")
     with ray_session(cpus=bench.cores + 1), laboratory(bench, "contrast", actors=2) as (experiment, _):
         fit = bank_fit(experiment, experiment.cohort.seeds)
-        shared = experiment.workers.put(fit.folds), bank_settings(experiment.config), fit.key
+        shared = experiment.workers.put(tuple(fit.folds)), bank_settings(experiment.config), fit.key
         tasks = _tasks(experiment.cohort, TASKS)
         images = sum(len(task.rows) for task in tasks)
         where = experiment.workers._features

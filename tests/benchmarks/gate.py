@@ -88,7 +88,7 @@ def _mean_pass(experiment: Experiment, fit: Fit, pool: NDArray[np.int64]) -> NDA
     s_NS, _ = score_images(
         experiment,
         published.score_published,
-        fit.folds,
+        tuple(fit.folds),
         bank,
         pool,
         samples=1,
@@ -130,7 +130,7 @@ def _seed_pass(experiment: Experiment, fit: Fit) -> None:
     score_images(
         experiment,
         published.score_published,
-        fit.folds,
+        tuple(fit.folds),
         bank,
         seeds,
         samples=len(samples),

@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 import ray
 
-from swag_ray.cluster.sample_actors import SamplePool
+from swag_ray.cluster.extraction import ShardExtractor
+from swag_ray.cluster.sample_actors import SampleActor, SamplePool
 from swag_ray.cluster.session import Session
 from swag_ray.errors import InputError
+from swag_ray.features.spec import FeatureSpec
+from swag_ray.features.weights import weights_digest
 
 pytestmark = pytest.mark.ray
 MANY = [f"{i:024x}.parquet" for i in range(4_000)]  # more than travels inside a call
@@ -35,11 +38,19 @@ def who(reader: Any, task: int) -> int:
     return os.getpid()
 
 
-def threads(reader: Any, task: int) -> tuple[int, int]:
-    import faiss
+def threads(reader: Any = None, task: int = 0) -> tuple[str | None, int, dict[str, int]]:
+    """OMP_NUM_THREADS, and the threads of torch and of every BLAS and OpenMP that this process has loaded."""
     import torch
+    from threadpoolctl import threadpool_info
 
-    return torch.get_num_threads(), faiss.omp_get_max_threads()
+    libraries = {Path(library["filepath"]).name: library["num_threads"] for library in threadpool_info()}
+    return os.environ.get("OMP_NUM_THREADS"), torch.get_num_threads(), libraries
+
+
+def extractors_threads(root: str) -> tuple[str | None, int, dict[str, int]]:
+    name = "tf_efficientnet_lite0"
+    ShardExtractor(root, FeatureSpec(name, "bundled", weights_digest(name, "bundled"), 64, (8,), 8))
+    return threads()
 
 
 def die_once(reader: Any, task: int, folder: str) -> tuple[int, int]:
@@ -68,7 +79,23 @@ def test_results_in_the_order_of_the_tasks(pool: SamplePool) -> None:
 
 def test_all_actors_work_with_one_thread_each(pool: SamplePool) -> None:
     assert len(set(pool.map(who, range(12)))) == 2
-    assert set(pool.map(threads, range(4))) == {(1, 1)}
+    for _, of_torch, of_others in pool.map(threads, range(4)):
+        assert of_torch == 1 and set(of_others.values()) == {1}
+
+
+@pytest.mark.parametrize("kind", ["sample actor", "extraction actor"])
+def test_an_actor_has_one_thread_whatever_the_machine_is_told(pool: SamplePool, tmp_path: Path, kind: str) -> None:
+    """numpy's BLAS too, which heeds neither torch's setting nor faiss'."""
+    two = {"num_cpus": 0, "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}}}
+    if kind == "sample actor":
+        actor = SampleActor.options(**two).remote()  # type: ignore[attr-defined]
+        told, of_torch, of_others = ray.get(actor.run.remote(threads, pool._files, 0))
+        ray.kill(actor)
+        assert any("faiss" in name or "gomp" in name for name in of_others)
+    else:
+        told, of_torch, of_others = ray.get(ray.remote(**two)(extractors_threads).remote(str(tmp_path)))
+    assert told == "2" and any("openblas" in name for name in of_others), "this test needs a numpy that was told"
+    assert of_torch == 1 and set(of_others.values()) == {1}, of_others
 
 
 def test_a_bad_input_comes_out_as_its_one_line(pool: SamplePool) -> None:

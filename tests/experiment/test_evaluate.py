@@ -9,11 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from swag_ray.experiment.controls import run_controls
+from swag_ray.experiment.controls import run_controls, supervised_fit
 from swag_ray.experiment.evaluate import detector_metrics, evaluate, round_metrics
-from swag_ray.experiment.loop import incremental_loop
-from swag_ray.experiment.tables import rounds_table
-from tests.support.made_up_experiment import OFF, config, here, made_up_experiment
+from swag_ray.experiment.loop import Trajectory, incremental_loop
+from swag_ray.experiment.tables import rounds_table, scores_table
+from swag_ray.methods.fit import Fit
+from tests.support.made_up_experiment import OFF, config, here, made_up_experiment, with_settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 METHODS = ("contrast", "published")
@@ -35,13 +36,39 @@ def test_controls_are_the_same_protocol_with_one_thing_changed(tmp_path: Path) -
         assert np.array_equal(np.sort(task.image), np.flatnonzero(cohort.fold_N != task.fold))
     auc = {name: detector_metrics(experiment, audit, fit).roc_auc for name, fit in done.items()}
     assert auc["supervised"] > 0.9 and all(value > 0.7 for value in auc.values())
-    for fit in done.values():
+    for name, fit in done.items():
         assert fit.s_TK.shape == (len(cohort.id_T), cohort.folds)
+        rate = detector_metrics(experiment, audit, fit).conformal.rate_pool_normals
+        assert rate is not None and rate < 0.2, f"{name}: no model has seen the pool's normals that it scores"
 
 
 def test_supervised_is_absent_where_a_fold_would_learn_from_no_anomaly(tmp_path: Path) -> None:
     experiment, audit = made_up_experiment(tmp_path, config("rounds=1", "controls=[supervised]", *OFF), anomalies=1)
     assert run_controls(experiment, audit, incremental_loop(experiment)) == {}
+
+
+def test_supervised_learns_from_so_many_of_each_class_at_most(tmp_path: Path) -> None:
+    """Its rows are in an actor's memory at once, 30 KB each and more than once."""
+    bounded = config("rounds=1", "controls=[supervised]", "outliers.minimum=10", "outliers.maximum=12")
+    experiment, audit = made_up_experiment(tmp_path, bounded)
+    fit = supervised_fit(experiment, audit)
+    assert fit is not None
+    cohort, normal_N = experiment.cohort, ~audit.anomaly_N
+    image = np.unique(np.concatenate([task.image for _, task in here(experiment).fits]))
+    assert normal_N[image].sum() == audit.anomaly_N[image].sum() == 12
+    for _, task in here(experiment).fits:
+        assert np.array_equal(task.rejected, audit.anomaly_N[task.image]) and len(task.seeds) > 12
+    assert np.array_equal(np.isfinite(fit.s_N), normal_N) and detector_metrics(experiment, audit, fit).roc_auc > 0.7
+    work = len(here(experiment).fits)
+    again = supervised_fit(experiment, audit)
+    assert again is not None and again.key == fit.key and len(here(experiment).fits) == work
+    # Where the bound does not bind, it is no part of the key.
+    wide = [
+        supervised_fit(with_settings(experiment, config("rounds=1", f"outliers.maximum={most}")), audit)
+        for most in (120, 4000)
+    ]
+    assert wide[0] is not None and wide[1] is not None and wide[0].key == wide[1].key != fit.key
+    assert cohort.seed_N.sum() < normal_N.sum() == 120
 
 
 def test_what_needs_labels_is_absent_without_them(tmp_path: Path) -> None:
@@ -66,6 +93,36 @@ def test_what_needs_labels_is_absent_without_them(tmp_path: Path) -> None:
     assert "contamination" in known and "contamination" not in metrics
     assert "rate_pool_normals" not in metrics["incremental"]["conformal"]
     assert rounds_table(experiment, blind, loop).to_pandas().label.isna().all()
+
+
+def test_unlabelled_test_images_count_neither_as_normals_nor_as_anomalies(tmp_path: Path) -> None:
+    """Every figure is that of the labelled images alone; the table of scores holds all, without a label."""
+    experiment, audit = made_up_experiment(tmp_path, config("rounds=1"))
+    loop, reader = incremental_loop(experiment), here(experiment).reader
+    known = np.flatnonzero(np.arange(len(audit.label_T)) % 3 > 0)
+    kind_T = np.where(np.arange(len(audit.label_T)) % 2 > 0, "odd", "even")
+    label_T = np.full(len(audit.label_T), np.nan)
+    label_T[known] = audit.label_T[known]
+    blind = dataclasses.replace(audit, label_T=label_T, kind_T=kind_T)
+    less = dataclasses.replace(
+        audit, **{name: getattr(blind, name)[known] for name in ("label_T", "kind_T", "path_T", "bytes_T")}
+    )
+
+    def cut(fit: Fit) -> Fit:
+        return dataclasses.replace(fit, s_TK=fit.s_TK[known])
+
+    few = dataclasses.replace(experiment.cohort, rows_T=experiment.cohort.rows_T.take(known))
+    rows = tuple(dataclasses.replace(row, fit=cut(row.fit)) for row in loop.rows)
+    expected = evaluate(
+        dataclasses.replace(experiment, cohort=few), less, Trajectory(rows, cut(loop.last)),
+        {"seed_only": cut(loop.seed_bank)}, cut(loop.seed_bank), reader,
+    )  # fmt: skip
+    found = evaluate(experiment, blind, loop, {"seed_only": loop.seed_bank}, loop.seed_bank, reader)
+    assert found == expected and found.roc_auc_by_kind.keys() == {"odd", "even"}
+    assert found != evaluate(experiment, audit, loop, {"seed_only": loop.seed_bank}, loop.seed_bank, reader)
+    table = scores_table(experiment, blind, loop.last, {}).to_pandas()
+    assert np.array_equal(np.flatnonzero(table.label.notna()), known) and table.incremental.notna().all()
+    assert np.array_equal(table.label[known].astype(bool), audit.anomaly_T[known])
 
 
 @pytest.mark.parametrize("method", METHODS)

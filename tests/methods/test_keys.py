@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from swag_ray.experiment.decide import AdmissionRule
 from swag_ray.experiment.evaluate import round_metrics
 from swag_ray.experiment.loop import Trajectory, incremental_loop
 from swag_ray.features.cohort import build_cohort
@@ -75,6 +76,21 @@ def test_a_key_holds_the_fields_that_its_stage_reads_and_no_other(store: Path, m
     assert changed == FIRST_CHANGED[method][field]
     if changed is None:
         assert plain == other
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_control_that_draws_reads_the_budget_and_no_gate(store: Path, method: str) -> None:
+    """So another tau computes no control anew."""
+    experiment, audit = made_up_experiment(store, config("rounds=2", method=method))
+    pool_N = ~experiment.cohort.seed_N
+    for name, allowed_N in {"random_admission": pool_N, "oracle_gate": pool_N & ~audit.anomaly_N}.items():
+        rule = AdmissionRule(name, allowed_N)
+        plain = keys(incremental_loop(experiment, rule))
+        for field in ("tau_distance=0.1", "tau_uncertainty=0.9", "tau_relaxed=3", "rank=boundary", "patience=2"):
+            other = config("rounds=2", f"gate.{field}", method=method)
+            assert keys(incremental_loop(with_settings(experiment, other), rule)) == plain, field
+        larger = with_settings(experiment, config("rounds=2", "gate.budget=9", method=method))
+        assert keys(incremental_loop(larger, rule)) != plain
 
 
 def test_published_fit_1_is_shared_over_gates(tmp_path: Path) -> None:

@@ -59,13 +59,12 @@ def recorded(run: Path) -> dict[str, Row]:
 
 
 def assert_same(rows: list[Row], run: Path, rate: float = 0.05) -> None:
-    """Every test image once, with the run's score and p."""
+    """Every test image once, with the run's score and p, bit for bit."""
     wanted = recorded(run)
     assert sorted(Path(row["path"]).name for row in rows) == sorted(wanted)
     for row in rows:
         expected = wanted[Path(row["path"]).name]
-        assert row["score"] == pytest.approx(expected["incremental"], abs=1e-5)
-        assert row["p"] == pytest.approx(expected["p"], abs=1e-5)
+        assert (row["score"], row["p"]) == (expected["incremental"], expected["p"])
         assert row["above_threshold"] == (row["p"] <= rate) and row["seconds"] > 0
 
 

@@ -91,7 +91,7 @@ class InProcessWorkers(Workers):
     def map(
         self, work: Work, tasks: Sequence[Any], *shared: Any, advance: Callable[[int], None] = lambda n: None
     ) -> list[Any]:
-        kept = self.fits if hasattr(tasks[0], "train") else self.scored
+        kept = self.fits if tasks and hasattr(tasks[0], "train") else self.scored
         kept.extend((work.__name__, task) for task in tasks)
         return [work(self.reader, task, *shared) for task in tasks]
 

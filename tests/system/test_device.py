@@ -22,6 +22,13 @@ def test_the_device_is_what_torch_sees() -> None:
     assert device().type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def test_whoever_asks_for_the_device_computes_in_float32() -> None:
+    """Features of a GPU and of the CPU have one name, so they must not differ in what a GPU drops by default."""
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    device()
+    assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+
+
 def head_on(where: torch.device | None) -> swag.State:
     generator = np.random.default_rng(0)
     rejected = np.arange(200) < 80
@@ -47,7 +54,7 @@ def test_features_extracted_on_the_gpu_are_the_cpus() -> None:
     backbone = build_backbone("tf_efficientnet_lite0", "bundled", (8, 16), 4)
     images = [encoded(blocks(i, 64)) for i in range(GPU_BATCH + 3)]
     here = list(extract(backbone, images, 64))
-    there = list(extract(backbone.cuda(), images, 64))
+    there = list(extract(backbone.to(device()), images, 64))
     for a, b in zip(here, there, strict=True):
         for stride in (8, 16):
             scale = np.abs(a["features"][stride]).max()

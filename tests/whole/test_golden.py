@@ -100,6 +100,8 @@ def figures() -> dict[str, dict[str, Any]]:
         films = [Path(folder, f"{white}.png") for white in (255, 4095, 65535)]
         for film, white in zip(films, (255, 4095, 65535), strict=True):
             film.write_bytes(encoded(Image.fromarray(np.asarray(blocks(3)).astype(np.uint16) * (white // 255))))
+        deep = read_grey(films[1].read_bytes(), 32, 4095)
+        out["features decoded"]["levels of 12 bits"] = [float(level) for level in deep.image_1HW[0, 2::8, 2::8].ravel()]
         out["range"] = {"bits": numbers(bits_in_use(films, threads=1, advance=lambda images: None))}
     looks = looks_of([(np.asarray(blocks(seed)), 40, 30) for seed in (3, 4)], 2)
     out["looks"] = {"small": numbers(looks.small_ND[:, ::9].ravel()), "digest": numbers(looks.digest_NB[:, 0])}
