@@ -11,6 +11,7 @@ import numpy as np
 
 from swag_ray.core import calibrate, metrics
 from swag_ray.core.gate import without_second_gate
+from swag_ray.core.operating_points import operating_points
 from swag_ray.core.seeding import numpy_generator
 from swag_ray.core.shortcuts import shortcut_aucs
 from swag_ray.experiment.loop import Round, Trajectory
@@ -25,6 +26,8 @@ from swag_ray.record.run_metrics import (
     Decisions,
     DetectorMetrics,
     Difference,
+    OperatingPoint,
+    OperatingPoints,
     RoundMetrics,
     RunMetrics,
     Totals,
@@ -47,11 +50,15 @@ def detector_metrics(experiment: Experiment, audit: Audit, fit: Fit) -> Detector
     pool_normal = np.flatnonzero(~cohort.seed_N & (audit.label_N == 0))
     if len(pool_normal) and not np.isnan(fit.s_N[pool_normal]).any():
         conformal.rate_pool_normals = float((fit.p_N[pool_normal] <= rate).mean())
+    # The same resamplings for every detector, so that their intervals can be compared.
+    generator = numpy_generator(experiment.config.random_seed, "operating points")
+    points = operating_points(anomaly_T, fit.s_T, generator)
     return DetectorMetrics(
         roc_auc=metrics.roc_auc(anomaly_T, fit.s_T),
         pr_auc=metrics.pr_auc(anomaly_T, fit.s_T),
         youden=Decisions.model_validate(metrics.youden(anomaly_T, fit.s_T)),
         conformal=conformal,
+        operating_points=OperatingPoints(**{name: OperatingPoint(**vars(share)) for name, share in points.items()}),
     )
 
 
