@@ -83,8 +83,12 @@ def youden(label_T: Mask, score_T: NDArray[Any]) -> Figures:
     """
     label, score = require_both_classes(label_T), finite("score_T", score_T, len(label_T))
     false_rate, true_rate, threshold = roc_curve(label, score)
+    # In whole images: of rates that differ by rounding alone, argmax would not take the highest threshold.
+    anomalies = int(label.sum())
+    normals = len(label) - anomalies
+    index = np.rint(true_rate * anomalies) * normals - np.rint(false_rate * normals) * anomalies
     # The first point flags nothing, at a threshold of infinity: the last, which flags all, is as good and finite.
-    best = 1 + int(np.argmax((true_rate - false_rate)[1:]))
+    best = 1 + int(np.argmax(index[1:]))
     return {"threshold": float(threshold[best]), **confusion(label, score >= threshold[best])}
 
 

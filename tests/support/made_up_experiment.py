@@ -165,9 +165,15 @@ def write_features(
     """Shards of drawn features: places look alike in all images; an anomaly differs in a quarter of its places."""
     places = {s: generator.normal(0, 2, (PLACES, c)) for s, c in CHANNELS.items()}
     direction = {s: generator.choice([-1, 1], c) for s, c in CHANNELS.items()}
-    none = (np.zeros((32, 32), np.uint8), np.zeros(7, np.float32), 0.0)
+    # Trivial properties tell a little: anomalies are darker, in smaller pictures. Drawn by a generator of their own, so
+    # that the features stay what they were.
+    trivial = np.random.default_rng(len(label))
     made = []
     for anomalous in label:
+        grey = trivial.normal(100 - 10 * anomalous, 10, 7).astype(np.float32)
+        thumbnail = np.full((32, 32), trivial.integers(0, 250 - 20 * anomalous), np.uint8)
+        statistics = (thumbnail, grey, float(trivial.normal(20 + 5 * anomalous, 9)))
+        width, height = (int(side) for side in trivial.integers(90 - 10 * anomalous, 120, 2))
         where = generator.permutation(PLACES)[: PLACES // 4]
         features = {}
         for s, c in CHANNELS.items():
@@ -175,7 +181,7 @@ def write_features(
             if anomalous:
                 x[where] += shift * direction[s]
             features[s] = x.astype(np.float16)
-        made.append({"error": None, "features": features, "statistics": none, "width": 9, "height": 9})
+        made.append({"error": None, "features": features, "statistics": statistics, "width": width, "height": height})
     shards = []
     for start in range(0, len(made), SHARD):
         shards.append(f"{len(shards):03d}.parquet")
