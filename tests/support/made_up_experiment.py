@@ -125,6 +125,7 @@ def made_up_experiment(
     shift: float = 1.5,
     seed: int = 0,
     workers: Workers | None = None,
+    listed: Callable[[pa.Table], pa.Table] = lambda table: table,
 ) -> tuple[Experiment, Audit]:
     """An experiment on `normals` + `anomalies` train and 2 x `tests` test images.
 
@@ -132,6 +133,7 @@ def made_up_experiment(
         root: of the store.
         shift: how far anomalous patches lie from normal ones, in sd; 0 makes them normals in all but name.
         workers: who does the work; default: this process.
+        listed: what the listing says of the images in place of the truth; their features are the truth's.
     """
     label = np.repeat([False, True, False, True], [normals, anomalies, tests, tests])
     split = np.repeat(["train", "test"], [normals + anomalies, 2 * tests])
@@ -148,6 +150,7 @@ def made_up_experiment(
     )  # fmt: skip
     store = Store(root)
     shards, rows = write_features(store, table.column("sha256").to_pylist(), label, shift, generator)
+    table = listed(table)
     cut = make_split(
         table, seed_fraction=settings.split.seed_fraction, folds=settings.split.folds,
         contamination=settings.dataset.contamination, random_seed=settings.random_seed,
