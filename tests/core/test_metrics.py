@@ -111,6 +111,37 @@ def test_the_bootstrap_is_the_plain_resampling(pair: Labelled, random_seed: int)
         np.testing.assert_allclose(area_BM[b], [roc_auc_score(label[rows], column[rows]) for column in columns])
 
 
+def test_an_interval_is_the_central_share_of_the_draws() -> None:
+    label, a = shifted(60, 1.0)
+    b = np.roll(a, 1)
+    normal, anomaly = np.flatnonzero(~label), np.flatnonzero(label)
+    rng = np.random.default_rng(3)
+    picked = [rows[rng.integers(0, len(rows), size=(50, len(rows)))] for rows in (normal, anomaly)]
+    gain_B = [
+        roc_auc_score(label[rows], a[rows]) - roc_auc_score(label[rows], b[rows])
+        for rows in np.concatenate(picked, axis=1)
+    ]
+    _, low, high = metrics.paired_difference(label, a, b, np.random.default_rng(3), draws=50, level=0.8)
+    assert (low, high) == pytest.approx(tuple(np.quantile(gain_B, [0.1, 0.9])))
+    # Splits that are all alike: their draw adds nothing, and the interval is that of one.
+    alike = metrics.repeated_difference(
+        label, np.stack([a] * 2), np.stack([b] * 2), np.random.default_rng(3), draws=50, level=0.8
+    )
+    assert alike[1:] == pytest.approx((low, high))
+
+
+@pytest.mark.parametrize(("draws", "level"), [(1, 0.9), (2, 0.0), (2, 1.0), (2, 1.5)])
+def test_no_interval_of_one_draw_or_of_another_level(draws: int, level: float) -> None:
+    label, score = shifted(40, 1.0)
+    rng, twice = np.random.default_rng(0), np.stack([score] * 2)
+    with pytest.raises(ValueError, match="draws"):
+        metrics.paired_difference(label, score, score, rng, draws, level)
+    with pytest.raises(ValueError, match="draws"):
+        metrics.repeated_difference(label, twice, twice, rng, draws, level)
+    assert metrics.paired_difference(label, score, score, rng, 2, 0.5) == (0, 0, 0)
+    assert metrics.repeated_difference(label, twice, twice, rng, 2, 0.5) == (0, 0, 0)
+
+
 def test_paired_difference_of_a_score_with_itself_is_exactly_none() -> None:
     label, score = shifted(300, 1.0)
     assert metrics.paired_difference(label, score, score * 3 + 1, np.random.default_rng(0)) == (0, 0, 0)

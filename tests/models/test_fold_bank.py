@@ -14,7 +14,7 @@ from swag_ray.features.reader import Patches
 from swag_ray.methods.bank_fit import bank_fit
 from swag_ray.methods.folds import fold_tasks
 from swag_ray.models import fold_bank as patch_bank
-from swag_ray.models.fold_bank import BankSettings, blocks, embed, fit_bank, pick_rows, raw_rows
+from swag_ray.models.fold_bank import BankSettings, blocks, embed, fit_bank, index_bytes, pick_rows, raw_rows
 from tests.support.made_up_experiment import PLACES, config, here, made_up_experiment
 
 Parts = list[tuple[NDArray[np.float32], Patches, NDArray[np.int64]]]
@@ -104,3 +104,8 @@ def test_a_bounded_bank_reads_its_images_block_by_block(tmp_path: Path, monkeypa
     everything = embed(plain(task.train, (8, 16)), fold).reshape(-1, rows.shape[-1])
     index = np.searchsorted(task.image, fold["image"]) * PLACES + fold["patch"]
     assert np.allclose(rows, everything[index])
+
+
+def test_an_index_s_memory_is_that_of_its_rows() -> None:
+    rows = np.zeros((7, 256), np.float32)
+    assert index_bytes({"image": np.zeros(7, np.int64)}) == rows.nbytes

@@ -90,7 +90,8 @@ def _seen(node: ast.AST) -> Iterator[ast.AST]:
         if field in ("annotation", "returns", "type_comment", "decorator_list"):
             continue
         for child in value if isinstance(value, list) else [value]:
-            if isinstance(child, ast.AST):
+            # Of reshape(-1) any negative number is the same.
+            if isinstance(child, ast.AST) and not (ast.unparse(child) == "-1" and _named(node) == "reshape"):
                 yield from _seen(child)
 
 
@@ -148,6 +149,11 @@ def _of_call(node: ast.Call) -> Iterator[tuple[ast.AST, str]]:
     named = ast.unparse(node.func).removeprefix("np.")
     if len(node.args) == 2 and not node.keywords and named not in EITHER_WAY:
         yield _with(node, args=node.args[::-1]), "swapped arguments"
+
+
+def _named(node: ast.AST) -> str:
+    """What a call calls, without what stands before the dot."""
+    return ast.unparse(node.func).rpartition(".")[2] if isinstance(node, ast.Call) else ""
 
 
 def _with(node: ast.AST, **fields: object) -> ast.AST:

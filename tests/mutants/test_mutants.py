@@ -61,6 +61,11 @@ def test_every_operator(source: str, change: tuple[str, str]) -> None:
     assert change in changes(source)
 
 
+def test_the_side_that_reshape_finds_out_is_left_alone() -> None:
+    assert changes("x = a.reshape(-1, n)") == {("a.reshape(-1, n)", "(a.reshape(n, -1))")}
+    assert changes("x = a[-1]") == {("1", "(2)"), ("-1", "(1)")}
+
+
 def test_mutants_of_the_science_differ_in_one_place_and_compile(repository: Path) -> None:
     drawn = draw(repository, 150, 0, [])
     assert drawn == draw(repository, 150, 0, []) != draw(repository, 150, 1, [])
