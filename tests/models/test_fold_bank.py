@@ -14,7 +14,17 @@ from swag_ray.features.reader import Patches
 from swag_ray.methods.bank_fit import bank_fit
 from swag_ray.methods.folds import fold_tasks
 from swag_ray.models import fold_bank as patch_bank
-from swag_ray.models.fold_bank import BankSettings, blocks, embed, fit_bank, index_bytes, pick_rows, raw_rows
+from swag_ray.models.fold_bank import (
+    BankSettings,
+    blocks,
+    embed,
+    fit_bank,
+    index_bytes,
+    pick_rows,
+    raw_rows,
+    standardisation,
+    standardise,
+)
 from tests.support.made_up_experiment import PLACES, config, here, made_up_experiment
 
 Parts = list[tuple[NDArray[np.float32], Patches, NDArray[np.int64]]]
@@ -104,6 +114,18 @@ def test_a_bounded_bank_reads_its_images_block_by_block(tmp_path: Path, monkeypa
     everything = embed(plain(task.train, (8, 16)), fold).reshape(-1, rows.shape[-1])
     index = np.searchsorted(task.image, fold["image"]) * PLACES + fold["patch"]
     assert np.allclose(rows, everything[index])
+
+
+def test_a_channel_without_variance_is_divided_by_almost_nothing() -> None:
+    """And not by nothing: the seeds' patches are 0 there, and another value is far away, but finite."""
+    x = np.random.default_rng(0).normal(2, 3, (5, 4, 3)).astype(np.float16)
+    x[..., 1] = 0.5
+    model = standardisation({8: x})
+    flat = x.reshape(20, 3).astype(np.float64)
+    np.testing.assert_allclose(model["mean.8"], flat.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(model["sd.8"], [flat[:, 0].std(), 1e-6, flat[:, 2].std()], rtol=1e-6)
+    other = standardise({8: x + np.float16(0.25)}, model)[8]
+    assert np.isfinite(other).all() and (other[..., 1] > 1e5).all()
 
 
 def test_an_index_s_memory_is_that_of_its_rows() -> None:

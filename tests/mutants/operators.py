@@ -122,7 +122,9 @@ def _of(node: ast.AST) -> Iterator[tuple[Code, ast.AST, str]]:
         case ast.IfExp(test=test) | ast.If(test=test) | ast.While(test=test):
             if not isinstance(test, ast.UnaryOp | ast.Compare):  # they have faults of their own
                 yield test, ast.UnaryOp(ast.Not(), test), "negated condition"
-        case ast.Return(value=ast.Tuple(elts=[first, second, *rest]) as value):
+        case ast.Return(value=ast.Tuple(elts=[first, second, *rest]) as value) if ast.unparse(first) != ast.unparse(
+            second
+        ):
             yield value, ast.Tuple([second, first, *rest]), "return value"
         case ast.Return(value=ast.BinOp() | ast.Name() | ast.Attribute() | ast.Subscript() as value):
             yield value, ast.UnaryOp(ast.USub(), value), "return value"
