@@ -14,14 +14,13 @@ import pytest
 from numpy.typing import NDArray
 
 from swag_ray.core.coreset import k_center
-from swag_ray.core.whitening import whitening
 from swag_ray.experiment.decide import AdmissionRule
 from swag_ray.experiment.loop import incremental_loop
 from swag_ray.features.reader import FeatureReader, Rows
 from swag_ray.methods.folds import fold_tasks
-from swag_ray.methods.settings import bank_settings, published_settings
+from swag_ray.methods.settings import published_settings
 from swag_ray.models.fold_adapter import MEAN, PublishedSettings, embed, fit_published
-from swag_ray.models.fold_bank import fit_bank, standardise
+from swag_ray.models.fold_bank import standardise
 from swag_ray.models.tasks import FitTask
 from swag_ray.store.stages import Arrays
 from tests.support.made_up_experiment import config, here, made_up_experiment
@@ -161,15 +160,3 @@ def test_every_fit_of_a_loop_goes_on_from_the_one_before(tmp_path: Path) -> None
         assert all(np.array_equal(task.start[name], a) for name, a in iterate.items())
         assert task.start["reference_variance"] == first["reference_variance"]
         assert not np.array_equal(before["iterate.weight.8"], before["mean_weights.weight.8"])
-
-
-def test_a_plain_bank_is_standardised_and_whitened_by_its_seeds_alone(case: Case) -> None:
-    settings = replace(bank_settings(config()), whitening=0.1)
-    fold = fit_bank(case.reader, case.task, settings)
-    for stride in STRIDES:
-        seeds, everyone = (case.patches(rows, stride) for rows in (case.task.seeds, case.task.train))
-        np.testing.assert_allclose(fold[f"mean.{stride}"], seeds.mean(axis=0), rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(fold[f"sd.{stride}"], seeds.std(axis=0), rtol=1e-4)
-        standard = [(x - seeds.mean(axis=0)) / seeds.std(axis=0) for x in (seeds, everyone)]
-        np.testing.assert_allclose(fold[f"whiten.{stride}"], whitening(standard[0], 0.1), atol=1e-3)
-        assert np.abs(whitening(standard[0], 0.1) - whitening(standard[1], 0.1)).max() > 0.05, "they must differ"
