@@ -6,6 +6,7 @@ larger scores are more anomalous. What cannot be computed is absent from a resul
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def roc_auc(label_T: Mask, score_T: NDArray[Any]) -> float:
     Raises:
         ValueError: shapes that differ, labels not bool or of one class, a score that is not finite.
     """
-    label, score = _both_classes(label_T), finite("score_T", score_T, len(label_T))
+    label, score = require_both_classes(label_T), finite("score_T", score_T, len(label_T))
     return float(roc_auc_score(label, score))
 
 
@@ -40,7 +41,7 @@ def pr_auc(label_T: Mask, score_T: NDArray[Any]) -> float:
     Raises:
         ValueError: as `roc_auc`.
     """
-    label, score = _both_classes(label_T), finite("score_T", score_T, len(label_T))
+    label, score = require_both_classes(label_T), finite("score_T", score_T, len(label_T))
     return float(average_precision_score(label, score))
 
 
@@ -80,10 +81,14 @@ def youden(label_T: Mask, score_T: NDArray[Any]) -> Figures:
     Raises:
         ValueError: as `roc_auc`.
     """
-    label, score = _both_classes(label_T), finite("score_T", score_T, len(label_T))
+    label, score = require_both_classes(label_T), finite("score_T", score_T, len(label_T))
     false_rate, true_rate, threshold = roc_curve(label, score)
+    # In whole images: of rates that differ by rounding alone, argmax would not take the highest threshold.
+    anomalies = int(label.sum())
+    normals = len(label) - anomalies
+    index = np.rint(true_rate * anomalies) * normals - np.rint(false_rate * normals) * anomalies
     # The first point flags nothing, at a threshold of infinity: the last, which flags all, is as good and finite.
-    best = 1 + int(np.argmax((true_rate - false_rate)[1:]))
+    best = 1 + int(np.argmax(index[1:]))
     return {"threshold": float(threshold[best]), **confusion(label, score >= threshold[best])}
 
 
@@ -119,7 +124,7 @@ def paired_difference(
     Raises:
         ValueError: as `roc_auc`, or fewer than 2 draws.
     """
-    label = _both_classes(label_T)
+    label = require_both_classes(label_T)
     columns = [finite("score_a_T", score_a_T, len(label)), finite("score_b_T", score_b_T, len(label))]
     if draws < 2 or not 0 < level < 1:
         raise ValueError(f"draws {draws} and level {level}: at least 2 draws and a level between 0 and 1")
@@ -152,7 +157,7 @@ def repeated_difference(
     Raises:
         ValueError: as `paired_difference`, or fewer than 2 splits.
     """
-    label = _both_classes(label_T)
+    label = require_both_classes(label_T)
     a_RT = finite("score_a_RT", score_a_RT, None, len(label))
     b_RT = finite("score_b_RT", score_b_RT, len(a_RT), len(label))
     splits = len(a_RT)
@@ -172,18 +177,30 @@ def two_sided(area: float) -> float:
     return max(area, 1 - area)
 
 
+def resamplings(
+    normals: int, anomalies: int, generator: np.random.Generator, draws: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Test images drawn anew with replacement, each class by itself, a bounded number of draws at a time.
+
+    Yields:
+        how often each normal (b, n0) and each anomaly (b, n1) comes up in each of the next b draws.
+    """
+    step = max(1, CHUNK // (normals + anomalies))
+    for start in range(0, draws, step):
+        count = min(step, draws - start)
+        yield _times(normals, count, generator), _times(anomalies, count, generator)
+
+
 def _bootstrap(label_T: Mask, columns: list[Floats], generator: np.random.Generator, draws: int) -> Floats:
     """ROC-AUC of each score column on each resampling of the normals and of the anomalies; (B, M)."""
     places = [_Places(column_T[~label_T], column_T[label_T]) for column_T in columns]
     normals, anomalies = int((~label_T).sum()), int(label_T.sum())
-    step = max(1, CHUNK // len(label_T))
-    area_BM = np.empty((draws, len(columns)))
-    for start in range(0, draws, step):
-        count = min(step, draws - start)
-        times_normal, times_anomaly = (_times(n, count, generator) for n in (normals, anomalies))
-        for m, place in enumerate(places):
-            area_BM[start : start + count, m] = place.areas(times_normal, times_anomaly)
-    return area_BM
+    return np.concatenate(
+        [
+            np.stack([place.areas(times_normal, times_anomaly) for place in places], axis=1)
+            for times_normal, times_anomaly in resamplings(normals, anomalies, generator, draws)
+        ]
+    )
 
 
 class _Places:
@@ -209,7 +226,12 @@ def _times(count: int, draws: int, generator: np.random.Generator) -> NDArray[np
     return np.bincount(picked.ravel(), minlength=draws * count).reshape(draws, count).astype(np.int64, copy=False)
 
 
-def _both_classes(label_T: Mask) -> Mask:
+def require_both_classes(label_T: Mask) -> Mask:
+    """Returns the labels as they are.
+
+    Raises:
+        ValueError: not bool, or of one class.
+    """
     label = mask("label_T", label_T, None)
     if not has_both_classes(label):
         raise ValueError(f"label_T: {int(label.sum())} anomalies of {len(label)} images, both classes are needed")

@@ -123,7 +123,9 @@ class Detector:
         grid, channels = self.head.grid, [patches[s].shape[-1] for s in sorted(patches)]
         pooled = pool_features(patches, grid)
         maps = [
-            arm.weight / arm.sd * np.mean([fold_head.evidence(pooled, fold, channels, grid) for fold in arm.models], axis=0)
+            arm.weight
+            / arm.sd
+            * np.mean([fold_head.evidence(pooled, fold, channels, grid) for fold in arm.models], axis=0)
             for arm in heads
         ]
         return np.sum(maps, axis=0).astype(np.float32)

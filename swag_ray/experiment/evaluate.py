@@ -11,6 +11,7 @@ import numpy as np
 
 from swag_ray.core import calibrate, metrics
 from swag_ray.core.gate import without_second_gate
+from swag_ray.core.operating_points import operating_points
 from swag_ray.core.seeding import numpy_generator
 from swag_ray.core.shortcuts import shortcut_aucs
 from swag_ray.experiment.loop import Round, Trajectory
@@ -25,6 +26,8 @@ from swag_ray.record.run_metrics import (
     Decisions,
     DetectorMetrics,
     Difference,
+    OperatingPoint,
+    OperatingPoints,
     RoundMetrics,
     RunMetrics,
     Totals,
@@ -48,11 +51,15 @@ def detector_metrics(experiment: Experiment, audit: Audit, fit: Fit) -> Detector
     if len(pool_normal) and not np.isnan(fit.s_N[pool_normal]).any():
         p = calibrate.conformal_p(fit.seed_s, fit.s_N[pool_normal])  # anomalies may have no score
         conformal.rate_pool_normals = float((p <= rate).mean())
+    # The same resamplings for every detector, so that their intervals can be compared.
+    generator = numpy_generator(experiment.config.random_seed, "operating points")
+    points = operating_points(anomaly_L, s_L, generator)
     return DetectorMetrics(
         roc_auc=metrics.roc_auc(anomaly_L, s_L),
         pr_auc=metrics.pr_auc(anomaly_L, s_L),
         youden=Decisions.model_validate(metrics.youden(anomaly_L, s_L)),
         conformal=conformal,
+        operating_points=OperatingPoints(**{name: OperatingPoint(**vars(share)) for name, share in points.items()}),
     )
 
 

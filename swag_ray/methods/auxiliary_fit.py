@@ -57,7 +57,14 @@ def auxiliary_fit(experiment: Experiment, seed_bank: Fit) -> AuxiliaryFit | None
             experiment, score_head, heads.folds, settings, variants.rows_V, fold_V, samples=settings.samples
         )
         by_bank_V = score_train_rows(
-            experiment, score_bank, tuple(seed_bank.folds), bank, variants.rows_V, fold_V, samples=1, extra=(seed_bank.key,)
+            experiment,
+            score_bank,
+            tuple(seed_bank.folds),
+            bank,
+            variants.rows_V,
+            fold_V,
+            samples=1,
+            extra=(seed_bank.key,),
         )[:, 0]
         return Result(heads.arrays() | {"by_bank_V": by_bank_V, "by_head_V": by_head_VS.mean(axis=1)})
 

@@ -38,7 +38,7 @@ class Contrast:
 
     def first_fit(self, experiment: Experiment, seed_bank: Fit) -> Fit:
         cohort, found = experiment.cohort, auxiliary_fit(experiment, seed_bank)
-        bank = FittedArm(Arm.of("bank", seed_bank.s_N, seed_bank.s_TK, cohort.seeds), tuple(seed_bank.folds))
+        bank = FittedArm(Arm.of("bank", seed_bank.s_N, seed_bank.s_TK, cohort.seeds), seed_bank.folds)
         if found is None:
             return replace(seed_bank, arms=(bank,))
         heads = found.heads

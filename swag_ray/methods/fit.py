@@ -63,25 +63,6 @@ class TrainingSet:
         return np.flatnonzero(self.reject_weight_N)
 
 
-@dataclass(frozen=True)
-class FittedArm:
-    """An arm of the fused score with the fold models that score it.
-
-    Attributes:
-        arm: scores and weight.
-        folds: the fold models as arrays.
-        raw_NS: scores of the train images under every sample; None for an arm that has none.
-    """
-
-    arm: Arm
-    folds: tuple[Arrays, ...]
-    raw_NS: Floats | None = None
-
-    def weighing(self, weight: float) -> FittedArm:
-        """Returns the same with another weight."""
-        return replace(self, arm=replace(self.arm, weight=weight))
-
-
 class StoredFolds:
     """The fold models of a fit, which stay in the store until somebody asks for them.
 
@@ -119,6 +100,25 @@ class StoredFolds:
     def held(self) -> bool:
         """Whether the models take memory."""
         return self._held is not None
+
+
+@dataclass(frozen=True)
+class FittedArm:
+    """An arm of the fused score with the fold models that score it.
+
+    Attributes:
+        arm: scores and weight.
+        folds: its fold models as arrays.
+        raw_NS: scores of the train images under every sample; None for an arm that has none.
+    """
+
+    arm: Arm
+    folds: tuple[Arrays, ...] | StoredFolds
+    raw_NS: Floats | None = None
+
+    def weighing(self, weight: float) -> FittedArm:
+        """Returns the same with another weight."""
+        return replace(self, arm=replace(self.arm, weight=weight))
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,30 @@ class ConformalDecisions(Decisions):
     """Share of the pool's normals that are flagged. Absent without pool labels, or where the pool has no score."""
 
 
+class OperatingPoint(Table):
+    """A share of the test images of one class, at the threshold on the score that the test labels allow."""
+
+    value: Number | None = None
+    """The share."""
+    low: Number | None = None
+    """Lower end of its interval (bootstrap over the test images by class, 95 %)."""
+    high: Number | None = None
+    """Upper end of its interval."""
+
+
+class OperatingPoints(Table):
+    """What the ranking allows at thresholds picked on the test labels, not what the detector's own threshold does."""
+
+    sensitivity_at_specificity_90: OperatingPoint = Field(default_factory=OperatingPoint)
+    """Share of the anomalies that are flagged where at least 90 % of the normals are not."""
+    sensitivity_at_specificity_95: OperatingPoint = Field(default_factory=OperatingPoint)
+    """The same where at least 95 % of the normals are not flagged."""
+    normals_set_aside_at_sensitivity_95: OperatingPoint = Field(default_factory=OperatingPoint)
+    """Share of the normals that are not flagged where at least 95 % of the anomalies are."""
+    normals_set_aside_at_sensitivity_99: OperatingPoint = Field(default_factory=OperatingPoint)
+    """The same where at least 99 % of the anomalies are flagged."""
+
+
 class DetectorMetrics(Table):
     """How one detector ranks and classifies the test set."""
 
@@ -137,6 +161,8 @@ class DetectorMetrics(Table):
     """At Youden's threshold, picked on the test labels."""
     conformal: ConformalDecisions = Field(default_factory=ConformalDecisions)
     """At the threshold on the conformal p-values."""
+    operating_points: OperatingPoints = Field(default_factory=OperatingPoints)
+    """At thresholds where few normals are flagged, or few anomalies are missed."""
     score_used: str | None = None
     """Whose score ranks: `head`, `bank` (method `published`) or `seed_bank` (the head stayed off). Only in
     `incremental`."""

@@ -68,10 +68,13 @@ def detector_of(result: ExperimentResult) -> Detector:
     if config.report.anonymous and os.sep in spec.weights:
         spec = replace(spec, weights="a file")  # its digest says which
     fused = last.score_used == "fused"
-    arms = [
-        DetectorArm(a.arm.name, a.arm.weight, a.arm.location, a.arm.sd, a.folds) for a in last.arms if a.arm.weight > 0
-    ]
     models = tuple(last.folds)
+    arms = [
+        DetectorArm(arm.name, arm.weight, arm.location, arm.sd, models if arm.name == "bank" else tuple(part.folds))
+        for part in last.arms
+        for arm in [part.arm]
+        if arm.weight > 0
+    ]
     banks = models if result.final_bank.folds is last.folds else tuple(result.final_bank.folds)
     return Detector(
         name=config.name, score_used=last.score_used, spec=spec, bank=bank_settings(config),

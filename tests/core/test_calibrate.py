@@ -220,6 +220,16 @@ def test_rate_interval_counts_the_flags_as_they_are_made() -> None:
         calibrate.rate_interval(0.0, 10, 10)
 
 
+def test_rate_interval_of_one_seed_and_one_normal() -> None:
+    assert calibrate.rate_interval(0.5, 1, 1) == (0.0, 1.0)
+    for seeds, normals in ((0, 1), (1, 0)):
+        with pytest.raises(ValueError, match="at least one of each"):
+            calibrate.rate_interval(0.5, seeds, normals)
+    for rate, level in ((1.0, 0.95), (1.5, 0.95), (0.05, 0.0), (0.05, 1.0), (0.05, 1.5)):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            calibrate.rate_interval(rate, 99, 10, level)
+
+
 # ---- the published script's third fault
 
 

@@ -228,14 +228,14 @@ def test_without_second_gate_is_the_lowest_distances() -> None:
 def test_draw_takes_eligible_images_once(eligible: list[bool], budget: int, random_seed: int) -> None:
     mask, rng = np.array(eligible, dtype=bool), np.random.default_rng(random_seed)
     state, drawn = initial_state(len(mask)), 0
-    while True:
+    for _ in range(len(mask) + 1):
         result = gate.draw(mask, budget, rng, state=state)
         if result.exhausted:
             break
         assert result.admitted_N.sum() == min(budget, mask.sum() - drawn)
         assert not (result.admitted_N & (~mask | state.ever_admitted_N)).any()
         drawn, state = drawn + int(result.admitted_N.sum()), result.state
-    assert drawn == mask.sum() and not result.admitted_N.any()
+    assert result.exhausted and drawn == mask.sum() and not result.admitted_N.any()
 
 
 def test_draw_is_uniform() -> None:

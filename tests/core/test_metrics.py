@@ -53,9 +53,15 @@ def test_youden_is_the_best_of_all_thresholds(pair: Labelled) -> None:
         return float(flagged[label].mean() - flagged[~label].mean())
 
     figures = metrics.youden(label, score)
-    assert figures["threshold"] in score
-    assert index(figures["threshold"]) == pytest.approx(max(index(t) for t in score))
+    best = max(index(t) for t in score)
+    assert figures["threshold"] == max(t for t in score if index(t) >= best - 1e-9), "the highest of the best"
     assert figures["tp"] + figures["fp"] == (score >= figures["threshold"]).sum()
+
+
+def test_youden_takes_the_highest_threshold_though_rates_round() -> None:
+    """1/3 - 0/3 and 3/3 - 2/3 are the same third, but not the same float."""
+    label = np.array([True, False, False, True, True, False])
+    assert metrics.youden(label, np.arange(6.0, 0.0, -1.0))["threshold"] == 6
 
 
 @given(labelled())
@@ -103,6 +109,37 @@ def test_the_bootstrap_is_the_plain_resampling(pair: Labelled, random_seed: int)
     for b in range(3):
         rows = np.concatenate([picked_normal[b], picked_anomaly[b]])
         np.testing.assert_allclose(area_BM[b], [roc_auc_score(label[rows], column[rows]) for column in columns])
+
+
+def test_an_interval_is_the_central_share_of_the_draws() -> None:
+    label, a = shifted(60, 1.0)
+    b = np.roll(a, 1)
+    normal, anomaly = np.flatnonzero(~label), np.flatnonzero(label)
+    rng = np.random.default_rng(3)
+    picked = [rows[rng.integers(0, len(rows), size=(50, len(rows)))] for rows in (normal, anomaly)]
+    gain_B = [
+        roc_auc_score(label[rows], a[rows]) - roc_auc_score(label[rows], b[rows])
+        for rows in np.concatenate(picked, axis=1)
+    ]
+    _, low, high = metrics.paired_difference(label, a, b, np.random.default_rng(3), draws=50, level=0.8)
+    assert (low, high) == pytest.approx(tuple(np.quantile(gain_B, [0.1, 0.9])))
+    # Splits that are all alike: their draw adds nothing, and the interval is that of one.
+    alike = metrics.repeated_difference(
+        label, np.stack([a] * 2), np.stack([b] * 2), np.random.default_rng(3), draws=50, level=0.8
+    )
+    assert alike[1:] == pytest.approx((low, high))
+
+
+@pytest.mark.parametrize(("draws", "level"), [(1, 0.9), (2, 0.0), (2, 1.0), (2, 1.5)])
+def test_no_interval_of_one_draw_or_of_another_level(draws: int, level: float) -> None:
+    label, score = shifted(40, 1.0)
+    rng, twice = np.random.default_rng(0), np.stack([score] * 2)
+    with pytest.raises(ValueError, match="draws"):
+        metrics.paired_difference(label, score, score, rng, draws, level)
+    with pytest.raises(ValueError, match="draws"):
+        metrics.repeated_difference(label, twice, twice, rng, draws, level)
+    assert metrics.paired_difference(label, score, score, rng, 2, 0.5) == (0, 0, 0)
+    assert metrics.repeated_difference(label, twice, twice, rng, 2, 0.5) == (0, 0, 0)
 
 
 def test_paired_difference_of_a_score_with_itself_is_exactly_none() -> None:

@@ -18,6 +18,12 @@ epoch_counts = st.integers(1, 30)
 batch_sizes = st.integers(1, 4096)
 
 
+def test_the_defaults_are_the_method_s() -> None:
+    a = AdapterSettings()
+    assert (a.warmup_epochs, a.warmup_learning_rate, a.round_epochs, a.learning_rate) == (3, 1e-4, 2, 3e-5)
+    assert (a.prototypes, a.batch_size, a.max_columns, a.collect_every, a.collapse_below) == (128, 1024, 20, None, 0.5)
+
+
 def test_schedule_counts_set_and_unset() -> None:
     for n in (1, 5, 19):
         settings = AdapterSettings(round_epochs=1)

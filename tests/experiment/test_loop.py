@@ -15,6 +15,7 @@ from swag_ray.experiment.loop import Round, incremental_loop
 from swag_ray.experiment.tables import rounds_table
 from swag_ray.features.reader import Rows
 from swag_ray.methods.bank_fit import bank_fit
+from swag_ray.methods.method import method_of
 from swag_ray.record.run_metrics import Difference
 from tests.support.made_up_experiment import OFF, config, here, made_up_experiment, with_settings
 
@@ -201,3 +202,15 @@ def test_a_fit_without_posterior_is_refused_before_anything_is_fitted(tmp_path: 
     with pytest.raises(InputError, match=r"swag\.collect_every"):
         incremental_loop(experiment)
     assert not here(experiment).fits and not here(experiment).scored
+
+
+@pytest.mark.parametrize(("normals", "fits"), [(240, True), (120, False)])
+def test_the_check_counts_the_patches_of_the_smallest_fit(tmp_path: Path, normals: int, fits: bool) -> None:
+    """Outside the fold with the most seeds: 80 images of 16 patches are two batches of 1,024, 40 images are one."""
+    settings = config("swag.collect_every=1", "adapter.round_epochs=1", "rounds=1", method="published")
+    experiment, _ = made_up_experiment(tmp_path, settings, normals=normals)
+    if fits:
+        method_of(experiment).check(experiment, len(experiment.cohort.seeds) * 2 // 3)
+        return
+    with pytest.raises(InputError, match="1 step"):
+        incremental_loop(experiment)

@@ -8,14 +8,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from numpy.typing import NDArray
 
+from swag_ray.experiment.controls import run_controls
 from swag_ray.experiment.decide import AdmissionRule
 from swag_ray.experiment.evaluate import round_metrics
 from swag_ray.experiment.loop import Trajectory, incremental_loop
-from swag_ray.features.cohort import build_cohort
+from swag_ray.features.cohort import Cohort, build_cohort
 from swag_ray.features.reader import Rows
 from swag_ray.images.folders import list_folder
-from swag_ray.images.split import make_split
+from swag_ray.images.split import POOL, SEED, TEST, Split, make_split
 from tests.support.images import small_set
 from tests.support.made_up_experiment import config, here, made_up_experiment, with_settings
 
@@ -105,33 +107,85 @@ def test_published_fit_1_is_shared_over_gates(tmp_path: Path) -> None:
     )
 
 
+def split(table: pa.Table) -> Split:
+    return make_split(table, seed_fraction=0.5, folds=3, contamination=None, random_seed=0)
+
+
+def with_labels(table: pa.Table, label: NDArray[np.bool_]) -> pa.Table:
+    named = {"label": pa.array(label), "class_name": pa.array(label.astype(str))}
+    for name, column in named.items():
+        table = table.set_column(table.column_names.index(name), name, column)
+    return table
+
+
+def dealt_anew(table: pa.Table) -> pa.Table:
+    """Labels swapped within the pool, wherever that moves no image to another role or fold, and shuffled in test."""
+    before, label = split(table), table.column("label").to_numpy()
+    pool, test = np.flatnonzero(before.role_N == POOL), np.flatnonzero(before.role_N == TEST)
+    for anomaly, normal in zip(pool[label[pool]], pool[~label[pool]], strict=False):
+        swapped = label.copy()
+        swapped[[anomaly, normal]] = False, True
+        after = split(with_labels(table, swapped))
+        if np.array_equal(after.role_N, before.role_N) and np.array_equal(after.fold_N, before.fold_N):
+            label = swapped
+    label = label.copy()
+    label[test] = np.random.default_rng(1).permutation(label[test])
+    return with_labels(table, label)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_no_key_holds_a_label(tmp_path: Path, method: str) -> None:
-    """Labels of pool and test dealt anew: everything but the audit stays, to the last key."""
+    """The same images listed with other labels in pool and test, computed anew: every key, score and choice stays.
+
+    What reads labels by its name, controls and audit, moves.
+    """
     settings = config("rounds=1", method=method)
-    experiment, audit = made_up_experiment(tmp_path, settings)
-    plain = incremental_loop(experiment)
-    work, generator = len(here(experiment).fits), np.random.default_rng(1)
-    pool = experiment.cohort.pool
-    label_N = audit.label_N.copy()
-    label_N[pool] = generator.permutation(label_N[pool])
-    assert not np.array_equal(label_N, audit.label_N)
-    other = dataclasses.replace(audit, label_N=label_N, label_T=generator.permutation(audit.label_T))
-    again = incremental_loop(experiment)
-    assert keys(again) == keys(plain) and len(here(experiment).fits) == work
-    assert round_metrics(experiment, other, again.rows[1]) != round_metrics(experiment, audit, again.rows[1])
-    assert {f.name for f in dataclasses.fields(experiment.cohort)} == {
+    experiment, audit = made_up_experiment(tmp_path / "true", settings)
+    other, other_audit = made_up_experiment(tmp_path / "other", settings, listed=dealt_anew)
+    assert (audit.label_N != other_audit.label_N).sum() > 20 and (audit.label_T != other_audit.label_T).sum() > 9
+    plain, again = incremental_loop(experiment), incremental_loop(other)
+    assert keys(again) == keys(plain) and here(other).fits, "fitted, and not read"
+    for row, twin in zip(plain.rows, again.rows, strict=True):
+        assert np.array_equal(row.fit.s_N, twin.fit.s_N) and np.array_equal(row.fit.s_TK, twin.fit.s_TK)
+        for name, array in row.decision.arrays.items():
+            np.testing.assert_array_equal(array, twin.decision.arrays[name], name)
+    assert round_metrics(other, other_audit, again.rows[1]) != round_metrics(experiment, audit, plain.rows[1])
+    if method == "contrast":
+        true, told = run_controls(experiment, audit, plain), run_controls(other, other_audit, again)
+        moved = {name for name in true if true[name].key != told[name].key}
+        assert moved == {"full_train", "oracle_gate", "supervised"} and len(true) == 5
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_label_that_moves_the_split_moves_every_key(tmp_path: Path, method: str) -> None:
+    """Whether keys are compared at all: a seed that is listed as an anomaly is no seed."""
+
+    def one_seed_less(table: pa.Table) -> pa.Table:
+        label = table.column("label").to_numpy().copy()
+        label[np.flatnonzero(split(table).role_N == SEED)[0]] = True
+        return with_labels(table, label)
+
+    settings = config("rounds=1", method=method)
+    loops = [
+        incremental_loop(made_up_experiment(tmp_path / str(i), settings, listed=listed)[0])
+        for i, listed in enumerate([lambda table: table, one_seed_less])
+    ]
+    assert all(a != b for a, b in zip(*map(keys, loops), strict=True))
+
+
+def test_the_cohort_has_no_place_for_a_label() -> None:
+    assert {f.name for f in dataclasses.fields(Cohort)} == {
         "key", "id_N", "seed_N", "fold_N", "rows_N", "id_T", "rows_T", "folds",
-    }, "a field of the cohort that holds labels would reach the method"  # fmt: skip
+    }, "a field that holds labels would reach the method"  # fmt: skip
 
 
 def test_cohort_key_holds_neither_labels_nor_names(tmp_path: Path) -> None:
     root = small_set(tmp_path / "data", normals=12, anomalies=6)
 
     def cohort(table: pa.Table) -> str:
-        split = make_split(table, seed_fraction=0.5, folds=2, contamination=None, random_seed=0)
+        cut = make_split(table, seed_fraction=0.5, folds=2, contamination=None, random_seed=0)
         rows = Rows(np.zeros(len(table), np.int32), np.arange(len(table), dtype=np.int32))
-        return build_cohort(table, split, rows, 2, "f").key
+        return build_cohort(table, cut, rows, 2, "f").key
 
     listing = list_folder(root, normal="NORMAL", anomaly=("PNEUMONIA",), group=None)
     plain = cohort(listing.table)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from swag_ray.core.coreset import k_center
 from swag_ray.core.metrics import roc_auc
+from swag_ray.core.whitening import whitening
 from swag_ray.features.reader import Patches
 from swag_ray.methods.bank_fit import bank_fit
 from swag_ray.methods.folds import fold_tasks
@@ -152,3 +153,19 @@ def test_only_banks_of_blocks_have_another_key(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(patch_bank, "BLOCK", 10)
     bounded, unbounded = (bank_fit(one, experiment.cohort.seeds).key for one in (experiment, free))
     assert bounded != keys[0] and unbounded == keys[1]
+
+
+def test_a_bank_is_standardised_and_whitened_by_its_seeds_alone(tmp_path: Path) -> None:
+    """Strong anomalies have joined the seeds: whoever takes them for seeds is seen."""
+    experiment, audit = made_up_experiment(tmp_path, config(), shift=4)
+    cohort, reader = experiment.cohort, here(experiment).reader
+    task, *_ = fold_tasks(cohort, np.union1d(cohort.seeds, np.flatnonzero(audit.anomaly_N)), ("bank",))
+    fold = fit_bank(reader, task, BankSettings((8, 16), 0.1, 0.1, 3, 0.1))
+    for stride in (8, 16):
+        x = {rows: reader.patches(getattr(task, rows), (8, 16))[stride] for rows in ("seeds", "train")}
+        seeds, everyone = (rows.reshape(-1, rows.shape[-1]).astype(np.float64) for rows in x.values())
+        np.testing.assert_allclose(fold[f"mean.{stride}"], seeds.mean(axis=0), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(fold[f"sd.{stride}"], seeds.std(axis=0), rtol=1e-4)
+        own, other = (whitening((x - seeds.mean(axis=0)) / seeds.std(axis=0), 0.1) for x in (seeds, everyone))
+        np.testing.assert_allclose(fold[f"whiten.{stride}"], own, atol=1e-3)
+        assert np.abs(own - other).max() > 0.05, "they must differ"

@@ -53,7 +53,8 @@ def test_a_run_writes_the_keys_in_the_order_of_the_file(tmp_path: Path) -> None:
     assert plain["rounds"][-1]["head_on"] and plain["rounds"][-1]["admitted"], "else keys are rightly absent"
     later = ("baselines.full_train", "roc_auc_by_kind", "warnings", "dataset", "timing", "rounds.seconds")
     expected = [key for key in keys(PLAIN) if not key.startswith(later)]
-    assert list(dict.fromkeys(keys(plain))) == list(dict.fromkeys(expected))
+    written = [key for key in keys(plain) if "operating_points" not in key]  # younger than that file
+    assert list(dict.fromkeys(written)) == list(dict.fromkeys(expected))
 
 
 def test_every_field_is_explained() -> None:

@@ -125,6 +125,7 @@ def made_up_experiment(
     shift: float = 1.5,
     seed: int = 0,
     workers: Workers | None = None,
+    listed: Callable[[pa.Table], pa.Table] = lambda table: table,
 ) -> tuple[Experiment, Audit]:
     """An experiment on `normals` + `anomalies` train and 2 x `tests` test images.
 
@@ -132,6 +133,7 @@ def made_up_experiment(
         root: of the store.
         shift: how far anomalous patches lie from normal ones, in sd; 0 makes them normals in all but name.
         workers: who does the work; default: this process.
+        listed: what the listing says of the images in place of the truth; their features are the truth's.
     """
     label = np.repeat([False, True, False, True], [normals, anomalies, tests, tests])
     split = np.repeat(["train", "test"], [normals + anomalies, 2 * tests])
@@ -148,6 +150,7 @@ def made_up_experiment(
     )  # fmt: skip
     store = Store(root)
     shards, rows = write_features(store, table.column("sha256").to_pylist(), label, shift, generator)
+    table = listed(table)
     cut = make_split(
         table, seed_fraction=settings.split.seed_fraction, folds=settings.split.folds,
         contamination=settings.dataset.contamination, random_seed=settings.random_seed,
@@ -165,9 +168,15 @@ def write_features(
     """Shards of drawn features: places look alike in all images; an anomaly differs in a quarter of its places."""
     places = {s: generator.normal(0, 2, (PLACES, c)) for s, c in CHANNELS.items()}
     direction = {s: generator.choice([-1, 1], c) for s, c in CHANNELS.items()}
-    none = (np.zeros((32, 32), np.uint8), np.zeros(7, np.float32), 0.0)
+    # Trivial properties tell a little: anomalies are darker, in smaller pictures. Drawn by a generator of their own, so
+    # that the features stay what they were.
+    trivial = np.random.default_rng(len(label))
     made = []
     for anomalous in label:
+        grey = trivial.normal(100 - 10 * anomalous, 10, 7).astype(np.float32)
+        thumbnail = np.full((32, 32), trivial.integers(0, 250 - 20 * anomalous), np.uint8)
+        statistics = (thumbnail, grey, float(trivial.normal(20 + 5 * anomalous, 9)))
+        width, height = (int(side) for side in trivial.integers(90 - 10 * anomalous, 120, 2))
         where = generator.permutation(PLACES)[: PLACES // 4]
         features = {}
         for s, c in CHANNELS.items():
@@ -175,7 +184,7 @@ def write_features(
             if anomalous:
                 x[where] += shift * direction[s]
             features[s] = x.astype(np.float16)
-        made.append({"error": None, "features": features, "statistics": none, "width": 9, "height": 9})
+        made.append({"error": None, "features": features, "statistics": statistics, "width": width, "height": height})
     shards = []
     for start in range(0, len(made), SHARD):
         shards.append(f"{len(shards):03d}.parquet")

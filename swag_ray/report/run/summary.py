@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from swag_ray.record.run_metrics import OperatingPoint
 from swag_ray.report.page.markup import (  # fmt: skip
+    THIN,
     Column,
     Format,
     Html,
@@ -33,7 +35,7 @@ SCORES_USED = {
 
 def summary_section(run: RunRecord) -> Html:
     used = SCORES_USED.get(str(run.metrics.incremental.score_used))
-    body = join(_conformal_table(run), _youden_table(run))
+    body = join(_conformal_table(run), _youden_table(run), _operating_table(run))
     return section("Summary", paragraph(f"The incremental figures are those of {used}.") if used and body else "", body,
                    _others(run) if body else "")  # fmt: skip
 
@@ -85,6 +87,38 @@ def _youden_table(run: RunRecord) -> Html:
         element("h3", "Threshold picked on test labels"),
         table("Method", stubs, columns, caption=caption, strong=strong),
     )
+
+
+def _operating_table(run: RunRecord) -> Html:
+    methods = [(key, name, values.operating_points) for key, name, values in run.methods if values.operating_points]
+
+    def cells(point: str) -> list[str | None]:
+        return [_with_interval(getattr(found, point)) for _, _, found in methods]
+
+    columns = [
+        Column(f"specificity {share}{THIN}%", cells(f"sensitivity_at_specificity_{share}"), "Anomalies found at")
+        for share in (90, 95)
+    ]
+    columns += [
+        Column(
+            f"sensitivity {share}{THIN}%", cells(f"normals_set_aside_at_sensitivity_{share}"), "Normals set aside at"
+        )
+        for share in (95, 99)
+    ]
+    caption = (
+        "How many anomalies are found if at most 10 or 5 in 100 normals may raise a false alarm, and how many normals "
+        "need no second look if at most 5 or 1 in 100 anomalies may be missed; in brackets, 95 % intervals. These "
+        "thresholds are picked on the test labels too: they show what the ranking allows, not what the detector's own "
+        "threshold does."
+    )
+    strong = [key == "incremental" for key, _, _ in methods]
+    body = table("Method", [name for _, name, _ in methods], columns, caption=caption, strong=strong)
+    return join(element("h3", "Operating points"), body) if body else Html()
+
+
+def _with_interval(point: OperatingPoint) -> str | None:
+    value, low, high = (percent(x) for x in (point.value, point.low, point.high))
+    return f"{value} ({low} to {high})" if value and low and high else value
 
 
 def _others(run: RunRecord) -> Html:

@@ -159,7 +159,23 @@ def _figures(label: NDArray[np.bool_], score: NDArray[np.float64], p: NDArray[np
         "rate_pool_normals": 0.043, "rate_interval": [0.017, 0.089],
     }  # fmt: skip
     return {"roc_auc": float(roc_auc_score(label, score)), "pr_auc": float(average_precision_score(label, score)),
-            "youden": at(score >= best) | {"threshold": float(best)}, "conformal": conformal}  # fmt: skip
+            "youden": at(score >= best) | {"threshold": float(best)}, "conformal": conformal,
+            "operating_points": _operating_points(label, score)}  # fmt: skip
+
+
+def _operating_points(label: NDArray[np.bool_], score: NDArray[np.float64]) -> dict[str, dict[str, float]]:
+    figures = {
+        f"sensitivity_at_specificity_{share}": np.mean(score[label] > np.quantile(score[~label], share / 100))
+        for share in (90, 95)
+    }
+    figures |= {
+        f"normals_set_aside_at_sensitivity_{share}": np.mean(score[~label] < np.quantile(score[label], 1 - share / 100))
+        for share in (95, 99)
+    }
+    return {
+        name: {"value": float(x), "low": max(float(x) - 0.06, 0.0), "high": min(float(x) + 0.05, 1.0)}
+        for name, x in figures.items()
+    }
 
 
 def _scores(path: Path, generator: np.random.Generator, labels: bool, overlays: int, maps: Path) -> dict[str, Any]:

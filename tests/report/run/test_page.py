@@ -26,9 +26,9 @@ def test_every_part_stands_in_order(drawn_run: Path, monkeypatch: pytest.MonkeyP
     found = metrics(drawn_run)
     parts = [
         "beats its seed-only bank", "Warnings", "fold 3 holds 19 seeds", "Summary", "Incremental (this run)",
-        "Published, 5 rounds (later report)", "Threshold picked on test labels", "Curves", "Confusion matrices",
-        "Rounds", "Calibration", "Highest-scored", "Lowest-scored", "By kind of anomaly", "Shortcuts",
-        "Arms", "How it was run", "Limits", "not a medical device",
+        "Published, 5 rounds (later report)", "Threshold picked on test labels", "Operating points", "Curves",
+        "Confusion matrices", "Rounds", "Calibration", "Highest-scored", "Lowest-scored", "By kind of anomaly",
+        "Shortcuts", "Arms", "How it was run", "Limits", "not a medical device",
     ]  # fmt: skip
     places = [text.find(part) for part in parts[:-1]]
     assert -1 not in places and places == sorted(places), dict(zip(parts, places, strict=False))
@@ -90,6 +90,19 @@ def test_a_head_that_stayed_off_is_told(run: Path) -> None:
     change_metrics(run, incremental=metrics(run)["incremental"] | {"score_used": "seed_bank"})
     text = page(run).text
     assert "the head stayed off" in text and "beats" not in text
+
+
+def test_operating_points_stand_with_their_intervals_and_their_caveat(run: Path) -> None:
+    point = {"value": 0.8125, "low": 0.7611, "high": 0.8639}
+    own = metrics(run)["incremental"] | {"operating_points": {"normals_set_aside_at_sensitivity_99": point}}
+    baselines = {name: figures | {"operating_points": {}} for name, figures in metrics(run)["baselines"].items()}
+    change_metrics(run, incremental=own, baselines=baselines)
+    text = page(run).text
+    assert "Normals set aside at" in text and "81.2 % (76.1 % to 86.4 %)" in text
+    assert "picked on the test labels too" in text
+    assert "Anomalies found at" not in text, "a column without a figure"
+    change_metrics(run, incremental=own | {"operating_points": {}})
+    assert "Operating points" not in page(run).text
 
 
 @pytest.mark.parametrize(

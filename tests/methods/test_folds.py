@@ -1,0 +1,86 @@
+"""Training tasks of one fold each, and where the scores that come back belong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from swag_ray.features.reader import FeatureReader, Rows
+from swag_ray.methods.fit import Experiment
+from swag_ray.methods.folds import fold_tasks, score_images
+from swag_ray.models.tasks import ALL_FOLDS, SHARDS_A_TASK, ScoreTask, by_fold, score_tasks
+from tests.support.made_up_experiment import config, here, made_up_experiment
+
+
+@pytest.fixture(scope="module")
+def experiment(store: Path) -> Experiment:
+    return made_up_experiment(store, config())[0]
+
+
+def places(rows: Rows) -> list[tuple[int, int]]:
+    return list(zip(rows.shard_N.tolist(), rows.row_N.tolist(), strict=True))
+
+
+def test_a_task_has_the_members_outside_its_fold_and_all_seeds_outside_it(experiment: Experiment) -> None:
+    cohort = experiment.cohort
+    members = np.concatenate([cohort.pool[::3], cohort.seeds[5:]])  # not all seeds, and in an order of their own
+    rejected = cohort.pool[::6]
+    starts = tuple({"iterate.weight.8": np.array([k])} for k in range(cohort.folds))
+    tasks = fold_tasks(cohort, members, (0, "name"), rejected=rejected, start=starts)
+    assert [task.fold for task in tasks] == [0, 1, 2]
+    for k, task in enumerate(tasks):
+        outside = [i for i in members if cohort.fold_N[i] != k]
+        assert task.image.tolist() == outside and places(task.train) == places(cohort.rows_N.take(np.array(outside)))
+        seeds = [i for i in cohort.seeds if cohort.fold_N[i] != k]
+        assert places(task.seeds) == places(cohort.rows_N.take(np.array(seeds)))
+        assert task.rejected is not None and task.rejected.tolist() == [i in rejected for i in outside]
+        assert task.rejected.any() and not task.rejected.all()
+        assert task.names == (0, "name", k) and task.start is starts[k]
+    plain = fold_tasks(cohort, members, ("bank",))
+    assert all(task.rejected is None and task.start is None for task in plain)
+
+
+def names(
+    reader: FeatureReader, task: ScoreTask, folds: tuple[int, ...], settings: int, extra: int = 0
+) -> NDArray[np.float32]:
+    """Scores that tell which image was scored by which fold and sample: image + 1000 fold + 10,000 sample."""
+    image = 48 * task.rows.shard_N + task.rows.row_N  # of shards of 48
+
+    def score(k: int, index: NDArray[np.int64]) -> NDArray[np.float32]:
+        return np.stack([image[index] + 1000 * folds[k] + 10_000 * (s + extra) for s in range(settings)], axis=1)
+
+    return by_fold(task, len(folds), settings, score)
+
+
+def test_every_score_comes_back_to_its_image_fold_and_sample(experiment: Experiment) -> None:
+    cohort = experiment.cohort
+    rows = np.arange(len(cohort.id_N))[1::2]
+    raw_NS, raw_TKS = score_images(experiment, names, (0, 1, 2), 2, rows, samples=2)
+    own = 48 * cohort.rows_N.shard_N + cohort.rows_N.row_N + 1000 * cohort.fold_N.astype(int)
+    expected = np.full((len(own), 2), np.nan)
+    expected[rows] = np.stack([own, own + 10_000], axis=1)[rows]
+    np.testing.assert_array_equal(raw_NS, expected)
+    test = (48 * cohort.rows_T.shard_N + cohort.rows_T.row_N)[:, None, None]
+    np.testing.assert_array_equal(raw_TKS, test + np.array([0, 1000, 2000])[:, None] + np.array([0, 10_000]))
+    shifted, none = score_images(experiment, names, (0, 1, 2), 2, rows, samples=2, extra=(1,), test=False)
+    np.testing.assert_array_equal(shifted, expected + 10_000)
+    assert np.isnan(none).all() and none.shape == raw_TKS.shape
+
+
+def test_tasks_are_of_few_whole_shards_and_long_ones_come_first(experiment: Experiment) -> None:
+    rng = np.random.default_rng(0)
+    shard, row = rng.integers(0, 3 * SHARDS_A_TASK, 200).astype(np.int32), np.arange(200, dtype=np.int32)
+    tasks = score_tasks(Rows(shard, row), (row % 3).astype(np.int8), np.arange(200))
+    assert len(tasks) == 3 and sorted(np.concatenate([task.position for task in tasks])) == list(range(200))
+    for i, task in enumerate(tasks):
+        assert set(task.rows.shard_N // SHARDS_A_TASK) == {i} and (np.diff(task.rows.shard_N) >= 0).all()
+        assert np.array_equal(shard[task.position], task.rows.shard_N) and np.array_equal(task.fold, task.position % 3)
+    seen = here(experiment).scored
+    seen.clear()
+    score_images(experiment, names, (0, 1, 2), 1, np.arange(9), samples=1)
+    assert [(task.fold == ALL_FOLDS).all() for _, task in seen] == sorted(
+        ((task.fold == ALL_FOLDS).all() for _, task in seen), reverse=True
+    )
