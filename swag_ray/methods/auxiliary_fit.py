@@ -12,7 +12,7 @@ import numpy as np
 from swag_ray.core.fusion import auxiliary_weight, rank_chance
 from swag_ray.features.cohort import Variants
 from swag_ray.methods.fit import Experiment, Fit, Floats
-from swag_ray.methods.folds import score_train_rows
+from swag_ray.methods.folds import score_own_fold
 from swag_ray.methods.heads import Heads, fit_heads
 from swag_ray.methods.settings import bank_settings, contrast_settings
 from swag_ray.models.fold_bank import score_bank
@@ -53,20 +53,14 @@ def auxiliary_fit(experiment: Experiment, seed_bank: Fit) -> AuxiliaryFit | None
         heads = fit_heads(experiment, _tasks(experiment, variants))
         fold_V = cohort.fold_N[variants.host_V]
         settings, bank = contrast_settings(experiment.config), bank_settings(experiment.config)
-        by_head_VS = score_train_rows(
-            experiment, score_head, heads.folds, settings, variants.rows_V, fold_V, samples=settings.samples
+        rows, banks = variants.rows_V, tuple(seed_bank.folds)
+        by_head_VS = score_own_fold(
+            experiment, score_head, heads.folds, settings, rows, fold_V, samples=settings.samples
         )
-        by_bank_V = score_train_rows(
-            experiment,
-            score_bank,
-            tuple(seed_bank.folds),
-            bank,
-            variants.rows_V,
-            fold_V,
-            samples=1,
-            extra=(seed_bank.key,),
-        )[:, 0]
-        return Result(heads.arrays() | {"by_bank_V": by_bank_V, "by_head_V": by_head_VS.mean(axis=1)})
+        by_bank_VS = score_own_fold(
+            experiment, score_bank, banks, bank, rows, fold_V, samples=1, extra=(seed_bank.key,)
+        )
+        return Result(heads.arrays() | {"by_bank_V": by_bank_VS[:, 0], "by_head_V": by_head_VS.mean(axis=1)})
 
     result = experiment.store.stage("auxiliary", key, compute)
     heads = Heads.of(result, cohort.folds)

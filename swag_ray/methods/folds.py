@@ -91,7 +91,7 @@ def score_images(
     return raw_NS, raw_TKS
 
 
-def score_train_rows(
+def score_own_fold(
     experiment: Experiment,
     work: Any,
     folds: Any,

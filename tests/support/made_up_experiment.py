@@ -21,6 +21,7 @@ from swag_ray.cluster.workers import Workers
 from swag_ray.config import Config, parse_config
 from swag_ray.features.cohort import build_cohort
 from swag_ray.features.reader import FeatureReader, Rows
+from swag_ray.features.recipe import Recipe
 from swag_ray.features.shards import shard_table, write_shard
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.images.audit import Audit, build_audit
@@ -48,11 +49,11 @@ CONFIG: dict[str, Any] = {
     "score": {"neighbours": 3, "top_fraction": 0.1},
     "head": {"grid": 4, "weight_decay": 1e-2, "warmup_epochs": 4, "swag_epochs": 5, "learning_rate": 1e-2},
     "swag": {"samples": 4, "max_columns": 20},
-    "outliers": {"fdr": 0.2, "ceiling": 0.5, "minimum": 5},
+    "outliers": {"probability": 0.5},
     "gate": {"budget": 8, "tau_uncertainty": 1.0},
     "rounds": 3,
 }
-OFF = ("outliers.minimum=90", "outliers.maximum=90")  # so many rejects are never found: no head is fitted
+OFF = ("outliers.probability=1.0",)  # so sure is no image: no head is fitted
 
 
 def config(*overrides: str, **top: Any) -> Config:
@@ -81,7 +82,7 @@ class InProcessWorkers(Workers):
     bank: Any = None
 
     def extract(
-        self, store: Store, spec: FeatureSpec, images: Any, missing: dict[str, str], size: int
+        self, store: Store, spec: FeatureSpec, images: Any, missing: dict[str, Recipe], size: int
     ) -> Iterator[tuple[int, int, float]]:
         raise AssertionError("made-up features are all there")
 
