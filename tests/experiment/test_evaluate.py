@@ -109,7 +109,10 @@ def test_unlabelled_test_images_count_neither_as_normals_nor_as_anomalies(tmp_pa
     )
 
     def cut(fit: Fit) -> Fit:
-        return dataclasses.replace(fit, s_TK=fit.s_TK[known])
+        arms = tuple(
+            dataclasses.replace(part, arm=dataclasses.replace(part.arm, s_TK=part.arm.s_TK[known])) for part in fit.arms
+        )
+        return dataclasses.replace(fit, s_TK=fit.s_TK[known], arms=arms)
 
     few = dataclasses.replace(experiment.cohort, rows_T=experiment.cohort.rows_T.take(known))
     rows = tuple(dataclasses.replace(row, fit=cut(row.fit)) for row in loop.rows)

@@ -15,6 +15,7 @@ from swag_ray.experiment.loop import Round, incremental_loop
 from swag_ray.experiment.tables import rounds_table
 from swag_ray.features.reader import Rows
 from swag_ray.methods.bank_fit import bank_fit
+from swag_ray.methods.fit import TrainingSet
 from swag_ray.methods.method import method_of
 from swag_ray.record.run_metrics import Difference
 from tests.support.made_up_experiment import OFF, config, here, made_up_experiment, with_settings
@@ -188,11 +189,14 @@ def test_without_a_likely_anomaly_there_is_no_head_and_the_seed_only_figures(tmp
 
 def test_rejects_of_one_fold_teach_no_head(tmp_path: Path) -> None:
     """The fold that holds them all would have none to learn from."""
-    experiment, _ = made_up_experiment(tmp_path, config(), anomalies=1, shift=6)
-    loop = incremental_loop(experiment)
-    assert len(loop.rows[0].decision.rejects) == 1
-    assert loop.last.reason == "no head: all rejects that it would learn from are in one fold"
-    assert np.array_equal(loop.last.s_N, loop.seed_bank.s_N) and not loop.last.head_on
+    experiment, _ = made_up_experiment(tmp_path, config())
+    cohort, method = experiment.cohort, method_of(experiment)
+    first = method.first_fit(experiment, bank_fit(experiment, cohort.seeds))
+    weight_N = np.where(~cohort.seed_N & (cohort.fold_N == 1), 0.9, 0.0)
+    fit = method.fit(experiment, 1, TrainingSet("decision", np.empty(0, np.int64), weight_N), first, first)
+    assert fit.reason == "no head: all rejects that it would learn from are in one fold"
+    assert np.array_equal(fit.s_N, first.s_N) and not fit.head_on and fit.key != first.key
+    assert {name for name, _ in here(experiment).fits} == {"fit_bank"}
 
 
 def test_nothing_left_to_admit_ends_the_loop(tmp_path: Path) -> None:
