@@ -312,8 +312,8 @@ class RunMetrics(Table):
     incremental: DetectorMetrics = Field(default_factory=DetectorMetrics)
     """The run's own detector, the last fit."""
     arms: dict[str, ArmMetrics] = Field(default_factory=dict)
-    """`bank` (in `contrast` that of the seeds); in `contrast` also `auxiliary` and `head` where there are such heads, and
-    `fused`, the weighted sum of all."""
+    """`bank` (in `contrast` that of the seeds); in `contrast` also `auxiliary` and `head` where there are such heads,
+    and `fused`, the weighted sum of all."""
     delta_vs_seed_only: Difference = Field(default_factory=Difference)
     """`incremental` minus `seed_only`."""
     rounds: list[RoundMetrics] = Field(default_factory=list)

@@ -18,6 +18,7 @@ from swag_ray.features.cohort import Cohort, Variants, build_cohort
 from swag_ray.features.reader import Rows
 from swag_ray.images.folders import list_folder
 from swag_ray.images.split import POOL, SEED, TEST, Split, make_split
+from swag_ray.store.stages import Result
 from tests.support.images import small_set
 from tests.support.made_up_experiment import config, here, made_up_experiment, with_settings
 
@@ -105,6 +106,23 @@ def test_other_variants_move_every_key(tmp_path: Path) -> None:
     ]
     assert all(a != b for a, b in zip(*map(keys, loops), strict=True))
     assert loops[0].seed_bank.key == loops[1].seed_bank.key, "but that of the bank"
+
+
+def test_decisions_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    """Those of `published` have kept their keys, and hold no weights of rejects."""
+    experiment, _ = made_up_experiment(tmp_path, config("rounds=2", method="published"))
+    plain = incremental_loop(experiment)
+    for row in plain.rows:
+        held = experiment.store.load("decide", row.decision.key)
+        assert held is not None
+        arrays = {name: a for name, a in held.arrays.items() if name != "reject_weight"}
+        experiment.store.delete(experiment.store.path("stages", "decide", row.decision.key, "complete.json"))
+        experiment.store.save("decide", row.decision.key, Result(arrays, held.info))
+    work = here(experiment)
+    before = len(work.fits), len(work.scored)
+    again = incremental_loop(with_settings(experiment, experiment.config))
+    assert keys(again) == keys(plain) and (len(work.fits), len(work.scored)) == before
+    assert "reject_weight" not in again.rows[1].decision.arrays and not len(again.decision.training.rejects)
 
 
 @pytest.mark.parametrize("method", METHODS)
