@@ -13,6 +13,7 @@ import pytest
 
 from swag_ray.features.cohort import build_cohort
 from swag_ray.features.index import feature_set
+from swag_ray.features.recipe import Recipe
 from swag_ray.features.shards import shard_table, write_shard
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.images.audit import build_audit
@@ -46,7 +47,7 @@ def keep(store: Store, table: pa.Table) -> None:
         write_shard(store, path, shard_table(names, [nothing] * len(names), [8]))
 
 
-def nobody(missing: dict[str, str], size: int) -> Iterator[tuple[int, int, float]]:
+def nobody(missing: dict[str, Recipe], size: int) -> Iterator[tuple[int, int, float]]:
     raise AssertionError("nothing is missing, so no Ray is needed")
 
 
