@@ -24,11 +24,6 @@ def reject_weights(eta_m: Floats, least: float) -> Floats:
     return np.where(eta_m >= least, eta_m, 0.0)
 
 
-def effective_count(eta_m: Floats) -> float:
-    """Returns how many certain anomalies the pool's evidence amounts to: the sum of eta^2."""
-    return float(np.sum(np.square(eta_m)))
-
-
 def draw_rejects(reject_M: NDArray[np.int64], maximum: int, generator: np.random.Generator) -> NDArray[np.int64]:
     """At most `maximum` of the rejects, uniformly, ascending; all of them where they are no more than that.
 

@@ -22,11 +22,6 @@ class TestRejectWeights:
             outliers.reject_weights(np.array([0.5]), least)
 
 
-def test_the_effective_count_is_that_of_certain_anomalies() -> None:
-    assert outliers.effective_count(np.repeat([0.0, 1.0], [90, 7])) == 7
-    assert outliers.effective_count(np.full(100, 0.1)) == pytest.approx(1)
-
-
 class TestDrawRejects:
     def test_all_of_them_below_the_maximum_and_no_draw(self) -> None:
         rng = np.random.default_rng(0)

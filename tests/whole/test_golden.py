@@ -155,13 +155,14 @@ def figures() -> dict[str, dict[str, Any]]:
 
 
 def variant_levels() -> dict[str, list[float]]:
-    """Grey levels of a variant of each kind, made of drawn squares."""
+    """Mean grey levels of eight bands of a variant of each kind, less those of its host."""
     files = tuple(encoded(blocks(seed, 64)) for seed in (3, 4))
     made = {}
     for kind, how in VARIANTS.items():
         lends = ("donor", "2") if how.foreign else ()
         decoded = Recipe("host", "1", kind, *lends).decode(files[: 1 + how.foreign], 64, FULL_WHITE)
-        made[kind] = [float(level) for level in decoded.image_1HW[0, 4::8, 4::8].ravel()]
+        change_HW = np.asarray(decoded.image_1HW[0]).astype(float) - np.asarray(blocks(3, 64))
+        made[kind] = numbers(change_HW.reshape(8, -1).mean(axis=1))
     return made
 
 
