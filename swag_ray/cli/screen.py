@@ -49,6 +49,8 @@ class RunScreen:
         if row.rejects is not None:
             purity = f", purity {row.rejects_purity:.3f}" if row.rejects_purity is not None else ""
             parts.append(f"rejects {row.rejects}{purity}")
+        if row.round and row.head_on is not None:
+            parts.append(f"head {_weight(row.head_weight)}" if row.head_on else "head off")
         parts.append(f"test ROC-AUC {row.roc_auc:.4f}")
         self.console.print("  " + " · ".join(parts), highlight=False)
 
@@ -74,12 +76,23 @@ class RunScreen:
         wrong = f", {t.ever_admitted_anomalies} of them anomalies" if t.ever_admitted_anomalies is not None else ""
         self.console.print(
             f"against seed-only, on this split: {d.roc_auc:+.4f} (95 % {d.low:+.4f} to {d.high:+.4f}) · "
-            f"score used: {m.incremental.score_used} · {t.ever_admitted} images admitted{wrong}"
+            f"score used: {_score_used(m)} · {t.ever_admitted} images admitted{wrong}"
             + (" · pool exhausted" if t.exhausted else ""),
             highlight=False,
         )
         place = escape(f"{run.address}/{REPORT_FILE}")
         self.console.print(f"{m.timing.total:.0f} s · report: {place}", highlight=False)
+
+
+def _score_used(m: RunMetrics) -> str:
+    """What the detector's score is, and of a fused one the weights of its arms."""
+    weights = [f"{name} {_weight(arm.weight)}" for name, arm in m.arms.items() if arm.weight]
+    used = str(m.incremental.score_used)
+    return f"{used} ({', '.join(weights)})" if used == "fused" and weights else used
+
+
+def _weight(weight: float | None) -> str:
+    return "on" if weight is None else f"{weight:.2f}"
 
 
 @contextmanager

@@ -248,6 +248,10 @@ class AuxiliaryConfig(Section):
         default=("foreign_patch", "opacities"), description="how seeds are altered, one or several ways; []: not at all"
     )
     per_seed: int = Field(default=1, ge=1, le=100, description="variants of a kind that are made of one seed")
+    quality: Literal["eap"] | None = Field(
+        default=None,
+        description="eap: variants weigh their expected anomaly posterior; null: all the same, which ranked as well",
+    )
     weight: float = Field(
         default=1.0,
         ge=0,

@@ -5,7 +5,7 @@ Shapes: n images, P patches, K folds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +74,11 @@ class Detector:
     banks: tuple[Arrays, ...]
     arms: tuple[DetectorArm, ...] = ()
     typical: NDArray[np.float32] | None = None
+
+    def of_fold(self, k: int) -> Detector:
+        """Returns what fold k's models alone give: its scores and maps of fold k's seeds are cross-fitted."""
+        arms = tuple(replace(arm, models=(arm.models[k],)) for arm in self.arms)
+        return replace(self, models=(self.models[k],), banks=(self.banks[k],), arms=arms)
 
     def scores(self, patches: Patches) -> NDArray[np.float64]:
         """Returns scores of every fold, (n, K), of {stride: (n, P, C) float16} features.
@@ -148,7 +153,22 @@ def seed_patches(reader: FeatureReader, task: ScoreTask, detector: Detector) -> 
 
 def score_maps(reader: FeatureReader, rows: Rows, detector: Detector) -> Arrays:
     """Returns maps of these images for the report: `distance` (n, G, G), and `evidence` where there is a head."""
-    patches = reader.patches(rows, detector.spec.strides)
+    return _maps(reader.patches(rows, detector.spec.strides), detector)
+
+
+def seed_maps(reader: FeatureReader, task: ScoreTask, detector: Detector) -> Arrays:
+    """Returns the maps of `score_maps` for seeds, each by the models of its own fold, which have not seen it."""
+    patches = reader.patches(task.rows, detector.spec.strides)
+    maps: Arrays = {}
+    for k in np.unique(task.fold):
+        on = task.fold == k
+        own = _maps({stride: x[on] for stride, x in patches.items()}, detector.of_fold(int(k)))
+        for name, found in own.items():
+            maps.setdefault(name, np.empty((len(on), *found.shape[1:]), found.dtype))[on] = found
+    return maps
+
+
+def _maps(patches: Patches, detector: Detector) -> Arrays:
     evidence = detector.evidence_maps(patches)
     maps: Arrays = {"distance": detector.distance_maps(patches)}
     return maps if evidence is None else maps | {"evidence": evidence}

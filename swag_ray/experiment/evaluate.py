@@ -129,6 +129,7 @@ def round_metrics(experiment: Experiment, audit: Audit, row: Round) -> RoundMetr
     picks_rejects = method_of(experiment).picks_rejects
     if picks_rejects:
         out.head_on, out.rejects = fit.head_on, len(row.decision.rejects)
+        out.head_weight = next((part.arm.weight for part in fit.arms if part.arm.name == "head"), 0.0)
     if not known:
         return out
     out.admitted_anomalies = int((a["admitted"] & anomaly_N).sum())

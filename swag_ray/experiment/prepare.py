@@ -42,6 +42,8 @@ class Prepared:
         audit: labels, for controls and evaluation alone.
         spec, features: what the features are and where.
         root: folder that the audit's test paths are relative to.
+        seed_paths: the seeds' files below the root, in the cohort's order.
+        variants: what the auxiliary anomalies are made of.
         typical: what the seeds have in common to look at, (64,); None where that is nothing.
         facts: counts for the record (images, groups, skipped).
         warnings: what the user must know first.
@@ -52,6 +54,8 @@ class Prepared:
     spec: FeatureSpec
     features: FeatureSet
     root: Path
+    seed_paths: pa.ChunkedArray
+    variants: VariantPlan
     typical: NDArray[np.float32] | None
     facts: Dataset = field(default_factory=Dataset)
     warnings: tuple[str, ...] = ()
@@ -104,7 +108,10 @@ def prepare(source: ImageSource, workers: Workers, progress: Progress) -> Prepar
     facts = _facts(source, split, kept, unreadable, odd.facts())
     warnings = shown_warnings((*listing.warnings, *split.warnings, *odd.warnings(kept), *twin_lines), listing, config)
     warnings += tuple(_unreadable_warning(unreadable))
-    return Prepared(experiment, audit, spec, features, listing.root, typical, facts, warnings)
+    seed_paths = kept.column("path").take(pa.array(np.flatnonzero(split.role_N == SEED)))
+    return Prepared(
+        experiment, audit, spec, features, listing.root, seed_paths, plan, typical, facts, warnings
+    )  # fmt: skip
 
 
 def planned_variants(config: Config, root: Path, table: pa.Table, split: Split) -> VariantPlan:

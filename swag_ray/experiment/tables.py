@@ -1,4 +1,4 @@
-"""rounds.parquet and scores.parquet as tables."""
+"""rounds.parquet, scores.parquet and seeds.parquet as tables."""
 
 from __future__ import annotations
 
@@ -54,6 +54,25 @@ def scores_table(experiment: Experiment, audit: Audit, last: Fit, controls: dict
     }
     columns |= {name: pa.array(fit.s_T) for name, fit in controls.items()}
     return pa.table(columns | {"incremental": pa.array(last.s_T), "p": pa.array(last.p_T)})
+
+
+def seeds_table(experiment: Experiment, paths: pa.ChunkedArray, last: Fit) -> pa.Table:
+    """seeds.parquet: the trusted images, each scored by its own fold, whose models have not seen it.
+
+    Args:
+        paths: their files, in the cohort's order.
+    """
+    cohort, seeds = experiment.cohort, experiment.cohort.seeds
+    return pa.table(
+        {
+            "id": cohort.id_N.take(pa.array(seeds)),
+            "path": shown_paths(paths.to_pylist(), experiment.config),
+            "fold": pa.array(cohort.fold_N[seeds], pa.int8()),
+            "s": pa.array(last.seed_s),
+            "z": pa.array(last.z_N[seeds]),
+            "p": pa.array(last.p_N[seeds]),
+        }
+    )
 
 
 def _label(label: NDArray[np.float64]) -> pa.Array:

@@ -10,7 +10,7 @@ import numpy as np
 
 from swag_ray.core.auxiliary import variant
 from swag_ray.core.seeding import numpy_generator
-from swag_ray.images.decode import Decoded, read_grey
+from swag_ray.images.decode import Decoded, picture, read_grey
 from swag_ray.store.stages import VERSIONS, digest
 
 if TYPE_CHECKING:
@@ -65,5 +65,19 @@ class Recipe:
             return np.asarray(decoded.image_1HW[0].numpy())
 
         donor = read_grey(files[1], size, white) if len(files) > 1 else host
-        altered = variant(self.kind, grey(host), grey(donor), numpy_generator(self.key))
+        altered = self._altered(grey(host), grey(donor))
         return Decoded(torch.from_numpy(altered)[None], host.width, host.height, host.top)
+
+    def pictures(self, files: tuple[bytes, ...], size: int, white: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Returns a variant's host and the variant, (size, size) each, for people to look at: within rounding what
+        `decode` gives, no torch.
+
+        Raises:
+            ImageError, MemoryError: as `picture`, of host or donor.
+        """
+        host = picture(files[0], size, white)
+        donor = picture(files[1], size, white) if len(files) > 1 else host
+        return host, self._altered(host, donor)
+
+    def _altered(self, host: NDArray[np.uint8], donor: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return variant(self.kind, host, donor, numpy_generator(self.key))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from swag_ray.core.fusion import auxiliary_weight, rank_chance
+from swag_ray.core.quality import anomaly_probability
 from swag_ray.features.cohort import Variants
 from swag_ray.methods.fit import Experiment, Fit, Floats
 from swag_ray.methods.folds import score_own_fold
@@ -47,20 +48,24 @@ def auxiliary_fit(experiment: Experiment, seed_bank: Fit) -> AuxiliaryFit | None
     if cohort.variants is None:
         return None
     variants = cohort.variants
-    key = stage_key("auxiliary", experiment.reads("head", "swag", "random_seed"), [seed_bank.key, variants.key])
+    reads = experiment.reads("head", "swag", "random_seed", "auxiliary.quality")
+    key = stage_key("auxiliary", reads, [seed_bank.key, variants.key])
 
     def compute() -> Result:
-        heads = fit_heads(experiment, _tasks(experiment, variants))
-        fold_V = cohort.fold_N[variants.host_V]
         settings, bank = contrast_settings(experiment.config), bank_settings(experiment.config)
-        rows, banks = variants.rows_V, tuple(seed_bank.folds)
-        by_head_VS = score_own_fold(
-            experiment, score_head, heads.folds, settings, rows, fold_V, samples=settings.samples
-        )
+        rows, fold_V, banks = variants.rows_V, cohort.fold_N[variants.host_V], tuple(seed_bank.folds)
         by_bank_VS = score_own_fold(
             experiment, score_bank, banks, bank, rows, fold_V, samples=1, extra=(seed_bank.key,)
         )
-        return Result(heads.arrays() | {"by_bank_V": by_bank_VS[:, 0], "by_head_V": by_head_VS.mean(axis=1)})
+        quality_V = np.ones(len(rows))
+        if experiment.config.auxiliary.quality == "eap":
+            quality_V = anomaly_probability(seed_bank.seed_s, by_bank_VS[:, 0])
+        heads = fit_heads(experiment, _tasks(experiment, variants, quality_V))
+        by_head_VS = score_own_fold(
+            experiment, score_head, heads.folds, settings, rows, fold_V, samples=settings.samples
+        )
+        scores = {"by_bank_V": by_bank_VS[:, 0], "by_head_V": by_head_VS.mean(axis=1), "quality_V": quality_V}
+        return Result(heads.arrays() | scores)
 
     result = experiment.store.stage("auxiliary", key, compute)
     heads = Heads.of(result, cohort.folds)
@@ -75,7 +80,8 @@ def auxiliary_fit(experiment: Experiment, seed_bank: Fit) -> AuxiliaryFit | None
     return AuxiliaryFit(key, heads, weight, reason)
 
 
-def _tasks(experiment: Experiment, variants: Variants) -> list[FitTask]:
+def _tasks(experiment: Experiment, variants: Variants, quality_V: Floats) -> list[FitTask]:
+    """One task per fold: seeds of the other folds, and variants of them, which weigh their quality."""
     cohort = experiment.cohort
     tasks = []
     for k in range(cohort.folds):
@@ -90,6 +96,7 @@ def _tasks(experiment: Experiment, variants: Variants) -> list[FitTask]:
                 image=np.concatenate([seeds, variants.host_V[altered]]),
                 names=(experiment.config.random_seed, "auxiliary", k),
                 abnormal=np.repeat([False, True], [len(seeds), len(altered)]),
+                weight=np.concatenate([np.ones(len(seeds)), quality_V[altered]]),
             )
         )
     return tasks

@@ -31,6 +31,7 @@ from swag_ray.record.files import (
     REPORT_FILE,
     ROUNDS_FILE,
     SCORES_FILE,
+    SEEDS_FILE,
     explain_write_errors,
 )
 from swag_ray.system.files import aside, make_folders
@@ -39,7 +40,7 @@ RUNS, LATEST = Path("runs"), "latest"
 FIRST_GONE = (METRICS_FILE, REPORT_FILE)  # without them nothing looks complete
 # What the next run does not write is no part of it. A profile stays while the config is the same.
 REPLACED = (
-    CONFIG_FILE, MANIFEST_FILE, ROUNDS_FILE, SCORES_FILE, DETECTOR_FOLDER, PLOTS_FOLDER,
+    CONFIG_FILE, MANIFEST_FILE, ROUNDS_FILE, SCORES_FILE, SEEDS_FILE, DETECTOR_FOLDER, PLOTS_FOLDER,
 )  # fmt: skip
 
 

@@ -164,8 +164,8 @@ class DetectorMetrics(Table):
     operating_points: OperatingPoints = Field(default_factory=OperatingPoints)
     """At thresholds where few normals are flagged, or few anomalies are missed."""
     score_used: str | None = None
-    """Whose score ranks: `fused` (`contrast`), `bank` (method `published`) or `seed_bank` (no head has a weight). Only
-    in `incremental`."""
+    """Whose score ranks: `fused`, `bank` (method `published`) or `seed_bank` (no other arm has a weight). Only in
+    `incremental`."""
 
 
 class ArmMetrics(Table):
@@ -191,7 +191,7 @@ class Difference(Table):
 
 
 class RoundMetrics(Table):
-    """One row of the loop. Row 0 is the seed-only bank, which admits nobody; row n is fit n and what it admits."""
+    """One row of the loop. Row 0 is what the seeds alone give, and admits nobody; row n is fit n and what it admits."""
 
     round: Count | None = None
     """Number of the row, from 0."""
@@ -210,9 +210,11 @@ class RoundMetrics(Table):
     roc_auc: Number | None = None
     """ROC-AUC of the row's fit on the test set."""
     head_on: Flag | None = None
-    """Whether the fit has a head. Absent in method `published`."""
+    """Whether a head of the pool's rejects has a weight in the fit's score. Absent in method `published`."""
+    head_weight: Number | None = None
+    """That weight, the other arms counting what is left of 1. Absent in method `published`."""
     rejects: Count | None = None
-    """Pool images picked as clear rejects on the row's p-values. Absent in method `published`."""
+    """Pool images that the row's scores make likely abnormal (`outliers.probability`). Absent in method `published`."""
     admitted_anomalies: Count | None = None
     """Anomalies among `admitted`. Absent without pool labels."""
     rejects_purity: Number | None = None
@@ -312,8 +314,8 @@ class RunMetrics(Table):
     incremental: DetectorMetrics = Field(default_factory=DetectorMetrics)
     """The run's own detector, the last fit."""
     arms: dict[str, ArmMetrics] = Field(default_factory=dict)
-    """`bank` (in `contrast` that of the seeds); in `contrast` also `auxiliary` and `head` where there are such heads,
-    and `fused`, the weighted sum of all."""
+    """What the last fit's score is made of: `bank`, `auxiliary` and `head`, those that were fitted, and their sum
+    `fused`. Method `published` has `bank` alone."""
     delta_vs_seed_only: Difference = Field(default_factory=Difference)
     """`incremental` minus `seed_only`."""
     rounds: list[RoundMetrics] = Field(default_factory=list)

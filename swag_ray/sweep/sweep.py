@@ -110,7 +110,7 @@ def run_sweep(
                         stack.enter_context(in_use(store))
                     ready = partial(_room, sweep, wait, progress)
                     workers = stack.enter_context(RayWorkers(**options, address=address, ready=ready))
-                    _trials(record, jobs, sources, workers, progress, on_report)
+                    _trials(record, jobs, _embeddings(examples, sources), sources, workers, progress, on_report)
         except BaseException:
             with suppress(Exception):  # what it has is shown too; what is told is why it stopped
                 record.write_all()
@@ -127,16 +127,17 @@ def _room(sweep: SweepConfig, wait: float, progress: Progress) -> None:
 def _trials(
     record: TrialLog,
     jobs: list[Trial] | None,
+    embeddings: list[ImageSource],
     sources: dict[str, ImageSource],
     workers: RayWorkers,
     progress: Progress,
     on_report: Callable[[dict[str, Any]], None],
 ) -> None:
-    """Everything that needs Ray: room for a trial, the features of all datasets, then the trials."""
+    """Everything that needs Ray: room for a trial, the features of all datasets and splits, then the trials."""
     from swag_ray.cluster.tune.trials import run_trials
 
     session = workers.session()
-    for source in sources.values():
+    for source in embeddings:
         with_shards_repaired(source, progress, partial(prepare, source, workers, progress))
         workers.checked_session(source.store.root)  # the trials' store, on whatever node they will be
     sweep = record.sweep
@@ -170,6 +171,16 @@ def run_trial(source: ImageSource, trial: Trial, store: Store, workers: Workers,
     """
     own = replace(source, config=trial.config, store=store)
     return with_shards_repaired(own, Progress(), lambda: run_pipeline(own, workers, Progress(), on_round)).metrics
+
+
+def _embeddings(trials: list[Trial], sources: dict[str, ImageSource]) -> list[ImageSource]:
+    """Every dataset under every split of it: what is embedded before the first trial, auxiliary anomalies too."""
+    found: dict[str, ImageSource] = {}
+    for trial in trials:
+        key, config = source_key(trial.config), trial.config
+        own = cfg.fields(config, "method", "random_seed", "split", "dataset", "auxiliary")
+        found.setdefault(json.dumps([key, own]), replace(sources[key], config=config))
+    return list(found.values())
 
 
 def _sources(trials: list[Trial], progress: Progress) -> dict[str, ImageSource]:

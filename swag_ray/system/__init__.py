@@ -1,1 +1,1 @@
-"""The machine below Python: allocator, deadlines, accelerator. Imports nothing else of swag_ray."""
+"""The machine below Python: allocator, deadlines, accelerator, threads. Imports nothing else of swag_ray."""

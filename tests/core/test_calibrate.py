@@ -176,8 +176,12 @@ def test_standardise_samples_keeps_null_of_pool_images_and_refuses_it_of_seeds()
 
 
 @pytest.mark.parametrize(
-    "seed_scores", [[1.0, 1.0, 1.0], [1.0, 1.0, 5.0], [0.1, 0.1, 0.3], [3.0, 3.0000002, 3.0000004]]
-)
+    "seed_scores",
+    [
+        [1.0, 1.0, 1.0], [1.0, 1.0, 5.0], [0.1, 0.1, 0.3], [3.0, 3.0000002, 3.0000004],
+        [1234.567, 1234.567, 98765.4321],  # without the last, rounding leaves a spread of 1e-6
+    ],
+)  # fmt: skip
 def test_standardise_samples_refuses_seeds_without_spread(seed_scores: list[float]) -> None:
     with pytest.raises(calibrate.DegenerateScores):
         calibrate.standardise_samples(np.array(seed_scores)[:, None], np.zeros(3, dtype=int), np.ones(3, dtype=bool))

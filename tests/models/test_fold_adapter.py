@@ -105,6 +105,8 @@ def test_training_goes_on_from_the_last_iterate_and_not_from_the_mean(case: Case
 def test_collapse_is_measured_against_the_first_fit(case: Case) -> None:
     one = case.fit()
     assert not one["collapsed"] and 0 < one["reference_variance"] < 1
+    faster = case.fit(warmup_learning_rate=1e-2, learning_rate=1e-2)
+    assert faster["reference_variance"] == one["reference_variance"], "that of the start, before the first step"
     two = case.fit(replace(case.task, start=started(one)))
     assert not two["collapsed"] and two["reference_variance"] == one["reference_variance"]
     # By its own start this fit is as good as the last; by a first fit that was spread three times as wide it is not.

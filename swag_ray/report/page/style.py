@@ -39,6 +39,8 @@ th, td { padding: .32rem .5rem; min-width: 2.6rem; }
 th:first-child { text-align: left; padding-left: 0; color: var(--ink); }
 thead th:first-child { color: var(--quiet); }
 td.text, th.text { text-align: left; }
+.arms tbody tr > * { vertical-align: top; }
+.arms td.text { white-space: normal; min-width: 16rem; max-width: 34rem; }
 th.short, tbody td { white-space: nowrap; }
 th.group { white-space: nowrap; text-align: center; border-bottom: 1px solid var(--line); }
 thead tr:last-child > * { border-bottom: 1px solid var(--quiet); max-width: 7rem; }
@@ -73,6 +75,9 @@ svg text { font-family: inherit !important; }
 .matrix .right { background: color-mix(in srgb, var(--normal) calc(var(--share) * .45), var(--paper)); }
 .matrix .wrong { background: color-mix(in srgb, var(--anomaly) calc(var(--share) * .45), var(--paper)); }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 25rem), 1fr)); gap: 1.4rem 2rem; }
+.cards.pairs { grid-template-columns: repeat(auto-fill, minmax(min(100%, 14rem), 1fr)); gap: 1rem 1.4rem; }
+.pairs .strip { max-width: 22rem; }
+.pairs + p { margin-top: 1.3rem; }
 .strip { display: grid; grid-auto-columns: 1fr; grid-auto-flow: column; gap: 3px;
   margin-bottom: .4rem; max-width: 32rem; }
 .strip img { display: block; width: 100%; height: auto; background: #000; }
@@ -99,6 +104,8 @@ pre { overflow-x: auto;
   dd { margin-bottom: .6rem; }
   .scroll th:first-child { max-width: 8.5rem; }
   .matrices { gap: 1.4rem; }
+  .arms td.text { min-width: 10.5rem; }
+  .cards.pairs { grid-template-columns: 1fr 1fr; }
 }
 @media print {
   @page { margin: 15mm 13mm; }
@@ -111,6 +118,7 @@ pre { overflow-x: auto;
   th, td { padding: .25rem .3rem; min-width: 0; }
   .plots { grid-template-columns: 1fr 1fr; gap: 1rem 1.4rem; }
   .cards { grid-template-columns: 1fr 1fr; }
+  .cards.pairs { grid-template-columns: repeat(4, 1fr); }
   figure, tr, .warnings { break-inside: avoid; }
   .matrix td, .scale, .strip img { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }

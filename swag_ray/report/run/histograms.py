@@ -45,7 +45,7 @@ def gate_histogram(run: RunRecord) -> Plot | None:
         if tau is not None:
             axes[0].set_title(f"gate {tau:g}".replace("-", MINUS), x=(tau - edges[0]) / (edges[-1] - edges[0]), pad=3,
                               color=COLOURS["ink"], fontsize=9)  # fmt: skip
-        axes[-1].set_xlabel("distance of a pool image from the seeds, z_s")
+        axes[-1].set_xlabel("score of a pool image against the seeds, z_s")
         caption = "The pool in each round. " if len(shown) == len(pool.rounds) else "The pool in some of the rounds. "
         caption += "Up, blue: normals; down, orange: anomalies (labels of the audit, unknown to the method), each side "
         caption += "to its own height. " if labelled else ""

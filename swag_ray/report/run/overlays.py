@@ -1,4 +1,4 @@
-"""The highest- and lowest-scored test images with their distance and evidence maps laid over them.
+"""Images with their distance and evidence maps laid over them: the highest- and lowest-scored test images, odd seeds.
 
 Distances are told in standard deviations of the trusted seeds' patches. Below the seeds' 99th centile nothing is drawn:
 a normal film is then clear but for one patch in a hundred.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from swag_ray.report.page.markup import Html, decimal, element, join, p_value, paragraph
-from swag_ray.report.run.read import Overlays, TestScores
+from swag_ray.report.run.pictures import MappedImages, Overlays
+from swag_ray.report.run.read import TestScores
 
 LARGEST = 320  # pixels a side; a thumbnail on the page, not the image for reading
 LEAST_SPAN = 1.0  # sd from transparent to brightest at least: where nothing stands out, noise must not shine
@@ -26,7 +28,8 @@ WORDS = {1: "anomaly", 0: "normal"}
 NORMAL_RGB, ANOMALY_RGB = np.array([0, 114, 220.0]), np.array([255, 106, 0.0])
 
 
-def _grey(image_HW: NDArray[np.uint8]) -> NDArray[np.float32]:
+def grey_levels(image_HW: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Returns an image of at most `LARGEST` pixels a side."""
     picture = Image.fromarray(image_HW)
     picture.thumbnail((LARGEST, LARGEST))
     return np.asarray(picture, dtype=np.float32)
@@ -37,7 +40,8 @@ def _enlarged(map_gg: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np
     return np.asarray(Image.fromarray(map_gg).resize(size, Image.Resampling.BICUBIC), dtype=np.float32)
 
 
-def _data_uri(pixels: NDArray[np.float32]) -> str:
+def data_uri(pixels: NDArray[np.float32]) -> str:
+    """Returns grey (H, W) or coloured (H, W, 3) levels as an image that stands in the page itself."""
     buffer = io.BytesIO()
     Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=86)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
@@ -85,43 +89,67 @@ def _in_seed_sd(
     return z_nGG, low, max(float(np.percentile(z_nGG, 99.5)), low + LEAST_SPAN)
 
 
+@dataclass(frozen=True)
+class Scales:
+    """What the colours of all maps of a page mean.
+
+    Attributes:
+        span: ends of the distances' scale; None where there are no distance maps.
+        limit: where evidence is brightest, either way; None where there are no evidence maps.
+        seed_patches: what distances are measured in, as the file has it.
+    """
+
+    span: tuple[float, float] | None
+    limit: float | None
+    seed_patches: NDArray[np.float64] | None
+
+    @classmethod
+    def of(cls, overlays: Overlays) -> Scales:
+        """Returns the scales that suit a run's test images; odd seeds keep to them."""
+        distance, evidence = _finite(overlays.distance_nGG), _finite(overlays.evidence_ngg)
+        span = None if distance is None else _in_seed_sd(distance, overlays.seed_patches)[1:]
+        limit = None if evidence is None else float(np.percentile(np.abs(evidence), 99))
+        return cls(span, limit, overlays.seed_patches)
+
+
+def strips(images: MappedImages, scales: Scales, what: str) -> list[Html]:
+    """Returns each image beside its maps. `what`: what the images are."""
+    distance, evidence = _finite(images.distance_nGG), _finite(images.evidence_ngg)
+    if distance is not None:
+        distance = _in_seed_sd(distance, scales.seed_patches)[0]
+    found = []
+    for index, name in enumerate(images.id):
+        grey_HW = grey_levels(images.image_nHW[index])
+        pictures = [(what, grey_HW)]
+        if distance is not None and scales.span is not None:
+            pictures.append(("distance map", distance_overlay(grey_HW, distance[index], *scales.span)))
+        if evidence is not None and scales.limit is not None:
+            pictures.append(("evidence map", evidence_overlay(grey_HW, evidence[index], scales.limit)))
+        drawn = [element("img", src=data_uri(pixels), alt=f"{which} of {name}") for which, pixels in pictures]
+        found.append(element("div", *drawn, class_="strip"))
+    return found
+
+
 def gallery(overlays: Overlays | None, scores: TestScores | None, rate: float | None) -> Html:
     """Both halves as rows of cards, each the image beside its maps, under a legend of the two colour scales."""
     if overlays is None or not overlays.id:
         return Html()
-    distance = _finite(overlays.distance_nGG)
-    evidence = _finite(overlays.evidence_ngg)
-    low, high = 0.0, 0.0
-    if distance is not None:
-        distance, low, high = _in_seed_sd(distance, overlays.seed_patches)
-    limit = float(np.percentile(np.abs(evidence), 99)) if evidence is not None else 0.0
     kinds = dict(zip(scores.id, scores.kind, strict=True)) if scores is not None else {}
-    cards = []
-    for index in range(len(overlays.id)):
-        grey_HW = _grey(overlays.image_nHW[index])
-        pictures = [("test image", grey_HW)]
-        if distance is not None:
-            pictures.append(("distance map", distance_overlay(grey_HW, distance[index], low, high)))
-        if evidence is not None:
-            pictures.append(("evidence map", evidence_overlay(grey_HW, evidence[index], limit)))
-        cards.append(_card(overlays, index, pictures, kinds.get(overlays.id[index]), rate))
+    scales = Scales.of(overlays)
+    cards = [
+        _card(overlays, index, strip, kinds.get(overlays.id[index]), rate)
+        for index, strip in enumerate(strips(overlays, scales, "test image"))
+    ]
     half = (len(cards) + 1) // 2
     return join(
-        _scales(distance is not None, evidence is not None, low, high, limit, sd=overlays.seed_patches is not None),
+        _legend(scales),
         element("h3", "Highest-scored"), element("div", *cards[:half], class_="cards"),
         *((element("h3", "Lowest-scored"), element("div", *cards[half:], class_="cards")) if cards[half:] else ()),
     )  # fmt: skip
 
 
-def _card(
-    overlays: Overlays,
-    index: int,
-    pictures: list[tuple[str, NDArray[np.float32]]],
-    kind: str | None,
-    rate: float | None,
-) -> Html:
+def _card(overlays: Overlays, index: int, strip: Html, kind: str | None, rate: float | None) -> Html:
     name, label = overlays.id[index], int(overlays.label_n[index])
-    images = [element("img", src=_data_uri(pixels), alt=f"{what} of {name}") for what, pixels in pictures]
     words = [WORDS[label] + (f" ({kind})" if kind else "")] if label in WORDS else []
     p = float(overlays.p_n[index]) if overlays.p_n is not None else float("nan")
     flagged = rate is not None and p <= rate
@@ -135,26 +163,26 @@ def _card(
         element("div", ", ".join(facts)) if facts else Html(),
         element("div", name, class_="name"),
     )
-    strip = element("div", *images, class_="strip")
     return element(
         "figure", strip, element("figcaption", caption), class_="card wrong" if mistake and words[1:] else "card"
     )
 
 
-def _scales(has_distance: bool, has_evidence: bool, low: float, high: float, limit: float, *, sd: bool) -> Html:
+def _legend(scales: Scales) -> Html:
     lines = [paragraph("Each image stands beside its maps. A colour means the same in every card.")]
-    if has_distance:
+    if scales.span is not None:
+        low, high = scales.span
         stops = [255 * np.asarray(matplotlib.colormaps["inferno"](0.25 + 0.72 * x))[:3] for x in np.linspace(0, 1, 6)]
         bar = join(f"{low:.2f} ", _bar(stops), f" {high:.2f}")
         title = "Distance map: how far each patch lies from the memory bank"
-        if sd:
+        if scales.seed_patches is not None:
             title += ", in standard deviations of the trusted seeds' patches from their mean; transparent below the "
             title += "seeds' 99th centile"
         lines.append(_scale(title, bar))
-    if has_evidence:
-        bar = join(f"\N{MINUS SIGN}{limit:.2g} (normal) ", _bar([NORMAL_RGB, np.full(3, 136.0), ANOMALY_RGB]),
-                   f" +{limit:.2g} (anomaly)")  # fmt: skip
-        lines.append(_scale("Evidence map: each location's share of the head's logit", bar))
+    if scales.limit is not None:
+        bar = join(f"\N{MINUS SIGN}{scales.limit:.2g} (normal) ", _bar([NORMAL_RGB, np.full(3, 136.0), ANOMALY_RGB]),
+                   f" +{scales.limit:.2g} (anomaly)")  # fmt: skip
+        lines.append(_scale("Evidence map: what each location adds to the score through the heads", bar))
     return join(*lines)
 
 

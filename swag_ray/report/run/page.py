@@ -18,6 +18,7 @@ from swag_ray.record.files import (
     REPORT_FILE,
     ROUNDS_FILE,
     SCORES_FILE,
+    SEEDS_FILE,
     explain_write_errors,
 )
 from swag_ray.record.remote import is_remote, local_copy, plain_address, remote_store, send_report
@@ -26,6 +27,8 @@ from swag_ray.report.page.figure import Plot, show
 from swag_ray.report.page.markup import Html, element, join, number, paragraph, percent, section
 from swag_ray.report.page.settings import is_anonymous, settings_text
 from swag_ray.report.run import sections
+from swag_ray.report.run.arms import arms_section
+from swag_ray.report.run.odd_seeds import odd_seeds_section
 from swag_ray.report.run.paper_figures import check_published
 from swag_ray.report.run.plots import draw_all
 from swag_ray.report.run.profile import profile_section
@@ -34,7 +37,7 @@ from swag_ray.report.run.summary import confusion_section, summary_section
 from swag_ray.report.run.verdict import verdict
 
 REPORTED = (
-    CONFIG_FILE, MANIFEST_FILE, METRICS_FILE, PROFILE_FILE, ROUNDS_FILE, SCORES_FILE, OVERLAYS_FILE,
+    CONFIG_FILE, MANIFEST_FILE, METRICS_FILE, PROFILE_FILE, ROUNDS_FILE, SCORES_FILE, SEEDS_FILE, OVERLAYS_FILE,
 )  # fmt: skip
 
 
@@ -95,12 +98,13 @@ def _page(run: RunRecord, plots: Mapping[str, Plot]) -> str:
         summary_section(run),
         section("Curves", show(plots, "roc", "pr")),
         confusion_section(run),
+        arms_section(run),
         sections.rounds_section(run, plots),
         sections.calibration_section(run, plots),
         sections.overlay_section(run),
+        odd_seeds_section(run),
         sections.kinds_section(run),
         sections.shortcuts_section(run),
-        sections.arms_section(run),
         profile_section(run),
         sections.origin_section(run, settings_text(run.config, anonymous=is_anonymous(run.config))),
         sections.limits_section(run),

@@ -151,7 +151,7 @@ def rounds(run: RunRecord) -> Plot | None:
                 axis.plot(x_n, y_n, color=COLOURS[tone], ls=dash, lw=1.8, marker="o", ms=4, label=label)
             axis.set_ylabel(title)
             axis.margins(y=0.12)
-        caption = "Round 0 is the seed-only bank."
+        caption = "Round 0 is what the trusted images alone give."
         if purities:
             caption += " Purity: share of normals among the admitted, of anomalies among the rejects."
         final = run.metrics.incremental.roc_auc

@@ -1,13 +1,12 @@
 """Read a run directory: what is damaged is refused in one line, what is absent stays absent.
 
-Shapes: T test images, n images shown, H x W their size, G and g the grids of the two maps.
+Shapes: T test images, n seeds.
 Labels are int8: 1 anomaly, 0 normal, -1 unknown.
 """
 
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,9 +27,11 @@ from swag_ray.record.files import (
     OVERLAYS_FILE,
     ROUNDS_FILE,
     SCORES_FILE,
+    SEEDS_FILE,
 )
 from swag_ray.record.run_metrics import DetectorMetrics, RunMetrics
 from swag_ray.report.run.paper_figures import FIGURES, Published, TestSet, check_published, difference
+from swag_ray.report.run.pictures import Overlays, read_overlays
 from swag_ray.report.run.pool import PoolRounds, read_pool
 from swag_ray.report.run.tables import damaged, floats, labels, missing
 
@@ -65,21 +66,19 @@ class TestScores:
 
 
 @dataclass(frozen=True)
-class Overlays:
-    """overlays.npz: the first half are the highest-scored test images, the second half the lowest-scored.
+class SeedScores:
+    """seeds.parquet: the trusted images, each scored by models that have not seen it.
 
-    `seed_patches`, which older runs lack, holds mean, standard deviation and 99th centile of the trusted seeds' patch
-    distances: (3,).
+    Attributes:
+        id, path: what they are called; `path` is None where it is not recorded.
+        z_n: scores in the seeds' standard deviations.
+        p_n: share of the seeds that score at least as high.
     """
 
     id: list[str]
-    score_n: NDArray[np.float64]
-    p_n: NDArray[np.float64] | None
-    label_n: NDArray[np.int8]
-    image_nHW: NDArray[np.uint8]
-    distance_nGG: NDArray[np.float32] | None
-    evidence_ngg: NDArray[np.float32] | None
-    seed_patches: NDArray[np.float64] | None
+    path: list[str | None]
+    z_n: NDArray[np.float64]
+    p_n: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -90,6 +89,7 @@ class RunRecord:
     metrics: RunMetrics
     pool: PoolRounds
     scores: TestScores | None
+    seeds: SeedScores | None
     overlays: Overlays | None
 
     def settings(self, key: str) -> Mapping[str, Any]:
@@ -151,7 +151,7 @@ def read_run(folder: Path) -> RunRecord:
     has_scores = (folder / SCORES_FILE).exists()
     if not has_scores and metrics.incremental:
         raise missing(folder / SCORES_FILE)
-    overlays = folder / OVERLAYS_FILE
+    overlays, seeds = folder / OVERLAYS_FILE, folder / SEEDS_FILE
     return RunRecord(
         folder=folder,
         config=config,
@@ -159,7 +159,8 @@ def read_run(folder: Path) -> RunRecord:
         metrics=metrics,
         pool=read_pool(folder / ROUNDS_FILE),
         scores=_scores(folder / SCORES_FILE) if has_scores else None,
-        overlays=_overlays(overlays) if options.get("images", True) and overlays.exists() else None,
+        seeds=_seeds(seeds) if seeds.exists() else None,  # older runs lack it
+        overlays=read_overlays(overlays) if options.get("images", True) and overlays.exists() else None,
     )
 
 
@@ -197,10 +198,9 @@ def _scores(path: Path) -> TestScores:
     try:
         score = {name: floats(table, name) for name in SCORED_BY if name in table.column_names}
         kind = table["kind"].to_pylist() if "kind" in table.column_names else [None] * table.num_rows
-        places = table["path"].to_pylist() if "path" in table.column_names else [None] * table.num_rows
         return TestScores(
             id=[str(value) for value in table["id"].to_pylist()],
-            path=[None if value is None else str(value) for value in places],
+            path=_paths(table),
             kind=[None if value is None else str(value) for value in kind],
             label_T=labels(table),
             score={name: s_T for name, s_T in score.items() if np.isfinite(s_T).any()},
@@ -210,29 +210,17 @@ def _scores(path: Path) -> TestScores:
         raise damaged(path, error) from None
 
 
-def _overlays(path: Path) -> Overlays:
+def _seeds(path: Path) -> SeedScores:
+    table = read_table(path, ["id", "z"])
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            held = {name: arrays[name] for name in arrays.files}
-        count, seed_patches = len(held["id"]), held.pop("seed_patches", None)
-        wrong = [name for name, array in held.items() if array.ndim == 0 or len(array) != count]
-        if wrong:
-            raise ValueError(f"{', '.join(wrong)}: not one entry per image")
-        dimensions = {"score": 1, "p": 1, "label": 1, "image": 3, "distance": 3, "evidence": 3}
-        wrong = [name for name, ndim in dimensions.items() if name in held and held[name].ndim != ndim]
-        wrong += ["seed_patches"] if seed_patches is not None and seed_patches.shape != (3,) else []
-        if wrong:
-            raise ValueError(f"{', '.join(wrong)}: wrong shape")
-        label_n = np.nan_to_num(np.asarray(held["label"], dtype=np.float64), nan=-1) if "label" in held else None
-        return Overlays(
-            id=[str(value) for value in held["id"]],
-            score_n=np.asarray(held["score"], dtype=np.float64),
-            p_n=np.asarray(held["p"], dtype=np.float64) if "p" in held else None,
-            label_n=np.full(count, -1, np.int8) if label_n is None else label_n.astype(np.int8),
-            image_nHW=np.asarray(held["image"], dtype=np.uint8),
-            distance_nGG=np.asarray(held["distance"], dtype=np.float32) if "distance" in held else None,
-            evidence_ngg=np.asarray(held["evidence"], dtype=np.float32) if "evidence" in held else None,
-            seed_patches=None if seed_patches is None else np.asarray(seed_patches, dtype=np.float64),
-        )
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        return SeedScores([str(value) for value in table["id"].to_pylist()], _paths(table), floats(table, "z"),
+                          floats(table, "p"))  # fmt: skip
+    except (ValueError, TypeError, pa.ArrowException) as error:
         raise damaged(path, error) from None
+
+
+def _paths(table: pa.Table) -> list[str | None]:
+    """The column `path`: None where it is not recorded."""
+    if "path" not in table.column_names:
+        return [None] * table.num_rows
+    return [None if value is None else str(value) for value in table["path"].to_pylist()]

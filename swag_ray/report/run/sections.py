@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from swag_ray.record.files import MANIFEST_FILE
+from swag_ray.record.run_metrics import RoundMetrics
 from swag_ray.report.page.figure import Plot, show
 from swag_ray.report.page.markup import (  # fmt: skip
     Column,
@@ -26,8 +27,6 @@ from swag_ray.report.run import paper_figures as published
 from swag_ray.report.run.overlays import gallery
 from swag_ray.report.run.read import RunRecord, nested
 from swag_ray.report.run.verdict import SHORTCUTS, warnings
-
-ARMS = {"bank": "Memory bank (grown)", "head": "Head", "fused": "Both, mean of the two z-scores"}
 
 
 def warning_section(run: RunRecord) -> Html:
@@ -66,11 +65,10 @@ def _totals(run: RunRecord) -> Html:
 def _rounds_table(run: RunRecord) -> Html:
     found = run.metrics.rounds
     ranking, admission, rejects = "ROC-AUC", "Admission", "Rejects"
-    head = {True: "on", False: "off", None: None}
     columns = [
         Column("test", [decimal(row.roc_auc) for row in found], ranking),
         Column("pool", [decimal(row.pool_roc_auc) for row in found], ranking),
-        Column("head", [head[row.head_on] for row in found]),
+        Column("head", [_head(row) for row in found]),
         Column("count", [whole(row.rejects) for row in found], rejects),
         Column("purity", [percent(row.rejects_purity) for row in found], rejects),
         Column("passed distance", [whole(row.passed_distance) for row in found], admission),
@@ -84,8 +82,19 @@ def _rounds_table(run: RunRecord) -> Html:
         Column("time", [seconds(row.seconds) for row in found]),
     ]
     stubs = [whole(row.round) or "" for row in found]
-    caption = "Round 0 is the seed-only bank; rejects picked in a round act in the next one."
+    caption = "Round 0 is what the trusted images alone give."
+    if any(row.rejects is not None for row in found):
+        caption += (
+            " Rejects: pool images that a round's scores make likely abnormal; a head learns them in the next round. "
+            "Head: its weight in the score; off: it has none."
+        )
     return table("Round", stubs, columns, caption=caption)
+
+
+def _head(row: RoundMetrics) -> str | None:
+    if row.head_on is None:
+        return None
+    return decimal(row.head_weight, 2) or "on" if row.head_on else "off"
 
 
 def _contamination(run: RunRecord) -> Html:
@@ -132,12 +141,6 @@ def shortcuts_section(run: RunRecord) -> Html:
     )
     strong = [own is not None and index == 0 for index in range(len(stubs))]
     return section("Shortcuts", paragraph(text), table("Score", stubs, [Column("ROC-AUC", cells)], strong=strong))
-
-
-def arms_section(run: RunRecord) -> Html:
-    found = {key: text for key, arm in run.metrics.arms.items() if (text := decimal(arm.roc_auc))}
-    stubs = [ARMS.get(key, key) for key in found]
-    return section("Arms", table("Score", stubs, [Column("ROC-AUC", list(found.values()))]))
 
 
 def calibration_section(run: RunRecord, plots: Mapping[str, Plot]) -> Html:

@@ -27,9 +27,9 @@ RATES: tuple[tuple[str, str, Format], ...] = (
     ("f1", "F1", decimal), ("fp", "FP", whole),
 )  # fmt: skip
 SCORES_USED = {
-    "head": "the head's score",
+    "fused": "the fused score",
     "bank": "the memory bank's score",
-    "seed_bank": "the seed-only bank's score, because the head stayed off",
+    "seed_bank": "the seed-only bank's score, because no other arm has a weight",
 }
 
 

@@ -39,7 +39,8 @@ def _ranking(run: RunRecord) -> str:
             else "No ranking of a labelled test set is known"
         )
     if own.score_used == "seed_bank":
-        return f"{subject} scores with its seed-only bank, as the head stayed off (ROC-AUC {after} on the test set)"
+        why = "as no other arm has a weight"
+        return f"{subject} scores with its seed-only bank, {why} (ROC-AUC {after} on the test set)"
     if low is None or high is None or gain is None:
         return f"{subject} reaches ROC-AUC {after} on the test set; no interval of its difference to seed-only is known"
     change = f"ROC-AUC {before} to {after}; " if before else f"ROC-AUC {after}; "

@@ -27,8 +27,9 @@ def test_every_part_stands_in_order(drawn_run: Path, monkeypatch: pytest.MonkeyP
     parts = [
         "beats its seed-only bank", "Warnings", "fold 3 holds 19 seeds", "Summary", "Incremental (this run)",
         "Published, 5 rounds (later report)", "Threshold picked on test labels", "Operating points", "Curves",
-        "Confusion matrices", "Rounds", "Calibration", "Highest-scored", "Lowest-scored", "By kind of anomaly",
-        "Shortcuts", "Arms", "How it was run", "Limits", "not a medical device",
+        "Confusion matrices", "What the score is made of", "Auxiliary anomalies", "Rounds", "Calibration",
+        "Highest-scored", "Lowest-scored", "Trusted images least like the others", "By kind of anomaly", "Shortcuts",
+        "How it was run", "Limits", "not a medical device",
     ]  # fmt: skip
     places = [text.find(part) for part in parts[:-1]]
     assert -1 not in places and places == sorted(places), dict(zip(parts, places, strict=False))
@@ -86,10 +87,26 @@ def test_beats_is_said_only_where_the_interval_excludes_zero(
     assert said in text and unsaid not in text
 
 
-def test_a_head_that_stayed_off_is_told(run: Path) -> None:
+def test_a_score_of_the_seed_bank_alone_is_told(run: Path) -> None:
+    assert "The incremental figures are those of the fused score." in page(run).text
     change_metrics(run, incremental=metrics(run)["incremental"] | {"score_used": "seed_bank"})
     text = page(run).text
-    assert "the head stayed off" in text and "beats" not in text
+    assert text.count("no other arm has a weight") == 2, "verdict and summary"
+    assert "beats" not in text
+
+
+def test_the_table_of_rounds_holds_the_weight_of_the_head(run: Path) -> None:
+    rows = metrics(run)["rounds"]
+    rows[1] |= {"head_on": True, "head_weight": 0.8765}
+    rows[2] |= {"head_on": False, "head_weight": 0.0}
+    del rows[3]["head_weight"]  # of an older run
+    change_metrics(run, rounds=rows)
+    cells = re.findall(r"<tr[^>]*><th[^>]*>(\d)</th>(.*?)</tr>", write_report(run).read_text(encoding="utf-8"))
+    heads = {number: re.findall(r"<td[^>]*>(.*?)</td>", row)[2] for number, row in cells}
+    assert [heads[n] for n in "01234"] == ["off", "0.88", "off", "on", "0.90"]
+    assert "Rejects: pool images that a round's scores make likely abnormal" in page(run).text
+    change_metrics(run, rounds=[{k: v for k, v in row.items() if not k.startswith(("head", "reject"))} for row in rows])
+    assert "Rejects: pool images" not in page(run).text, "method published picks none"
 
 
 def test_operating_points_stand_with_their_intervals_and_their_caveat(run: Path) -> None:
@@ -123,8 +140,8 @@ def test_what_was_admitted_wrongly(run: Path, admitted: int, wrong: int | None, 
 
 
 SECTIONS = {
-    "baselines": "Seed only", "roc_auc_by_kind": "By kind of anomaly", "shortcuts": "Shortcuts", "arms": "Arms",
-    "contamination": "Share of anomalies in the pool", "timing": "4\u202fmin 05",
+    "baselines": "Seed only", "roc_auc_by_kind": "By kind of anomaly", "shortcuts": "Shortcuts",
+    "arms": "Head of rejects", "contamination": "Share of anomalies in the pool", "timing": "4\u202fmin 05",
     "totals": "Pool images held",
 }  # fmt: skip
 
@@ -186,21 +203,23 @@ def test_columns_that_are_absent_or_null(drawn_run: Path) -> None:
 def test_no_image_where_images_are_off(run: Path) -> None:
     configure(run, images=False)
     parsed = page(run)
-    assert "img" not in parsed.tags and "Highest-scored" not in parsed.text
+    for told in ("Highest-scored", "Auxiliary anomalies", "Maps by the models"):
+        assert told not in parsed.text, told
+    assert "img" not in parsed.tags and "Trusted images least like the others" in parsed.text, "as a table"
     assert not (run / "plots" / "overlays.npz").exists(), "the pictures of an earlier page are gone from the folder too"
     configure(run, images=True)
     assert "img" not in page(run).tags
 
 
-def test_maps_are_left_out_where_the_head_was_off(run: Path) -> None:
+def test_maps_are_left_out_where_no_head_has_a_weight(run: Path) -> None:
     path = run / "plots" / "overlays.npz"
     with np.load(path) as held:
-        arrays = {name: held[name] for name in held.files if name != "evidence"}
-    count = len(arrays["id"])
-    assert page(run).tags.count("img") == 3 * count
+        arrays = {name: held[name] for name in held.files if not name.endswith("evidence")}
+    mapped, pairs = len(arrays["id"]) + len(arrays["seed.id"]), len(arrays["variant.id"])
+    assert page(run).tags.count("img") == 3 * mapped + 2 * pairs
     np.savez(path, **arrays)
     parsed = page(run)
-    assert parsed.tags.count("img") == 2 * count and "Evidence map" not in parsed.text
+    assert parsed.tags.count("img") == 2 * mapped + 2 * pairs and "Evidence map" not in parsed.text
 
 
 @pytest.mark.parametrize(("seeds", "said"), [(18, True), (19, False)])
@@ -235,7 +254,8 @@ def test_a_false_positive_rate_beyond_chance_is_a_warning(run: Path) -> None:
 def test_text_from_files_is_escaped(run: Path) -> None:
     evil = "<script>alert('x')</script>&\""
     baselines = metrics(run)["baselines"] | {evil: {"roc_auc": 0.7}}
-    change_metrics(run, warnings=[evil], baselines=baselines, arms={evil: {"roc_auc": 0.8}})
+    change_metrics(run, warnings=[evil], baselines=baselines)
+    change_metrics(run, arms={evil: {"roc_auc": 0.8}, "fused": {"roc_auc": 0.8, "reason": evil}})
     change_metrics(run, roc_auc_by_kind={evil: 0.9}, shortcuts={evil: 0.7})
     write_json(run / "manifest.json", {evil: {evil: [evil]}})
     config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
@@ -247,10 +267,15 @@ def test_text_from_files_is_escaped(run: Path) -> None:
     pq.write_table(scores.set_column(scores.column_names.index("kind"), "kind", kinds), run / "scores.parquet")
     with np.load(run / "plots" / "overlays.npz") as held:
         arrays = {name: held[name] for name in held.files}
-    np.savez(run / "plots" / "overlays.npz", **(arrays | {"id": np.array([evil] * len(arrays["id"]))}))
+    names = {name: np.array([evil] * len(array)) for name, array in arrays.items() if array.dtype.kind == "U"}
+    assert set(names) == {"id", "seed.id", "variant.id", "variant.kind"}
+    np.savez(run / "plots" / "overlays.npz", **(arrays | names))
+    seeds = pq.read_table(run / "seeds.parquet")
+    told = pa.array([evil] * len(seeds))
+    pq.write_table(seeds.set_column(0, "id", told).set_column(1, "path", told), run / "seeds.parquet")
     parsed = page(run)
     assert "script" not in parsed.tags
-    assert parsed.text.count(evil) > 15
+    assert parsed.text.count(evil) > 40
     assert html.escape(evil) in write_report(run).read_text(encoding="utf-8")
 
 
@@ -275,10 +300,11 @@ def test_damaged_overlays(run: Path, content: bytes) -> None:
         write_report(run)
 
 
-def test_overlays_never_unpickle(run: Path) -> None:
+@pytest.mark.parametrize("name", ["id", "seed.id", "variant.kind"])
+def test_overlays_never_unpickle(run: Path, name: str) -> None:
     with np.load(run / "plots" / "overlays.npz") as held:
         arrays = {name: held[name] for name in held.files}
-    np.savez(run / "plots" / "overlays.npz", **(arrays | {"id": arrays["id"].astype(object)}))
+    np.savez(run / "plots" / "overlays.npz", **(arrays | {name: arrays[name].astype(object)}))
     with pytest.raises(InputError, match=r"overlays\.npz"):
         write_report(run)
 
