@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from swag_ray.core.posterior import fit_posterior
+from swag_ray.core.quality import anomaly_probability
 from swag_ray.experiment.loop import Trajectory, incremental_loop
 from swag_ray.features.cohort import Variants
 from swag_ray.features.reader import Rows
@@ -88,6 +89,7 @@ def test_no_auxiliary_head_sees_its_fold_nor_variants_of_it(found: tuple[Experim
         assert sorted(host_at[place] for place in altered) == outside, "one variant of each"
         assert [(seed_at | host_at)[place] for place in given] == task.image.tolist()
         assert sorted(seed_at[place] for place in places(task.seeds)) == outside
+        assert task.weight is not None and (task.weight == 1).all()
 
 
 def test_the_auxiliary_weight_is_what_held_out_variants_say(found: tuple[Experiment, Trajectory]) -> None:
@@ -187,6 +189,19 @@ def test_variants_that_are_their_hosts_get_no_weight(tmp_path: Path) -> None:
         first = loop.rows[0].fit
         assert arm(first, "auxiliary").arm.weight < 0.05
         np.testing.assert_allclose(standardised(first.s_N, experiment.cohort.seed_N), loop.seed_bank.z_N, atol=0.2)
+
+
+def test_quality_weighs_each_variant_by_its_own_fold_s_bank(tmp_path: Path) -> None:
+    experiment, _ = made_up_experiment(tmp_path, config("rounds=1", "auxiliary.quality=eap", *OFF), variants=True)
+    loop = incremental_loop(experiment)
+    cohort, variants = experiment.cohort, variants_of(experiment)
+    held_out = by_own_bank(experiment, loop.seed_bank, variants.rows_V, cohort.fold_N[variants.host_V])
+    quality = dict(zip(variants.host_V, anomaly_probability(loop.seed_bank.seed_s, held_out), strict=True))
+    tasks = [task for _, task in here(experiment).fits if "auxiliary" in task.names]
+    for task in tasks:
+        expected = [quality[i] if altered else 1 for i, altered in zip(task.image, task.abnormal, strict=True)]
+        np.testing.assert_allclose(task.weight, expected, atol=1e-4)
+    assert len(tasks) == 3 and np.ptp(list(quality.values())) > 0.1
 
 
 def test_without_weight_the_seed_only_bank_stands(tmp_path: Path) -> None:

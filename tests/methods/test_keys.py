@@ -83,7 +83,8 @@ def test_a_key_holds_the_fields_that_its_stage_reads_and_no_other(store: Path, m
 # With variants the key of row 0 is that of the fused score.
 WITH_VARIANTS: dict[str, str | None] = {
     "memory.coreset_ratio=0.2": "row 0", "auxiliary.weight=0.5": "row 0", "head.weight_decay=0.1": "row 0",
-    "swag.samples=3": "row 0", "outliers.probability=0.6": "decide 0", "outliers.maximum=50": "fit 1",
+    "swag.samples=3": "row 0", "auxiliary.quality=eap": "row 0", "outliers.probability=0.6": "decide 0",
+    "outliers.maximum=50": "fit 1",
     "gate.budget=9": "decide 1", "auxiliary.per_seed=2": None, "name=other": None,
 }  # fmt: skip
 
