@@ -69,7 +69,7 @@ TINY: dict[str, Any] = {
     "backbone": {"image_size": 64},
     "head": {"warmup_epochs": 5, "swag_epochs": 6},
     "swag": {"samples": 4},
-    "outliers": {"fdr": 0.4, "minimum": 5},
+    "outliers": {"probability": 0.5},
     "gate": {"budget": 12},
     "rounds": 2,
 }  # fmt: skip

@@ -39,8 +39,19 @@ class Posterior:
     coefficients: tuple[float, float, float]
 
     def eta(self, z_N: NDArray[Any]) -> Floats:
-        """Returns the probability of being abnormal, (N,) in [0, 1]."""
-        log_ratio_N = _terms(np.asarray(z_N, np.float64)) @ np.array(self.coefficients)
+        """Returns the probability of being abnormal, (N,) in [0, 1]; a lower score never gives a higher one.
+
+        A slope below 0 counts as 0: that the pool's normals score lower than the seeds, or the seeds' tail is the
+        longer one, makes no image abnormal.
+        """
+        intercept, slope, bend = self.coefficients
+        from_bend_N = np.asarray(z_N, np.float64) - 1
+        log_ratio_N = (
+            intercept
+            + slope
+            + max(slope, 0.0) * np.minimum(from_bend_N, 0)
+            + max(slope + bend, 0.0) * np.maximum(from_bend_N, 0)
+        )
         return np.clip(1 - self.pi0 * np.exp(-np.clip(log_ratio_N, -FAR, FAR)), 0, 1)
 
 

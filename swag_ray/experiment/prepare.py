@@ -88,7 +88,7 @@ def prepare(source: ImageSource, workers: Workers, progress: Progress) -> Prepar
     kept, twin_rows, twin_lines = join_twins(kept, looks)
     split = split_table(config, kept)
     final = planned_variants(config, listing.root, kept, split)
-    if set(final.recipes) - set(plan.recipes):  # images that could not be read, or twins, have moved the split
+    if final.recipes != plan.recipes:  # images that could not be read, or twins, have moved the split
         with progress.phase("features", "features of other variants"):
             features = embed(final.recipes)
     plan = final

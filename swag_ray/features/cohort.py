@@ -91,7 +91,13 @@ def build_cohort(table: pa.Table, split: Split, rows: Rows, folds: int, fingerpr
 
 
 def with_variants(cohort: Cohort, plan: VariantPlan, rows: Rows) -> Cohort:
-    """Returns the cohort with the variants that were made of its seeds; `rows` are their features."""
-    kind_V = np.array([recipe.kind for recipe in plan.recipes])
-    key = digest([recipe.key for recipe in plan.recipes])
-    return replace(cohort, variants=Variants(key, cohort.seeds[plan.host_V], kind_V, rows))
+    """Returns the cohort with the variants that were made of its seeds.
+
+    Args:
+        rows: features of each variant; those without, because they are not finite, are left out.
+    """
+    there = np.flatnonzero(rows.shard_N >= 0)
+    recipes = [plan.recipes[i] for i in there]
+    kind_V = np.array([recipe.kind for recipe in recipes])
+    key = digest([recipe.key for recipe in recipes])
+    return replace(cohort, variants=Variants(key, cohort.seeds[plan.host_V[there]], kind_V, rows.take(there)))

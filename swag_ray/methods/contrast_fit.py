@@ -44,10 +44,12 @@ class Contrast:
         heads = found.heads
         arm = replace(Arm.of("auxiliary", heads.s_N, heads.s_TK, cohort.seeds, found.reason), weight=found.weight)
         auxiliary = FittedArm(arm, heads.folds, heads.raw_NS)
+        # The heads do not depend on the prior weight, what is decided on the fused score does.
+        key = stage_key("fit", experiment.reads("auxiliary.weight") | {"round": 0}, [found.key])
         if found.weight == 0:
-            return replace(seed_bank, key=found.key, arms=(bank, auxiliary))
+            return replace(seed_bank, key=key, arms=(bank, auxiliary))
         sd = float(fused_train([bank.arm, arm])[cohort.seeds].std(ddof=1))
-        return _fused(experiment, found.key, [part.weighing(part.arm.weight / sd) for part in (bank, auxiliary)])
+        return _fused(experiment, key, [part.weighing(part.arm.weight / sd) for part in (bank, auxiliary)])
 
     def fit(self, experiment: Experiment, n: int, training: TrainingSet, first: Fit, previous: Fit) -> Fit:
         """Returns fit n: what the head of the last row's rejects adds to the first fit."""

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ from swag_ray.cluster.extraction import CountedExtractor, ShardExtractor
 from swag_ray.cluster.session import Session, ray_session
 from swag_ray.doctor.requirements import CHANNELS
 from swag_ray.experiment.source import feature_spec
-from swag_ray.features.extract import Decoded, decode
+from swag_ray.features.extract import Pixels, decode
 from swag_ray.features.index import LARGE_SHARD, SHARD, feature_set
+from swag_ray.features.recipe import Recipe
 from swag_ray.features.spec import FeatureSpec
-from swag_ray.images.decode import FULL_WHITE
+from swag_ray.images.decode import Decoded, read_grey
 from swag_ray.progress import Progress
 from swag_ray.store.store import Store
 from tests.benchmarks.bare_loop import USUAL_BATCH, BareLoop
@@ -30,6 +32,7 @@ from tests.benchmarks.material import config, images
 from tests.benchmarks.measure import Bench, Goal, Row
 
 QUICK, FULL = 320, 1_280
+Decode = Callable[[Callable[[], Decoded]], Pixels]
 
 
 class Watched(CountedExtractor):
@@ -91,9 +94,9 @@ def _feed(bench: Bench, spec: FeatureSpec, paths: list[str], digests: list[str])
 
     torch.set_num_threads(1)
     count = min(len(paths), LARGE_SHARD)
-    waited = decode(Path(paths[0]).read_bytes(), spec.image_size)
+    waited = decode(partial(read_grey, Path(paths[0]).read_bytes(), spec.image_size))
 
-    def wait(data: bytes, size: int, white: int = FULL_WHITE) -> Decoded:
+    def wait(read: Callable[[], Decoded]) -> Pixels:
         time.sleep(0.02)
         return dict(waited[0]), waited[1]
 
@@ -111,7 +114,7 @@ def _feed(bench: Bench, spec: FeatureSpec, paths: list[str], digests: list[str])
 
 
 def _fed(
-    bench: Bench, spec: FeatureSpec, images: list[tuple[str, str]], threads: int, work: Callable[..., Decoded]
+    bench: Bench, spec: FeatureSpec, images: list[tuple[str, str]], threads: int, work: Decode
 ) -> tuple[list[float], list[float]]:
     """Images per second of the actor, and of its decoding threads alone."""
     root = bench.folder / f"feed-{threads}"
@@ -126,12 +129,11 @@ def _fed(
         for repetition in range(bench.repetitions(7)):
             with ThreadPoolExecutor(threads) as pool:
                 started = time.perf_counter()
-                deque(pool.map(lambda image: work(Path(image[0]).read_bytes(), spec.image_size), images), maxlen=0)
+                deque(pool.map(lambda i: work(partial(read_grey, Path(i[0]).read_bytes(), spec.image_size)), images), 0)
                 own.append(len(images) / (time.perf_counter() - started))
             batch = {
                 "name": [f"{repetition}-{number}.parquet" for number in range(len(shards))],
-                "paths": [[path for path, _ in shard] for shard in shards],
-                "sha256": [[sha256 for _, sha256 in shard] for shard in shards],
+                "recipes": [[asdict(Recipe(path, sha256)) for path, sha256 in shard] for shard in shards],
             }
             started = time.perf_counter()
             problems = extractor(batch)["problem"]

@@ -34,6 +34,7 @@ from swag_ray.experiment.loop import incremental_loop
 from swag_ray.features.cohort import build_cohort
 from swag_ray.features.index import LARGE_SHARD, MANY, SHARD, feature_set
 from swag_ray.features.reader import Patches
+from swag_ray.features.recipe import Recipe
 from swag_ray.features.shards import shard_table, write_shard
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.images.folders import list_folder
@@ -73,7 +74,7 @@ def measure(bench: Bench) -> list[Row]:
                 note=f"resident set {p.resident['actor']:.0f} MB against {small.resident['actor']:.0f} MB"),
             Row("pool size", f"row 0, one round, last fit, pool of {size:,}", [p.seconds / size * 1e3],
                 [small.seconds / sizes[0] * 1e3], unit="ms/image", against=f"pool of {sizes[0]:,}",
-                note=f"{p.seconds:.0f} s in all; heads {'fitted' if p.spent['head_on'] else 'OFF: too few rejects'}"),
+                note=f"{p.seconds:.0f} s in all; heads {'fitted' if p.spent['head_on'] else 'OFF: no likely anomaly'}"),
         ]  # fmt: skip
     return [*rows, *(row for size in sizes for row in [*_work(size, peaks[size]), *_listing(bench, size)])]
 
@@ -209,7 +210,7 @@ def make_store(root: Path, source: Patches, trusted: int, size: int) -> None:
         write_shard(store, store.path("features", SPEC.fingerprint, f"{start // shard:05d}.parquet"), table)
 
 
-def _nobody(missing: dict[str, str], size: int) -> NoReturn:
+def _nobody(missing: dict[str, Recipe], size: int) -> NoReturn:
     raise AssertionError("all features are there")
 
 

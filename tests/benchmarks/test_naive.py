@@ -65,12 +65,12 @@ def test_brute_force_gate_decides_as_two_stages_do(shift: float) -> None:
 def test_scikit_learn_solves_the_objective_of_the_head() -> None:
     draw = np.random.default_rng(3)
     x_ND = np.concatenate([draw.normal(0, 1, (150, 40)), draw.normal(0.4, 1, (60, 40))]).astype(np.float32)
-    rejected_N = np.arange(210) >= 150
+    abnormal_N = np.arange(210) >= 150
     settings = head.HeadSettings(1e-2, weight_decay=1.0, warmup_epochs=30, swag_epochs=30)
-    state = head.fit_head(x_ND, rejected_N, settings, torch.Generator().manual_seed(0))
+    state = head.fit_head(x_ND, abnormal_N, settings, torch.Generator().manual_seed(0))
     query_ND = draw.normal(0.2, 1, (300, 40)).astype(np.float32)
     ours = query_ND @ state.mean["weight"].numpy()
-    assert spearmanr(ours, logistic_regression(x_ND, rejected_N, 1.0)(query_ND)).statistic > 0.99
+    assert spearmanr(ours, logistic_regression(x_ND, abnormal_N, 1.0)(query_ND)).statistic > 0.99
 
 
 @pytest.mark.data

@@ -25,6 +25,7 @@ from swag_ray.cluster.session import Session, ray_session
 from swag_ray.cluster.workers import RayWorkers
 from swag_ray.errors import InputError
 from swag_ray.features.reader import Rows
+from swag_ray.features.recipe import Recipe
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.features.weights import weights_digest
 from swag_ray.models.tasks import FitTask, score_tasks
@@ -195,7 +196,8 @@ def extract(root: str) -> None:
         data = encoded(blocks(0, 48))
         path = Path(root) / "a.png"
         path.write_bytes(data)
-        missing = {hashlib.sha256(data).hexdigest(): str(path)}
+        sha256 = hashlib.sha256(data).hexdigest()
+        missing = {sha256: Recipe(str(path), sha256)}
         for _ in range(UNNOTICED):
             list(extraction.extract_shards(Store(root), spec(), missing, 2, session))
 

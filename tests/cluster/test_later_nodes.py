@@ -16,6 +16,7 @@ import pytest
 from swag_ray.cluster import attempts, extraction
 from swag_ray.cluster.sample_actors import SamplePool
 from swag_ray.cluster.session import ray_session
+from swag_ray.features.recipe import Recipe
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.features.weights import weights_digest
 from swag_ray.store.store import Store
@@ -75,7 +76,8 @@ def one_node_later(folder: str) -> None:
         data = encoded(blocks(i, 48))
         path = Path(folder) / f"{i}.png"
         path.write_bytes(data)
-        missing[hashlib.sha256(data).hexdigest()] = str(path)
+        sha256 = hashlib.sha256(data).hexdigest()
+        missing[sha256] = Recipe(str(path), sha256)
     name = "tf_efficientnet_lite0"
     spec = FeatureSpec(name, "bundled", weights_digest(name, "bundled"), 64, (8,), 8)
     extraction.CountedExtractor = SlowExtractor  # type: ignore[misc]

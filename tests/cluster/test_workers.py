@@ -32,6 +32,8 @@ def figures(loops: list[Trajectory]) -> Iterator[tuple[str, bytes]]:
         for n, fit in enumerate([*(row.fit for row in loop.rows), loop.last]):
             arrays = {"s": fit.s_N, "u": fit.u_N, "test": fit.s_TK}
             arrays |= flat_folds(fit.folds)
+            for part in fit.arms:
+                arrays |= flat_folds(part.folds, f"{part.arm.name}.") | {f"weight of {part.arm.name}": part.arm.weight}
             yield from (
                 (f"method {m} fit {n} {name} {fit.key}", np.ascontiguousarray(a).tobytes())
                 for name, a in arrays.items()
@@ -41,7 +43,7 @@ def figures(loops: list[Trajectory]) -> Iterator[tuple[str, bytes]]:
 
 
 def loops(root: Path, workers: Workers | None, on_round: Any = lambda row: None) -> list[Trajectory]:
-    experiment, _ = made_up_experiment(root, LOOPS[0], workers=workers)
+    experiment, _ = made_up_experiment(root, LOOPS[0], workers=workers, variants=True)
     return [incremental_loop(with_settings(experiment, settings), on_round=on_round) for settings in LOOPS]
 
 

@@ -19,7 +19,7 @@ from tests.support.ray_head import RAY, Head, head
 pytest.importorskip("ray.dashboard.optional_deps", reason="submitting jobs needs ray[default]")
 pytestmark = [pytest.mark.ray, pytest.mark.cluster]
 
-OVERRIDES = ("rounds=1", "outliers.ceiling=.4", "controls=[]")
+OVERRIDES = ("rounds=1", "controls=[]")
 
 
 @pytest.fixture(scope="module")

@@ -27,9 +27,9 @@ def two_groups(
     """Rows of two Gaussians that differ in every fourth column."""
     rng = np.random.default_rng(seed)
     x_ND = rng.standard_normal((trusted + rejects, columns)).astype(np.float32)
-    rejected_N = np.arange(trusted + rejects) >= trusted
-    x_ND[np.ix_(rejected_N, np.arange(0, columns, 4))] += 1
-    return x_ND, rejected_N
+    abnormal_N = np.arange(trusted + rejects) >= trusted
+    x_ND[np.ix_(abnormal_N, np.arange(0, columns, 4))] += 1
+    return x_ND, abnormal_N
 
 
 def mean_logits(state: swag.State, x_ND: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -70,27 +70,27 @@ class TestScaler:
 class TestFit:
     def test_it_ranks_new_rejects_above_new_trusted_images(self) -> None:
         state = fit_head(*two_groups(300, 150), SETTINGS, generator())
-        x_ND, rejected_N = two_groups(500, 500, seed=1)
+        x_ND, abnormal_N = two_groups(500, 500, seed=1)
         logit_N = mean_logits(state, x_ND)
-        assert (logit_N[rejected_N][:, None] > logit_N[~rejected_N]).mean() > 0.95
+        assert (logit_N[abnormal_N][:, None] > logit_N[~abnormal_N]).mean() > 0.95
 
     def test_balanced_classes_keep_the_boundary_between_them(self) -> None:
         """Nine trusted images to a reject: without the balance nearly every logit would be negative."""
-        x_ND, rejected_N = two_groups(900, 100, columns=8)
-        state = fit_head(x_ND, rejected_N, HeadSettings(learning_rate=1e-2), generator())
+        x_ND, abnormal_N = two_groups(900, 100, columns=8)
+        state = fit_head(x_ND, abnormal_N, HeadSettings(learning_rate=1e-2), generator())
         logit_N = mean_logits(state, x_ND)
-        missed, alarms = (logit_N[rejected_N] < 0).mean(), (logit_N[~rejected_N] > 0).mean()
+        missed, alarms = (logit_N[abnormal_N] < 0).mean(), (logit_N[~abnormal_N] > 0).mean()
         assert abs(missed - alarms) < 0.1
 
     def test_it_comes_to_the_optimum_of_the_balanced_penalised_loss(self) -> None:
-        x_ND, rejected_N = two_groups(160, 40, columns=5)
+        x_ND, abnormal_N = two_groups(160, 40, columns=5)
         settings = HeadSettings(1e-2, weight_decay=0.05, batch_size=200, warmup_epochs=4000, swag_epochs=2)
-        fitted = swag.mean(fit_head(x_ND, rejected_N, settings, generator()))
+        fitted = swag.mean(fit_head(x_ND, abnormal_N, settings, generator()))
         weight_D = fitted["weight"].double().requires_grad_()
         bias = fitted["bias"].double().requires_grad_()
         logit_N = torch.from_numpy(x_ND).double() @ weight_D + bias
-        balance_N = torch.from_numpy(np.where(rejected_N, 200 / 80, 200 / 320))
-        target_N = torch.from_numpy(rejected_N).double()
+        balance_N = torch.from_numpy(np.where(abnormal_N, 200 / 80, 200 / 320))
+        target_N = torch.from_numpy(abnormal_N).double()
         loss = torch.nn.functional.binary_cross_entropy_with_logits(logit_N, target_N, weight=balance_N)
         (loss + 0.025 * weight_D.square().sum()).backward()
         assert weight_D.grad is not None and bias.grad is not None
@@ -98,12 +98,12 @@ class TestFit:
 
     def test_steps_are_those_of_sgd_with_momentum(self) -> None:
         """Against gradients by autograd; the update is the one torch.optim.SGD documents."""
-        x_ND, rejected_N = two_groups(50, 30)
+        x_ND, abnormal_N = two_groups(50, 30)
         settings = HeadSettings(1e-2, batch_size=16, warmup_epochs=0, swag_epochs=2)
-        state = fit_head(x_ND, rejected_N, settings, generator(3))
+        state = fit_head(x_ND, abnormal_N, settings, generator(3))
         weight, bias = torch.zeros(40, requires_grad=True), torch.zeros((), requires_grad=True)
         speed, bias_speed = torch.zeros(40), torch.zeros(())
-        rows, target, order, shots = torch.from_numpy(x_ND), torch.from_numpy(rejected_N).float(), generator(3), []
+        rows, target, order, shots = torch.from_numpy(x_ND), torch.from_numpy(abnormal_N).float(), generator(3), []
         balance = torch.where(target > 0, 80 / 60, 80 / 100)
         for _ in range(2):
             for batch in torch.randperm(80, generator=order).split(16):
@@ -141,15 +141,39 @@ class TestFit:
         assert not torch.equal(first.mean["weight"], other.mean["weight"])
 
     def test_the_rows_are_left_alone(self) -> None:
-        x_ND, rejected_N = two_groups(100, 50)
+        x_ND, abnormal_N = two_groups(100, 50)
         before = x_ND.copy()
-        fit_head(x_ND, rejected_N, SETTINGS, generator())
+        fit_head(x_ND, abnormal_N, SETTINGS, generator())
         assert np.array_equal(x_ND, before)
 
-    @pytest.mark.parametrize("rejects", [0, 50])
-    def test_both_kinds_are_needed(self, rejects: int) -> None:
-        with pytest.raises(ValueError, match="trusted images and rejects"):
-            fit_head(np.zeros((50, 4), np.float32), np.arange(50) < rejects, SETTINGS, generator())
+    @pytest.mark.parametrize("abnormal", [0, 50])
+    def test_both_kinds_are_needed(self, abnormal: int) -> None:
+        with pytest.raises(ValueError, match="trusted and abnormal images"):
+            fit_head(np.zeros((50, 4), np.float32), np.arange(50) < abnormal, SETTINGS, generator())
+
+    def test_an_image_that_counts_twice_is_there_twice(self) -> None:
+        """Both come to the one optimum: weights within a class, the classes as balanced as before."""
+        x_ND, abnormal_N = two_groups(60, 40, columns=5)
+        times_N = np.random.default_rng(0).integers(1, 4, 100)
+        settings = HeadSettings(1e-2, weight_decay=0.05, batch_size=300, warmup_epochs=4000, swag_epochs=2)
+        weighed = fit_head(x_ND, abnormal_N, settings, generator(), weight_N=times_N / 3)
+        repeated = fit_head(np.repeat(x_ND, times_N, axis=0), np.repeat(abnormal_N, times_N), settings, generator())
+        plain = fit_head(x_ND, abnormal_N, settings, generator())
+        assert torch.allclose(weighed.mean["weight"], repeated.mean["weight"], atol=1e-3)
+        assert torch.allclose(weighed.mean["bias"], repeated.mean["bias"], atol=1e-3)
+        assert not torch.allclose(weighed.mean["weight"], plain.mean["weight"], atol=1e-2)
+
+    def test_weights_that_are_all_alike_change_no_bit(self) -> None:
+        x_ND, abnormal_N = two_groups(64, 32)
+        plain = fit_head(x_ND, abnormal_N, SETTINGS, generator())
+        halves = fit_head(x_ND, abnormal_N, SETTINGS, generator(), weight_N=np.full(96, 0.5))
+        assert torch.equal(plain.mean["weight"], halves.mean["weight"])
+
+    @pytest.mark.parametrize("weight", [0.0, -1.0, np.nan])
+    def test_an_image_that_counts_for_nothing_is_refused(self, weight: float) -> None:
+        x_ND, abnormal_N = two_groups(30, 20)
+        with pytest.raises(ValueError, match="count for more than 0"):
+            fit_head(x_ND, abnormal_N, SETTINGS, generator(), weight_N=np.where(np.arange(50) == 7, weight, 1.0))
 
     def test_weights_still_move_when_snapshots_are_taken(self) -> None:
         """A posterior without spread would make every image equally certain."""
@@ -160,21 +184,21 @@ class TestFit:
         """Relative to a plain product on this machine, so that a slow one does not fail; in this thread's own time, so
         that a busy one does not either.
         """
-        x_ND, rejected_N = two_groups(1000, 1000, columns=2000)
+        x_ND, abnormal_N = two_groups(1000, 1000, columns=2000)
         rows, weight = torch.from_numpy(x_ND), torch.randn(2000)
         start = time.thread_time()
         for _ in range(70):
             rows @ weight
         product = time.thread_time() - start
         start = time.thread_time()
-        fit_head(x_ND, rejected_N, SETTINGS, generator())
+        fit_head(x_ND, abnormal_N, SETTINGS, generator())
         assert time.thread_time() - start < 1 + 10 * product
 
 
 class TestSamplesAndLogits:
     def test_one_product_gives_every_sample(self) -> None:
-        x_ND, rejected_N = two_groups(100, 50)
-        state = fit_head(x_ND, rejected_N, SETTINGS, generator())
+        x_ND, abnormal_N = two_groups(100, 50)
+        state = fit_head(x_ND, abnormal_N, SETTINGS, generator())
         weight_SD, bias_S = head.sample_weights(state, [generator(seed) for seed in range(3)])
         logit_NS = head.logits(x_ND, weight_SD, bias_S)
         assert logit_NS.shape == (150, 3) and logit_NS.dtype == np.float32

@@ -3,38 +3,74 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from swag_ray.core.score import image_score
+from swag_ray.detector.bundle import load_detector, save_detector
 from swag_ray.detector.detector import Detector, seed_patches
 from swag_ray.experiment.loop import incremental_loop
+from swag_ray.experiment.pipeline import ExperimentResult
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.methods.bank_fit import bank_fit
-from swag_ray.methods.settings import bank_settings, contrast_settings
+from swag_ray.methods.method import method_of
+from swag_ray.methods.settings import bank_settings
 from swag_ray.models.tasks import ScoreTask
-from tests.support.made_up_experiment import CHANNELS, GRID, PLACES, config, here, made_up_experiment
+from swag_ray.record.run_metrics import RunMetrics
+from swag_ray.run.results import detector_of
+from tests.support.made_up_experiment import CHANNELS, GRID, OFF, PLACES, config, here, made_up_experiment
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.mark.parametrize("method", ["contrast", "published"])
-def test_it_scores_test_images_as_the_fit_did_bit_for_bit(tmp_path: Path, method: str) -> None:
+SPEC = FeatureSpec("-", "-", "-", 256, tuple(CHANNELS), GRID)
+
+
+@pytest.mark.parametrize(
+    ("method", "overrides", "arms"),
+    [
+        ("contrast", (), ["bank", "auxiliary", "head"]), ("contrast", OFF, ["bank", "auxiliary"]),
+        ("contrast", ("auxiliary.weight=0",), ["bank", "head"]), ("contrast", ("auxiliary.weight=0", *OFF), []),
+        ("published", (), []),
+    ],
+)  # fmt: skip
+def test_a_bundle_scores_test_images_as_the_fit_did_bit_for_bit(
+    tmp_path: Path, method: str, overrides: tuple[str, ...], arms: list[str]
+) -> None:
     """Scores leave the actors as float32: a detector that kept more digits would place images between seeds."""
-    experiment, _ = made_up_experiment(tmp_path, config("rounds=1", method=method))
-    loop, cohort, folds = incremental_loop(experiment), experiment.cohort, experiment.cohort.folds
-    fits = [loop.last] if method == "published" else [loop.last, loop.seed_bank]
-    for fit in fits:
-        detector = Detector(
-            name="made-up", score_used=fit.score_used, spec=FeatureSpec("-", "-", "-", 256, tuple(CHANNELS), GRID),
-            bank=bank_settings(experiment.config), rate=0.05, seed_s=fit.seed_s,
-            head=contrast_settings(experiment.config) if fit.head_on and method == "contrast" else None,
-            seed_fold=cohort.fold_N[cohort.seeds], models=fit.folds, banks=loop.seed_bank.folds,
-        )  # fmt: skip
-        score_TK = detector.scores(here(experiment).reader.patches(cohort.rows_T, tuple(CHANNELS)))
-        assert score_TK.shape == (len(cohort.id_T), folds) and np.array_equal(score_TK, fit.s_TK)
-        assert np.array_equal(detector.p_values(score_TK), fit.p_T)
+    settings = config("rounds=1", *overrides, method=method)
+    experiment, _ = made_up_experiment(tmp_path / "store", settings, variants=method == "contrast")
+    loop, cohort = incremental_loop(experiment), experiment.cohort
+    bank = method_of(experiment).final_bank(experiment, loop.decision.training, loop.last)
+    prepared: Any = SimpleNamespace(experiment=experiment, spec=SPEC, typical=None)
+    detector = detector_of(ExperimentResult(prepared, loop, {}, bank, RunMetrics()))
+    assert [arm.name for arm in detector.arms] == arms and (detector.head is not None) == bool(arms)
+    save_detector(detector, {"weight": np.zeros(1, np.float32)}, tmp_path / "bundle")
+    patches = here(experiment).reader.patches(cohort.rows_T, tuple(CHANNELS))
+    for one in (detector, load_detector(tmp_path / "bundle")):
+        score_TK = one.scores(patches)
+        assert score_TK.shape == (len(cohort.id_T), cohort.folds) and np.array_equal(score_TK, loop.last.s_TK)
+        assert np.array_equal(one.p_values(score_TK), loop.last.p_T)
+        assert one.score_used == loop.last.score_used
+        assert np.array_equal(one.distance_maps(patches), detector.distance_maps(patches))
+
+
+def test_the_evidence_is_what_the_heads_add_to_the_score(tmp_path: Path) -> None:
+    """Summed over the places it is the heads' part of the score, but for what is the same in all images."""
+    experiment, _ = made_up_experiment(tmp_path / "store", config("rounds=1"), variants=True)
+    loop, cohort = incremental_loop(experiment), experiment.cohort
+    prepared: Any = SimpleNamespace(experiment=experiment, spec=SPEC, typical=None)
+    detector = detector_of(ExperimentResult(prepared, loop, {}, loop.seed_bank, RunMetrics()))
+    maps_TGG = detector.evidence_maps(here(experiment).reader.patches(cohort.rows_T, tuple(CHANNELS)))
+    assert maps_TGG is not None and maps_TGG.shape == (len(cohort.id_T), 4, 4)
+    heads = [part.arm for part in loop.last.arms if part.arm.name != "bank"]
+    assert len(heads) == 2 and all(arm.weight > 0 for arm in heads)
+    added_T = sum(arm.part(arm.s_TK).mean(axis=1) for arm in heads)
+    constant_T = maps_TGG.sum(axis=(1, 2)) - added_T
+    np.testing.assert_allclose(constant_T, constant_T.mean(), atol=1e-3)
 
 
 def test_the_scale_of_the_maps_is_made_by_banks_that_never_saw_the_seed(tmp_path: Path) -> None:
@@ -45,7 +81,7 @@ def test_the_scale_of_the_maps_is_made_by_banks_that_never_saw_the_seed(tmp_path
     settings = bank_settings(experiment.config)
     fold_n = cohort.fold_N[cohort.seeds]
     detector = Detector(
-        name="made-up", score_used="seed_bank", spec=FeatureSpec("-", "-", "-", 256, tuple(CHANNELS), GRID),
+        name="made-up", score_used="seed_bank", spec=SPEC,
         bank=settings, head=None, rate=0.05, seed_s=fit.seed_s, seed_fold=fold_n, models=fit.folds, banks=fit.folds,
     )  # fmt: skip
     reader, rows = here(experiment).reader, cohort.rows_N.take(cohort.seeds)

@@ -165,7 +165,7 @@ def test_the_real_xrays(xray_root: Path, repository: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["cluster.actors=8"], ["calibration.false_positive_rate=.05"], ["outliers.ceiling=.01"],
+        ["cluster.actors=8"], ["calibration.false_positive_rate=.05"],
         ["dataset.contamination=.9"], ["score.neighbours=90", "memory.coreset_ratio=.001"],
     ],
 )  # fmt: skip

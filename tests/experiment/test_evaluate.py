@@ -32,7 +32,7 @@ def test_controls_are_the_same_protocol_with_one_thing_changed(tmp_path: Path) -
     supervised = [task for _, task in here(experiment).fits if "supervised" in task.names]
     assert len(supervised) == cohort.folds
     for task in supervised:
-        assert np.array_equal(task.rejected, audit.anomaly_N[task.image])
+        assert np.array_equal(task.abnormal, audit.anomaly_N[task.image])
         assert np.array_equal(np.sort(task.image), np.flatnonzero(cohort.fold_N != task.fold))
     auc = {name: detector_metrics(experiment, audit, fit).roc_auc for name, fit in done.items()}
     assert auc["supervised"] > 0.9 and all(value > 0.7 for value in auc.values())
@@ -49,7 +49,7 @@ def test_supervised_is_absent_where_a_fold_would_learn_from_no_anomaly(tmp_path:
 
 def test_supervised_learns_from_so_many_of_each_class_at_most(tmp_path: Path) -> None:
     """Its rows are in an actor's memory at once, 30 KB each and more than once."""
-    bounded = config("rounds=1", "controls=[supervised]", "outliers.minimum=10", "outliers.maximum=12")
+    bounded = config("rounds=1", "controls=[supervised]", "outliers.maximum=12")
     experiment, audit = made_up_experiment(tmp_path, bounded)
     fit = supervised_fit(experiment, audit)
     assert fit is not None
@@ -57,7 +57,7 @@ def test_supervised_learns_from_so_many_of_each_class_at_most(tmp_path: Path) ->
     image = np.unique(np.concatenate([task.image for _, task in here(experiment).fits]))
     assert normal_N[image].sum() == audit.anomaly_N[image].sum() == 12
     for _, task in here(experiment).fits:
-        assert np.array_equal(task.rejected, audit.anomaly_N[task.image]) and len(task.seeds) > 12
+        assert np.array_equal(task.abnormal, audit.anomaly_N[task.image]) and len(task.seeds) > 12
     assert np.array_equal(np.isfinite(fit.s_N), normal_N) and detector_metrics(experiment, audit, fit).roc_auc > 0.7
     work = len(here(experiment).fits)
     again = supervised_fit(experiment, audit)
@@ -109,12 +109,15 @@ def test_unlabelled_test_images_count_neither_as_normals_nor_as_anomalies(tmp_pa
     )
 
     def cut(fit: Fit) -> Fit:
-        return dataclasses.replace(fit, s_TK=fit.s_TK[known])
+        arms = tuple(
+            dataclasses.replace(part, arm=dataclasses.replace(part.arm, s_TK=part.arm.s_TK[known])) for part in fit.arms
+        )
+        return dataclasses.replace(fit, s_TK=fit.s_TK[known], arms=arms)
 
     few = dataclasses.replace(experiment.cohort, rows_T=experiment.cohort.rows_T.take(known))
     rows = tuple(dataclasses.replace(row, fit=cut(row.fit)) for row in loop.rows)
     expected = evaluate(
-        dataclasses.replace(experiment, cohort=few), less, Trajectory(rows, cut(loop.last)),
+        dataclasses.replace(experiment, cohort=few), less, Trajectory(cut(loop.seed_bank), rows, cut(loop.last)),
         {"seed_only": cut(loop.seed_bank)}, cut(loop.seed_bank), reader,
     )  # fmt: skip
     found = evaluate(experiment, blind, loop, {"seed_only": loop.seed_bank}, loop.seed_bank, reader)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.stats import betabinom, ks_2samp
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from swag_ray.core.fusion import Arm
 from swag_ray.core.seeding import numpy_generator
 from swag_ray.experiment.controls import run_controls
 from swag_ray.experiment.decide import RoundDecision
@@ -26,7 +27,7 @@ from swag_ray.experiment.evaluate import evaluate
 from swag_ray.experiment.loop import Round, Trajectory, incremental_loop
 from swag_ray.experiment.tables import rounds_table, scores_table
 from swag_ray.images.audit import Audit
-from swag_ray.methods.fit import Experiment, Fit
+from swag_ray.methods.fit import Experiment, Fit, FittedArm
 from swag_ray.methods.method import method_of
 from tests.support.made_up_experiment import config, here, made_up_experiment
 
@@ -73,6 +74,11 @@ def drawn_trajectory(experiment: Experiment, audit: Audit) -> tuple[Trajectory, 
     rng, cohort, gate = np.random.default_rng(5), experiment.cohort, experiment.config.gate
     train, picks_rejects = len(cohort.id_N), method_of(experiment).picks_rejects
 
+    def arm(name: str, weight: float) -> Arm:
+        s_TK = rng.normal(0, 1, (len(cohort.id_T), cohort.folds)) + 0.5 * audit.anomaly_T[:, None]
+        drawn = Arm.of(name, rng.normal(3, 2, train), s_TK, cohort.seeds, f"why {name}" if name != "bank" else "")
+        return dataclasses.replace(drawn, weight=weight)
+
     def fit(n: int, *, pool: bool = True) -> Fit:
         s_N = rng.normal(3, 2, train) + 1.5 * audit.anomaly_N
         normal = np.flatnonzero(~cohort.seed_N & ~audit.anomaly_N)[0]
@@ -80,9 +86,11 @@ def drawn_trajectory(experiment: Experiment, audit: Audit) -> tuple[Trajectory, 
         s_N[~cohort.seed_N & (not pool)] = np.nan
         s_TK = rng.normal(3, 2, (len(cohort.id_T), 1)) + rng.normal(0, 1, (len(cohort.id_T), cohort.folds))
         u_N = rng.gamma(2, 1, train) if n else np.full(train, np.nan)
-        used = "head" if picks_rejects and n else "bank"
+        used = "fused" if picks_rejects and n else "bank"
         s_TK += 1.2 * audit.anomaly_T[:, None]
-        return Fit(f"fit {n}", cohort, s_N, u_N, s_TK, (), used, head_on=picks_rejects and n > 0)
+        parts = ("bank", "auxiliary", "head") if picks_rejects and n else ()
+        arms = tuple(FittedArm(arm(name, weight), ()) for name, weight in zip(parts, (0.5, 0.0, 0.3), strict=False))
+        return Fit(f"fit {n}", cohort, s_N, u_N, s_TK, (), used, head_on=picks_rejects and n > 0, arms=arms)
 
     held, ever = np.zeros(train, np.bool_), np.zeros(train, np.bool_)
     rows = []
@@ -102,7 +110,7 @@ def drawn_trajectory(experiment: Experiment, audit: Audit) -> tuple[Trajectory, 
             "z_u": made.z_u(made.u_N), "streak": both.astype(np.int64),
         }  # fmt: skip
         rows.append(Round(n, made, RoundDecision(f"decide {n}", arrays, relaxed, n >= 3, n == 4)))
-    trajectory = Trajectory(tuple(rows), fit(5))
+    trajectory = Trajectory(fit(0), tuple(rows), fit(5))
     controls = {"seed_only": trajectory.seed_bank, "full_train": fit(0, pool=False), "supervised": fit(9, pool=False)}
     return trajectory, controls, fit(0, pool=False) if picks_rejects else trajectory.last
 
@@ -132,7 +140,8 @@ def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         "gate.tau_distance=0.4", "gate.tau_uncertainty=0.5", "gate.tau_relaxed=1.1", "random_seed=3", "rounds=2",
         method=method,
     )  # fmt: skip
-    experiment, audit = made_up_experiment(tmp_path_factory.mktemp("figures"), settings, **IMAGES)  # type: ignore[arg-type]
+    images = IMAGES | ({"shift": 0.75} if request.param == "contrast, run" else {})  # its head finds weaker ones
+    experiment, audit = made_up_experiment(tmp_path_factory.mktemp("figures"), settings, **images)  # type: ignore[arg-type]
     kind_T = np.where(audit.anomaly_T, np.resize(KINDS, len(audit.label_T)), "")
     audit = dataclasses.replace(audit, kind_T=kind_T)
     trajectory, controls, bank = source(experiment, audit)
@@ -225,10 +234,10 @@ def test_conformal_decisions(found: Evaluated) -> None:
         }  # fmt: skip
         figures = dict(found.figures(name)["conformal"])
         assert figures.pop("rate_interval") == pytest.approx([low, high])
-        pool = fit.s_N[~cohort.seed_N]
-        if not np.isnan(pool).any():
-            p_pool = np.array([(1 + sum(seeds >= s)) / (n + 1) for s in pool])
-            expected["rate_pool_normals"] = (p_pool <= RATE)[~pool_label].mean()
+        pool_normals = fit.s_N[~cohort.seed_N][~pool_label]  # anomalies may have no score
+        if not np.isnan(pool_normals).any():
+            p_pool = np.array([(1 + sum(seeds >= s)) / (n + 1) for s in pool_normals])
+            expected["rate_pool_normals"] = (p_pool <= RATE).mean()
         assert figures == pytest.approx(expected)
     assert at_rate or not found.drawn, "a p-value at the rate itself, or this says nothing of it"
 
@@ -328,13 +337,18 @@ def test_rounds(found: Evaluated) -> None:
 def test_arms_kinds_and_contamination(found: Evaluated) -> None:
     label, last = found.label, found.trajectory.last
     own, bank = found.scores.incremental.to_numpy(), found.bank.s_TK.mean(axis=1)
-    arms = {"bank": {"roc_auc": area(label, bank)}}
-    if last.head_on:
-        fused = standardised(seeds_of(found, last), own) + standardised(seeds_of(found, found.bank), bank)
-        arms |= {"head": {"roc_auc": area(label, own)}, "fused": {"roc_auc": area(label, fused)}}
-    assert {name: arm["roc_auc"] for name, arm in found.metrics["arms"].items()} == pytest.approx(
-        {name: arm["roc_auc"] for name, arm in arms.items()}
-    )
+    arms: dict[str, dict[str, Any]] = {"bank": {"roc_auc": area(label, bank)}}
+    if last.arms:
+        arms = {part.arm.name: {"roc_auc": area(label, part.arm.s_TK.mean(axis=1))} for part in last.arms}
+        for part in last.arms:
+            arms[part.arm.name] |= {"weight": part.arm.weight} | (
+                {"reason": part.arm.reason} if part.arm.reason else {}
+            )
+        arms["fused"] = {"roc_auc": area(label, own)}
+        assert (len(arms) > 2) == last.head_on
+    assert found.metrics["arms"].keys() == arms.keys()
+    for name, arm in found.metrics["arms"].items():
+        assert arm.pop("reason", None) == arms[name].pop("reason", None) and arm == pytest.approx(arms[name])
     for kind in KINDS:
         shown = ~label | (found.scores.kind == kind).to_numpy()
         assert found.metrics["roc_auc_by_kind"][kind] == pytest.approx(area(label[shown], own[shown]))

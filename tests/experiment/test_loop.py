@@ -15,6 +15,7 @@ from swag_ray.experiment.loop import Round, incremental_loop
 from swag_ray.experiment.tables import rounds_table
 from swag_ray.features.reader import Rows
 from swag_ray.methods.bank_fit import bank_fit
+from swag_ray.methods.fit import TrainingSet
 from swag_ray.methods.method import method_of
 from swag_ray.record.run_metrics import Difference
 from tests.support.made_up_experiment import OFF, config, here, made_up_experiment, with_settings
@@ -27,7 +28,8 @@ ROUNDS = 3
 SETTINGS: dict[str, tuple[str, list[str], dict[str, Any]]] = {
     "contrast": ("contrast", ["gate.budget=20"], {}),
     "contrast, patience and random rank": ("contrast", ["gate.patience=2", "gate.rank=random", "gate.budget=5"], {}),
-    "contrast, weak anomalies": ("contrast", ["outliers.fdr=0.5", "gate.tau_distance=1"], {"shift": 0.9}),
+    "contrast, weak anomalies": ("contrast", ["outliers.probability=0.2", "gate.tau_distance=1"], {"shift": 0.9}),
+    "contrast, variants": ("contrast", ["gate.budget=20"], {"variants": True}),
     "contrast, relaxed": ("contrast", ["gate.tau_distance=-2", "gate.tau_relaxed=1", "gate.budget=60"], {}),
     "published": ("published", [], {}),
     "published, strict": ("published", ["gate.tau_distance=-1.5", "gate.tau_relaxed=1", "gate.rank=uncertainty"], {}),
@@ -50,7 +52,10 @@ def test_invariants_of_every_round(store: Path, name: str, rule: str) -> None:
     assert len(loop.rows) == ROUNDS + 1 or loop.exhausted
     first = loop.rows[0].decision.arrays
     assert not any(first[kind].any() for kind in ("candidate", "admitted", "evicted", "held", "ever"))
-    assert np.isnan(first["u"]).all() and np.isnan(loop.rows[0].fit.u_N).all()
+    assert np.isnan(first["u"]).all()
+    assert np.isnan(loop.rows[0].fit.u_N).all() != ("variants" in images), (
+        "the auxiliary head has samples, the bank none"
+    )
     gone = np.zeros(len(cohort.id_N), np.bool_)
     for before, row in zip(loop.rows, loop.rows[1:], strict=False):
         was, a = before.decision.arrays, row.decision.arrays
@@ -76,10 +81,13 @@ def test_invariants_of_every_round(store: Path, name: str, rule: str) -> None:
         assert gone.any(), "somebody must be evicted, or this says nothing of it"
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_no_model_sees_its_own_fold_nor_a_stranger(tmp_path: Path, method: str) -> None:
-    """From what was really given to the tasks: fold, members, rejects, standardisation, where training went on from."""
-    experiment, audit = made_up_experiment(tmp_path, config("gate.budget=20", method=method))
+@pytest.mark.parametrize(("method", "variants"), [("contrast", False), ("contrast", True), ("published", False)])
+def test_no_model_sees_its_own_fold_nor_a_stranger(tmp_path: Path, method: str, variants: bool) -> None:
+    """From what was really given to the tasks: fold, members, rejects, standardisation, where training went on from.
+
+    Whom a round admits teaches `published`; heads learn from seeds, rejects and variants alone.
+    """
+    experiment, audit = made_up_experiment(tmp_path, config("gate.budget=20", method=method), variants=variants)
     cohort = experiment.cohort
     # A random draw, for its evictions: it must matter who is held when.
     loop = incremental_loop(experiment, AdmissionRule("random_admission", ~cohort.seed_N))
@@ -92,7 +100,7 @@ def test_no_model_sees_its_own_fold_nor_a_stranger(tmp_path: Path, method: str) 
     def images(rows: Rows) -> np.ndarray[Any, Any]:
         return np.array([number[int(s), int(r)] for s, r in zip(rows.shard_N, rows.row_N, strict=True)])
 
-    fits = [fit for fit in here(experiment).fits if fit[0] != "fit_bank"]
+    fits = [fit for fit in here(experiment).fits if fit[0] != "fit_bank" and "auxiliary" not in fit[1].names]
     assert len(fits) == cohort.folds * (ROUNDS + 1)
     for i, (_, task) in enumerate(fits):
         n, k = i // cohort.folds + 1, i % cohort.folds
@@ -104,8 +112,10 @@ def test_no_model_sees_its_own_fold_nor_a_stranger(tmp_path: Path, method: str) 
         trusted = np.union1d(seeds, decision.held[cohort.fold_N[decision.held] != k])
         if method == "contrast":
             rejects = decision.rejects[cohort.fold_N[decision.rejects] != k]
-            assert np.array_equal(np.sort(task.image[task.rejected]), rejects)
-            assert np.array_equal(np.sort(task.image[~task.rejected]), trusted)
+            assert np.array_equal(np.sort(task.image[task.abnormal]), rejects)
+            assert np.array_equal(np.sort(task.image[~task.abnormal]), seeds)
+            weight_N = np.where(cohort.seed_N, 1, decision.arrays["reject_weight"])
+            assert np.array_equal(task.weight, weight_N[task.image]) and (weight_N[rejects] >= 0.5).all()
         else:
             assert np.array_equal(np.sort(task.image), trusted)
             assert (task.start is None) == (n == 1)
@@ -150,14 +160,14 @@ def test_fault_4_thresholds_are_refreshed_every_round(store: Path, method: str) 
     assert len(reference) == ROUNDS and stale > 0, "this test needs scores whose scale changes"
 
 
-def test_head_off_gives_exactly_the_seed_only_figures(tmp_path: Path) -> None:
-    experiment, audit = made_up_experiment(tmp_path, config("outliers.minimum=90", "outliers.maximum=90"))
+def test_without_a_likely_anomaly_there_is_no_head_and_the_seed_only_figures(tmp_path: Path) -> None:
+    experiment, audit = made_up_experiment(tmp_path, config(*OFF))
     loop = incremental_loop(experiment)
     for row in [*loop.rows, Round(ROUNDS + 1, loop.last, loop.decision)]:
         assert row.fit.score_used == "seed_bank" and not row.fit.head_on
         assert np.array_equal(row.fit.s_N, loop.seed_bank.s_N) and np.array_equal(row.fit.s_TK, loop.seed_bank.s_TK)
         assert np.isnan(row.fit.u_N).all()
-        assert "fewer than the 90 needed" in row.fit.reason or row.n == 0
+        assert row.fit.reason == ("no head: no pool image is likely abnormal" if row.n else "")
         if 0 < row.n <= ROUNDS:
             assert row.decision.arrays["admitted"].sum() == experiment.config.gate.budget, (
                 "admission by distance goes on"
@@ -167,18 +177,30 @@ def test_head_off_gives_exactly_the_seed_only_figures(tmp_path: Path) -> None:
     assert delta(experiment, audit, loop.last, loop.seed_bank) == Difference(roc_auc=0.0, low=0.0, high=0.0)
     table = rounds_table(experiment, audit, loop).to_pandas()
     assert table.u.isna().all() and table.z_u.isna().all() and table.p.notna().all()
+    assert {name for name, _ in here(experiment).fits} == {"fit_bank"}
     grown = bank_fit(
         experiment, np.union1d(experiment.cohort.seeds, loop.decision.held), loop.decision.key, score_pool=False
     )
     assert here(experiment).published[-1] == (grown.key, loop.decision.key), "the actor checks who is admitted"
     metrics = evaluate(experiment, audit, loop, {}, grown, here(experiment).reader)
-    assert metrics.incremental.score_used == "seed_bank" and list(metrics.arms) == ["bank"]
+    assert metrics.incremental.score_used == "seed_bank"
+    assert metrics.arms["bank"].weight == 1 and metrics.arms["bank"].roc_auc == metrics.arms["fused"].roc_auc
+
+
+def test_rejects_of_one_fold_teach_no_head(tmp_path: Path) -> None:
+    """The fold that holds them all would have none to learn from."""
+    experiment, _ = made_up_experiment(tmp_path, config())
+    cohort, method = experiment.cohort, method_of(experiment)
+    first = method.first_fit(experiment, bank_fit(experiment, cohort.seeds))
+    weight_N = np.where(~cohort.seed_N & (cohort.fold_N == 1), 0.9, 0.0)
+    fit = method.fit(experiment, 1, TrainingSet("decision", np.empty(0, np.int64), weight_N), first, first)
+    assert fit.reason == "no head: all rejects that it would learn from are in one fold"
+    assert np.array_equal(fit.s_N, first.s_N) and not fit.head_on and fit.key != first.key
+    assert {name for name, _ in here(experiment).fits} == {"fit_bank"}
 
 
 def test_nothing_left_to_admit_ends_the_loop(tmp_path: Path) -> None:
-    experiment, audit = made_up_experiment(
-        tmp_path, config("gate.budget=100", "rounds=6", "outliers.minimum=90", "outliers.maximum=90")
-    )
+    experiment, audit = made_up_experiment(tmp_path, config(*OFF, "gate.budget=100", "rounds=6"))
     loop = incremental_loop(experiment)
     assert loop.exhausted and totals(audit, loop).exhausted is True
     *rows, last = loop.rows

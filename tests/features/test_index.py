@@ -6,8 +6,9 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,16 @@ from swag_ray.cluster.extraction import ShardExtractor, extract_shards
 from swag_ray.cluster.session import Session
 from swag_ray.errors import InputError
 from swag_ray.features.backbone import Backbone
-from swag_ray.features.extract import BATCH, Decoded, decode
+from swag_ray.features.extract import BATCH, Pixels, decode, embed
 from swag_ray.features.index import Extract, FeatureSet, feature_set
-from swag_ray.features.reader import FeatureReader
+from swag_ray.features.reader import FeatureReader, Rows
+from swag_ray.features.recipe import Recipe
 from swag_ray.features.shards import shard_table, write_shard
 from swag_ray.features.spec import FeatureSpec
+from swag_ray.images.decode import Decoded
 from swag_ray.progress import Progress
 from swag_ray.store.store import Store
-from tests.features.inputs import GRID, STRIDES, bits, image, rows
+from tests.features.inputs import GRID, STRIDES, bits, image, rows, shards
 from tests.support.processes import descendants, kill
 
 
@@ -50,20 +53,35 @@ class Images:
         extract: Extract,
         names: list[str] | None = None,
         progress: Progress | None = None,
+        variants: Sequence[Recipe] = (),
     ) -> FeatureSet:
         names = names or list(self.paths)
         paths = [self.paths[n] for n in names]
-        return feature_set(self.store, self.spec, paths, names, extract, progress or Progress())
+        return feature_set(self.store, self.spec, paths, names, extract, progress or Progress(), variants)
+
+    def recipes(self, names: list[str]) -> list[Recipe]:
+        return [Recipe(self.paths[name], name) for name in names]
 
     def actors(self, count: int) -> Extract:
         """Extraction by so many actors of the local Ray."""
         session = Session(cpus=2, gpus=0, actors=count, extractors=count)
         return lambda missing, size: extract_shards(self.store, self.spec, missing, size, session)
 
-    def read(self, found: FeatureSet) -> list[tuple[bytes, ...]]:
-        reader = FeatureReader(self.store.root, found.fingerprint, found.shards)
-        patches = reader.patches(found.rows, STRIDES)
-        return [tuple(patches[s][i].tobytes() for s in STRIDES) for i in range(len(found.rows))]
+    def here(self, asked: list[str]) -> Extract:
+        """Extraction in this process, which notes the keys that it is asked for."""
+        worker = ShardExtractor(self.store.root, self.spec)
+
+        def extract(missing: dict[str, Recipe], size: int) -> Iterator[tuple[int, int, float]]:
+            asked.extend(missing)
+            yield 0, int(worker(shards(**{f"of{len(asked)}": missing.values()}))["count"][0]), 0.0
+
+        return extract
+
+    def read(self, found: FeatureSet, rows: Rows | None = None) -> list[tuple[bytes, ...]]:
+        """Bits of the images' features, or of other rows of the set."""
+        rows = rows or found.rows
+        patches = FeatureReader(self.store.root, found.fingerprint, found.shards).patches(rows, STRIDES)
+        return [tuple(patches[s][i].tobytes() for s in STRIDES) for i in range(len(rows))]
 
     def shards(self) -> dict[str, tuple[bytes, int]]:
         folder = Path(self.store.path("features", self.spec.fingerprint))
@@ -82,7 +100,7 @@ def images(tmp_path: Path, spec: FeatureSpec) -> Images:
     return Images(Store(tmp_path / "store"), spec, paths)
 
 
-def nobody(missing: dict[str, str], size: int) -> Iterator[tuple[int, int, float]]:
+def nobody(missing: dict[str, Recipe], size: int) -> Iterator[tuple[int, int, float]]:
     raise AssertionError("nothing is missing, so no Ray is needed")
 
 
@@ -103,7 +121,7 @@ def test_what_an_older_decoder_refused_is_tried_again(images: Images, monkeypatc
     monkeypatch.undo()
     asked: list[str] = []
 
-    def again(missing: dict[str, str], size: int) -> Iterator[tuple[int, int, float]]:
+    def again(missing: dict[str, Recipe], size: int) -> Iterator[tuple[int, int, float]]:
         asked.extend(missing)
         put("new.parquet", list(missing), [row, refused])
         yield 0, len(missing), 0.0
@@ -160,8 +178,8 @@ def test_same_bits_whoever_extracts_and_only_what_is_missing(
     other = Images(Store(tmp_path / "other"), images.spec, images.paths)
     worker = ShardExtractor(other.store.root, other.spec)
     order = (late + early)[::-1]
-    for name, cut in (("a.parquet", order[:29]), ("b.parquet", order[29:])):
-        done = worker({"name": [name], "paths": [[other.paths[n] for n in cut]], "sha256": [cut]})
+    for name, cut in (("a", order[:29]), ("b", order[29:])):
+        done = worker(shards(**{name: other.recipes(cut)}))
         assert done["count"].tolist() == [len(cut)] and done["problem"].tolist() == [""]
     cut_otherwise = other.features(nobody, late[::-1] + early)
     assert other.read(cut_otherwise) == images.read(more), "the cut into shards does not matter"
@@ -171,24 +189,88 @@ def test_same_bits_whoever_extracts_and_only_what_is_missing(
 def test_lost_and_damaged_shards_are_extracted_again_alone(images: Images) -> None:
     names = list(images.paths)
     worker = ShardExtractor(images.store.root, images.spec)
-    for name, cut in (("a.parquet", names[:4]), ("b.parquet", names[4:6]), ("c.parquet", names[6:9])):
-        worker({"name": [name], "paths": [[images.paths[n] for n in cut]], "sha256": [cut]})
+    for name, cut in (("a", names[:4]), ("b", names[4:6]), ("c", names[6:9])):
+        worker(shards(**{name: images.recipes(cut)}))
     wanted = names[:9]
     before = images.read(images.features(nobody, wanted))
     folder = Path(images.store.path("features", images.spec.fingerprint))
     (folder / "b.parquet").unlink()
     (folder / "c.parquet").write_bytes((folder / "c.parquet").read_bytes()[:-200])
     asked: list[str] = []
-
-    def extract_here(missing: dict[str, str], size: int) -> Iterator[tuple[int, int, float]]:
-        asked.extend(missing)
-        batch = {"name": ["d.parquet"], "paths": [list(missing.values())], "sha256": [list(missing)]}
-        yield 0, int(worker(batch)["count"][0]), 0.0
-
-    found = images.features(extract_here, wanted)
+    found = images.features(images.here(asked), wanted)
     assert sorted(asked) == sorted(names[4:9]) and found.extracted == 5
     assert images.read(found) == before
     assert images.features(nobody, wanted).extracted == 0
+
+
+def made_of(images: Images, names: list[str]) -> list[Recipe]:
+    """A variant of each that takes a donor, the next, and one that takes none."""
+    foreign = [
+        Recipe(images.paths[host], host, "foreign_patch", images.paths[donor], donor)
+        for host, donor in zip(names, names[1:] + names[:1], strict=True)
+    ]
+    return foreign + [Recipe(images.paths[host], host, "opacities") for host in names]
+
+
+def test_files_and_variants_are_extracted_in_one_go_and_once(images: Images) -> None:
+    names, asked, calls = list(images.paths)[:5], [], []  # type: ignore[var-annotated]
+    variants = made_of(images, names[:3])
+    extract = images.here(asked)
+
+    def counted(missing: dict[str, Recipe], size: int) -> Iterator[tuple[int, int, float]]:
+        calls.append(len(missing))
+        yield from extract(missing, size)
+
+    found = images.features(counted, names, variants=variants)
+    assert calls == [11] == [found.extracted] and set(asked) == {*names, *(recipe.key for recipe in variants)}
+    assert found.variants is not None and len(found.variants) == 6 and not found.errors
+    own, altered = images.read(found), images.read(found, found.variants)
+    assert len(set(own + altered)) == 11, "a variant has features of its own"
+
+    again = images.features(nobody, names, variants=variants)
+    assert again.extracted == 0 and again.variants is not None
+    assert (images.read(again), images.read(again, again.variants)) == (own, altered)
+    plain = images.features(nobody, names)
+    assert plain.variants is None and plain.key == found.key and images.read(plain) == own
+    some = images.features(nobody, names[3:], variants=variants[::-2])
+    assert some.variants is not None and images.read(some, some.variants) == altered[::-2]
+
+
+def test_variants_are_those_of_their_recipe_whoever_extracts(images: Images, backbone: Backbone) -> None:
+    names = list(images.paths)[:3]
+    variants = made_of(images, names)
+    found = images.features(images.here([]), names, variants=variants)
+    assert found.variants is not None
+    pixels = []
+    for recipe in variants:
+        files = tuple(Path(path).read_bytes() for path in (recipe.path, recipe.donor) if path)
+        pixels.append(decode(partial(recipe.decode, files, images.spec.image_size, images.spec.white)))
+    assert images.read(found, found.variants) == [bits(row) for row in embed(backbone, pixels)]
+
+
+def test_a_lost_variant_is_made_again_alone_and_one_that_cannot_be_made_has_no_row(images: Images) -> None:
+    names, asked = list(images.paths)[:4], []  # type: ignore[var-annotated]
+    variants = made_of(images, names)
+    images.features(images.here([]), names)
+    found = images.features(images.here(asked), names, variants=variants)
+    assert set(asked) == {recipe.key for recipe in variants}, "the files are there"
+    assert found.variants is not None
+    before = images.read(found, found.variants)
+    (Path(images.store.path("features", images.spec.fingerprint)) / "of8.parquet").unlink()
+    asked.clear()
+    mended = images.features(images.here(asked), names, variants=variants)
+    assert set(asked) == {recipe.key for recipe in variants} and mended.variants is not None
+    assert images.read(mended, mended.variants) == before
+
+    odd = Path(images.paths[names[0]]).with_name("odd.png")
+    odd.write_bytes(b"no image")
+    broken = Recipe(
+        images.paths[names[0]], names[0], "foreign_patch", str(odd), hashlib.sha256(b"no image").hexdigest()
+    )
+    odd_set = images.features(images.here([]), names, variants=[*variants[:2], broken])
+    assert odd_set.variants is not None and (odd_set.variants.shard_N >= 0).tolist() == [True, True, False]
+    assert not odd_set.errors, "of the files none is odd"
+    assert images.read(odd_set, odd_set.variants.take(np.arange(2))) == before[:2]
 
 
 def test_bytes_that_are_not_the_listed_ones_are_refused(images: Images) -> None:
@@ -197,7 +279,7 @@ def test_bytes_that_are_not_the_listed_ones_are_refused(images: Images) -> None:
     worker = ShardExtractor(images.store.root, images.spec)
 
     def extracted(sha256: str) -> tuple[str, str]:
-        done = worker({"name": ["a.parquet"], "paths": [[images.paths[sha256]]], "sha256": [[sha256]]})
+        done = worker(shards(a=images.recipes([sha256])))
         return str(done["problem"][0]), str(done["advice"][0])
 
     Path(images.paths[gone]).unlink()
@@ -210,9 +292,7 @@ def test_bytes_that_are_not_the_listed_ones_are_refused(images: Images) -> None:
 
 def test_a_flipped_bit_in_a_shard_is_noticed_when_it_is_read(images: Images) -> None:
     names = list(images.paths)[:4]
-    ShardExtractor(images.store.root, images.spec)(
-        {"name": ["a.parquet"], "paths": [[images.paths[n] for n in names]], "sha256": [names]}
-    )
+    ShardExtractor(images.store.root, images.spec)(shards(a=images.recipes(names)))
     found = images.features(nobody, names)
     path = Path(images.store.path("features", found.fingerprint, "a.parquet"))
     data = bytearray(path.read_bytes())
@@ -224,9 +304,7 @@ def test_a_flipped_bit_in_a_shard_is_noticed_when_it_is_read(images: Images) -> 
 
 def test_statistics_come_back_as_they_were(images: Images, backbone: Backbone) -> None:
     names = list(images.paths)[:5]
-    ShardExtractor(images.store.root, images.spec)(
-        {"name": ["a.parquet"], "paths": [[images.paths[n] for n in names]], "sha256": [names]}
-    )
+    ShardExtractor(images.store.root, images.spec)(shards(a=images.recipes(names)))
     found = images.features(nobody, names)
     reader = FeatureReader(images.store.root, found.fingerprint, found.shards)
     read = reader.statistics(found.rows.take(np.array([4, 0])), np.array([10, 20]))
@@ -251,17 +329,17 @@ def test_an_extractor_reads_a_few_files_ahead_and_no_more(images: Images, monkey
             most["open"] = max(most["open"], len(opened) - ended)
         return read(path, sha256)
 
-    def decoded(data: bytes, size: int, white: int) -> Decoded:
+    def decoded(read: Callable[[], Decoded]) -> Pixels:
         nonlocal ended
         time.sleep(0.01)  # slower than reading
         with lock:
             ended += 1
-        return decode(data, size, white)
+        return decode(read)
 
     monkeypatch.setattr(extraction, "_read_image", noted)
-    monkeypatch.setattr("swag_ray.features.extract.decode", decoded)
+    monkeypatch.setattr(extraction, "decode", decoded)
     worker = ShardExtractor(images.store.root, images.spec)
-    worker({"name": ["a.parquet"], "paths": [[images.paths[n] for n in names]], "sha256": [names]})
+    worker(shards(a=images.recipes(names)))
     assert len(opened) == 40 and BATCH <= most["open"] <= BATCH + 1
 
 
@@ -275,9 +353,7 @@ def test_decoding_ahead_changes_no_bit(images: Images, decoders: int, tmp_path: 
     tables = []
     for count in (0, decoders):
         store = Store(tmp_path / f"store{count}")
-        done = ShardExtractor(store.root, images.spec, count)(
-            {"name": ["a.parquet"], "paths": [[images.paths[n] for n in names]], "sha256": [names]}
-        )
+        done = ShardExtractor(store.root, images.spec, count)(shards(a=images.recipes(names)))
         assert done["problem"].tolist() == [""]
         tables.append(pq.read_table(store.path("features", images.spec.fingerprint, "a.parquet")))
     assert tables[0].equals(tables[1]) and tables[0]["error"].null_count == len(names) - 1

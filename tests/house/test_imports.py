@@ -106,7 +106,7 @@ def test_an_import_loads_no_more_than_it_needs(code: str, unwanted: set[str]) ->
 
 def test_the_driver_of_contrast_never_loads_torch(tiny: Callable[..., Config], local_ray: None, tmp_path: Path) -> None:
     """Features, heads and scores are the actors' work; the driver does arithmetic on a few numbers per image."""
-    config = tiny("outliers.ceiling=.4", "rounds=1", "controls=[seed_only]")
+    config = tiny("rounds=1", "controls=[seed_only]")
     run_experiment(config, tmp_path / "first")  # features are there from now on; the fits of another seed are not
     (tmp_path / "config.yaml").write_text(to_yaml(config))
     code = (

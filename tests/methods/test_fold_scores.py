@@ -34,20 +34,30 @@ def test_own_images_are_scored_by_their_fold_and_test_images_by_all(store: Path,
     np.testing.assert_allclose(fit.p_T, p_T)
 
 
-def test_contrast_averages_raw_logits_and_spreads_standardised_ones(tmp_path: Path) -> None:
+def test_a_head_averages_raw_logits_and_spreads_standardised_ones(tmp_path: Path) -> None:
+    """And the fused score is its share of the head, in the seeds' sd, and the rest of the bank."""
     experiment, _ = made_up_experiment(tmp_path, config("rounds=1"))
     row = incremental_loop(experiment).rows[1]
-    assert row.fit.head_on
-    cohort, fit = experiment.cohort, row.fit
+    assert row.fit.head_on and row.fit.score_used == "fused"
+    cohort, fit, seeds = experiment.cohort, row.fit, experiment.cohort.seeds
+    bank, head = fit.arms
+    assert (bank.arm.name, head.arm.name) == ("bank", "head")
     raw = np.full((len(cohort.id_N), experiment.config.swag.samples), np.nan)
     reader = here(experiment).reader
-    for k, fold in enumerate(fit.folds):
+    for k, fold in enumerate(head.folds):
         own = np.flatnonzero(cohort.fold_N == k)
         pooled = reader.pooled(cohort.rows_N.take(own), (8, 16, 32), 4).astype(np.float64)
         x = np.clip((pooled - fold["mean"]) / fold["sd"], -8, 8)
         raw[own] = x @ fold["weight"].T.astype(np.float64) + fold["bias"]
-    np.testing.assert_allclose(fit.s_N, raw.mean(axis=1), rtol=1e-3, atol=1e-4)
-    standard = calibrate.standardise_samples(raw, cohort.fold_N, cohort.seed_N)
+    np.testing.assert_allclose(head.arm.s_N, raw.mean(axis=1), rtol=1e-3, atol=1e-4)
+    weight = head.arm.weight
+    assert 0 < weight < 1 and bank.arm.weight == pytest.approx(1 - weight)
+    s_N = sum(
+        w * (s - s[seeds].mean()) / s[seeds].std(ddof=1)
+        for w, s in ((1 - weight, bank.arm.s_N), (weight, raw.mean(axis=1)))
+    )
+    np.testing.assert_allclose(fit.s_N, s_N, rtol=1e-3, atol=1e-3)
+    standard = weight * calibrate.standardise_samples(raw, cohort.fold_N, cohort.seed_N)
     np.testing.assert_allclose(fit.u_N, standard.std(axis=1, ddof=1), rtol=1e-2, atol=1e-4)
 
 

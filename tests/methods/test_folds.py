@@ -27,20 +27,24 @@ def places(rows: Rows) -> list[tuple[int, int]]:
 def test_a_task_has_the_members_outside_its_fold_and_all_seeds_outside_it(experiment: Experiment) -> None:
     cohort = experiment.cohort
     members = np.concatenate([cohort.pool[::3], cohort.seeds[5:]])  # not all seeds, and in an order of their own
-    rejected = cohort.pool[::6]
+    abnormal = cohort.pool[::6]
+    weights = np.linspace(0.1, 1, len(members))
     starts = tuple({"iterate.weight.8": np.array([k])} for k in range(cohort.folds))
-    tasks = fold_tasks(cohort, members, (0, "name"), rejected=rejected, start=starts)
+    tasks = fold_tasks(cohort, members, (0, "name"), abnormal=abnormal, weights=weights, start=starts)
     assert [task.fold for task in tasks] == [0, 1, 2]
     for k, task in enumerate(tasks):
         outside = [i for i in members if cohort.fold_N[i] != k]
         assert task.image.tolist() == outside and places(task.train) == places(cohort.rows_N.take(np.array(outside)))
         seeds = [i for i in cohort.seeds if cohort.fold_N[i] != k]
         assert places(task.seeds) == places(cohort.rows_N.take(np.array(seeds)))
-        assert task.rejected is not None and task.rejected.tolist() == [i in rejected for i in outside]
-        assert task.rejected.any() and not task.rejected.all()
+        assert task.abnormal is not None and task.abnormal.tolist() == [i in abnormal for i in outside]
+        assert task.abnormal.any() and not task.abnormal.all()
+        assert task.weight is not None and task.weight.tolist() == [
+            w for i, w in zip(members, weights, strict=True) if cohort.fold_N[i] != k
+        ]
         assert task.names == (0, "name", k) and task.start is starts[k]
     plain = fold_tasks(cohort, members, ("bank",))
-    assert all(task.rejected is None and task.start is None for task in plain)
+    assert all(task.abnormal is None and task.weight is None and task.start is None for task in plain)
 
 
 def names(

@@ -14,10 +14,11 @@ from swag_ray.experiment.controls import run_controls
 from swag_ray.experiment.decide import AdmissionRule
 from swag_ray.experiment.evaluate import round_metrics
 from swag_ray.experiment.loop import Trajectory, incremental_loop
-from swag_ray.features.cohort import Cohort, build_cohort
+from swag_ray.features.cohort import Cohort, Variants, build_cohort
 from swag_ray.features.reader import Rows
 from swag_ray.images.folders import list_folder
 from swag_ray.images.split import POOL, SEED, TEST, Split, make_split
+from swag_ray.store.stages import Result
 from tests.support.images import small_set
 from tests.support.made_up_experiment import config, here, made_up_experiment, with_settings
 
@@ -49,8 +50,7 @@ FIRST_CHANGED: dict[str, dict[str, str | None]] = {
     "contrast": {
         "memory.coreset_ratio=0.2": "bank", "score.neighbours=2": "bank", "score.top_fraction=0.2": "bank",
         "memory.strides=[8]": "bank", "memory.whitening=0.5": "bank", "memory.max_rows=9": "bank",
-        "outliers.fdr=0.3": "decide 0",
-        "outliers.ceiling=0.1": "decide 0", "outliers.minimum=6": "fit 1",
+        "outliers.probability=0.6": "decide 0", "auxiliary.weight=0.5": None, "auxiliary.kind=[]": None,
         "outliers.maximum=50": "fit 1", "head.weight_decay=0.1": "fit 1", "head.learning_rate=0.1": "fit 1",
         "head.grid=2": "fit 1", "head.swag_epochs=6": "fit 1", "swag.samples=3": "fit 1", "swag.max_columns=3": "fit 1",
         "swag.collect_every=2": "fit 1", "gate.tau_distance=0.1": "decide 1", "gate.tau_uncertainty=0.9": "decide 1",
@@ -78,6 +78,51 @@ def test_a_key_holds_the_fields_that_its_stage_reads_and_no_other(store: Path, m
     assert changed == FIRST_CHANGED[method][field]
     if changed is None:
         assert plain == other
+
+
+# With variants the key of row 0 is that of the fused score.
+WITH_VARIANTS: dict[str, str | None] = {
+    "memory.coreset_ratio=0.2": "row 0", "auxiliary.weight=0.5": "row 0", "head.weight_decay=0.1": "row 0",
+    "swag.samples=3": "row 0", "outliers.probability=0.6": "decide 0", "outliers.maximum=50": "fit 1",
+    "gate.budget=9": "decide 1", "auxiliary.per_seed=2": None, "name=other": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", WITH_VARIANTS)
+def test_what_is_decided_on_variants_goes_by_their_settings(store: Path, field: str) -> None:
+    """Which variants there are is in the cohort; how much their head counts moves every choice on the fused score."""
+    experiment, _ = made_up_experiment(store, config("rounds=2"), variants=True)
+    plain = keys(incremental_loop(experiment))
+    other = keys(incremental_loop(with_settings(experiment, config("rounds=2", field))))
+    names = ["row 0", "decide 0", "fit 1", "decide 1"]
+    changed = next((name for name, a, b in zip(names, plain, other, strict=False) if a != b), None)
+    assert changed == WITH_VARIANTS[field] and (changed is not None or plain == other)
+
+
+def test_other_variants_move_every_key(tmp_path: Path) -> None:
+    loops = [
+        incremental_loop(made_up_experiment(tmp_path, config("rounds=1"), variants=True, variant_shift=shift)[0])
+        for shift in (1.5, 1.0)
+    ]
+    assert all(a != b for a, b in zip(*map(keys, loops), strict=True))
+    assert loops[0].seed_bank.key == loops[1].seed_bank.key, "but that of the bank"
+
+
+def test_decisions_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    """Those of `published` have kept their keys, and hold no weights of rejects."""
+    experiment, _ = made_up_experiment(tmp_path, config("rounds=2", method="published"))
+    plain = incremental_loop(experiment)
+    for row in plain.rows:
+        held = experiment.store.load("decide", row.decision.key)
+        assert held is not None
+        arrays = {name: a for name, a in held.arrays.items() if name != "reject_weight"}
+        experiment.store.delete(experiment.store.path("stages", "decide", row.decision.key, "complete.json"))
+        experiment.store.save("decide", row.decision.key, Result(arrays, held.info))
+    work = here(experiment)
+    before = len(work.fits), len(work.scored)
+    again = incremental_loop(with_settings(experiment, experiment.config))
+    assert keys(again) == keys(plain) and (len(work.fits), len(work.scored)) == before
+    assert "reject_weight" not in again.rows[1].decision.arrays and not len(again.decision.training.rejects)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -133,15 +178,15 @@ def dealt_anew(table: pa.Table) -> pa.Table:
     return with_labels(table, label)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_no_key_holds_a_label(tmp_path: Path, method: str) -> None:
+@pytest.mark.parametrize(("method", "variants"), [("contrast", False), ("contrast", True), ("published", False)])
+def test_no_key_holds_a_label(tmp_path: Path, method: str, variants: bool) -> None:
     """The same images listed with other labels in pool and test, computed anew: every key, score and choice stays.
 
     What reads labels by its name, controls and audit, moves.
     """
     settings = config("rounds=1", method=method)
-    experiment, audit = made_up_experiment(tmp_path / "true", settings)
-    other, other_audit = made_up_experiment(tmp_path / "other", settings, listed=dealt_anew)
+    experiment, audit = made_up_experiment(tmp_path / "true", settings, variants=variants)
+    other, other_audit = made_up_experiment(tmp_path / "other", settings, listed=dealt_anew, variants=variants)
     assert (audit.label_N != other_audit.label_N).sum() > 20 and (audit.label_T != other_audit.label_T).sum() > 9
     plain, again = incremental_loop(experiment), incremental_loop(other)
     assert keys(again) == keys(plain) and here(other).fits, "fitted, and not read"
@@ -175,8 +220,9 @@ def test_a_label_that_moves_the_split_moves_every_key(tmp_path: Path, method: st
 
 def test_the_cohort_has_no_place_for_a_label() -> None:
     assert {f.name for f in dataclasses.fields(Cohort)} == {
-        "key", "id_N", "seed_N", "fold_N", "rows_N", "id_T", "rows_T", "folds",
+        "key", "id_N", "seed_N", "fold_N", "rows_N", "id_T", "rows_T", "folds", "variants",
     }, "a field that holds labels would reach the method"  # fmt: skip
+    assert {f.name for f in dataclasses.fields(Variants)} == {"key", "host_V", "kind_V", "rows_V"}
 
 
 def test_cohort_key_holds_neither_labels_nor_names(tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def test_a_bundle_of_another_format(command: Command, bundle: Path, tests: Path,
     record = json.loads((bundle / "detector.json").read_text())
     (bundle / "detector.json").write_text(json.dumps(record | {"format": 99}))
     complaint = command("score", bundle, tests, "--out", tmp_path / "s.csv").complaint
-    assert complaint.endswith("has format 99, this version reads 1")
+    assert complaint.endswith("has format 99, this version reads 2")
 
 
 @pytest.mark.parametrize("method", ["contrast", "published"])
@@ -200,18 +200,19 @@ def test_the_bundle_of_a_head_and_of_an_adapter(
     command: Command, tiny: Tiny, finished: Path, session_store: Path, tests: Path, tmp_path: Path, method: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """So few images of so few pixels would leave the head off; here it is kept, good or not."""
+    """Heads of so few images of so few pixels need not have a weight; here they have one, good or not."""
     store = borrowed(session_store, tmp_path / "store")
-    monkeypatch.setattr(
-        "swag_ray.methods.contrast_fit.outliers.separates_from_seeds", lambda seeds, rejects: (True, "")
-    )
+    monkeypatch.setattr("swag_ray.methods.contrast_fit.head_weight", lambda found: (0.4, "made up"))
+    monkeypatch.setattr("swag_ray.methods.auxiliary_fit.auxiliary_weight", lambda *found: (0.7, "made up"))
     overrides = ["rounds=1", "controls=[]"]
     if method == "contrast":
-        overrides += ["outliers.fdr=0.9", "outliers.ceiling=0.5", "outliers.minimum=2"]
+        overrides += ["outliers.probability=0.1"]
     else:
         overrides += ["adapter.dim=8", "adapter.warmup_epochs=1", "adapter.round_epochs=1", "swag.samples=2"]
     run = run_experiment(tiny(*overrides, method=method, store=store), tmp_path / "run")
-    assert run.metrics["incremental"]["score_used"] == {"contrast": "head", "published": "bank"}[method]
+    assert run.metrics["incremental"]["score_used"] == {"contrast": "fused", "published": "bank"}[method]
+    arms = [arm.name for arm in load_detector(tmp_path / "run" / "detector").arms]
+    assert arms == (["bank", "auxiliary", "head"] if method == "contrast" else [])
     ended = command("score", tmp_path / "run", tests, "--out", tmp_path / "s.parquet")
     assert (ended.code, ended.err) == (0, "")
     assert_same(pq.read_table(tmp_path / "s.parquet").to_pylist(), tmp_path / "run")

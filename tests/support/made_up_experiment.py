@@ -19,7 +19,7 @@ from swag_ray.cluster.memory_bank import MemoryBank
 from swag_ray.cluster.sample_actors import Work
 from swag_ray.cluster.workers import Workers
 from swag_ray.config import Config, parse_config
-from swag_ray.features.cohort import build_cohort
+from swag_ray.features.cohort import Variants, build_cohort
 from swag_ray.features.reader import FeatureReader, Rows
 from swag_ray.features.recipe import Recipe
 from swag_ray.features.shards import shard_table, write_shard
@@ -127,6 +127,8 @@ def made_up_experiment(
     seed: int = 0,
     workers: Workers | None = None,
     listed: Callable[[pa.Table], pa.Table] = lambda table: table,
+    variants: bool = False,
+    variant_shift: float = 1.5,
 ) -> tuple[Experiment, Audit]:
     """An experiment on `normals` + `anomalies` train and 2 x `tests` test images.
 
@@ -135,6 +137,8 @@ def made_up_experiment(
         shift: how far anomalous patches lie from normal ones, in sd; 0 makes them normals in all but name.
         workers: who does the work; default: this process.
         listed: what the listing says of the images in place of the truth; their features are the truth's.
+        variants: whether the seeds have auxiliary anomalies, one each.
+        variant_shift: how far altered patches lie from the host's, in sd; 0 makes variants equal to their hosts.
     """
     label = np.repeat([False, True, False, True], [normals, anomalies, tests, tests])
     split = np.repeat(["train", "test"], [normals + anomalies, 2 * tests])
@@ -158,6 +162,9 @@ def made_up_experiment(
     )  # fmt: skip
     cohort = build_cohort(table, cut, rows, settings.split.folds, f"{FINGERPRINT}-{seed}-{shift}")
     audit = build_audit(table, cut)
+    if variants:
+        made, shards = write_variants(store, shards, cohort.rows_N, cohort.seeds, variant_shift, seed)
+        cohort = replace(cohort, variants=made)
     workers = workers or InProcessWorkers()
     workers.use_features(store.root, FINGERPRINT, shards, cohort.seeds)
     return Experiment(settings, store, cohort, workers, Progress()), audit
@@ -193,6 +200,40 @@ def write_features(
         write_shard(store, store.path("features", FINGERPRINT, shards[-1]), part)
     number = np.arange(len(made), dtype=np.int32)
     return shards, Rows(number // SHARD, number % SHARD)
+
+
+def write_variants(
+    store: Store, shards: list[str], rows_N: Rows, seeds: NDArray[np.int64], shift: float, seed: int
+) -> tuple[Variants, list[str]]:
+    """One variant of each seed, in an order of their own: the host's features, shifted in a quarter of its places.
+
+    Returns:
+        The variants, and the shards with those of the variants behind them.
+    """
+    generator = np.random.default_rng([seed, len(seeds)])
+    host_V = generator.permutation(seeds)
+    patches = FeatureReader(store.root, FINGERPRINT, shards).patches(rows_N.take(host_V), list(CHANNELS))
+    direction = {s: generator.choice([-1, 1], c) for s, c in CHANNELS.items()}
+    nothing = (np.zeros((32, 32), np.uint8), np.zeros(7, np.float32), 0.0)
+    made: list[dict[str, Any]] = []
+    for i in range(len(host_V)):
+        where = generator.permutation(PLACES)[: PLACES // 4]
+        features = {}
+        for s in CHANNELS:
+            x = patches[s][i].astype(np.float64)
+            x[where] += shift * direction[s]
+            features[s] = x.astype(np.float16)
+        made.append({"error": None, "features": features, "statistics": nothing, "width": 9, "height": 9})
+    names = [f"{FINGERPRINT}-variant-{host}" for host in host_V]
+    more = []
+    for start in range(0, len(made), SHARD):
+        more.append(f"variants-{len(more):03d}.parquet")
+        part = shard_table(names[start : start + SHARD], made[start : start + SHARD], list(CHANNELS))
+        write_shard(store, store.path("features", FINGERPRINT, more[-1]), part)
+    number = np.arange(len(made), dtype=np.int32)
+    rows_V = Rows((len(shards) + number // SHARD).astype(np.int32), number % SHARD)
+    key = f"{FINGERPRINT}-variants-{seed}-{shift}"
+    return Variants(key, host_V, np.full(len(made), "made-up"), rows_V), shards + more
 
 
 def with_settings(experiment: Experiment, settings: Config, root: Path | None = None) -> Experiment:

@@ -53,7 +53,7 @@ def sweep_of(config: Config, **changed: Any) -> SweepConfig:
 
 @pytest.fixture
 def base(tiny: Callable[..., Config], store: Path) -> Config:
-    return tiny("outliers.ceiling=.4", "controls=[seed_only]", store=store)
+    return tiny("controls=[seed_only]", store=store)
 
 
 def metrics(directory: Path, number: int) -> dict[str, Any]:
@@ -238,7 +238,7 @@ def test_paths_are_meant_from_where_the_sweep_is_called(
     """Trials run elsewhere, and a sweep is resumed from anywhere."""
     borrowed(features, tmp_path / "store")
     monkeypatch.chdir(tmp_path)
-    plain = resolved(tiny("outliers.ceiling=.4", "controls=[seed_only]", store=tmp_path / "store")) | {"store": "store"}
+    plain = resolved(tiny("controls=[seed_only]", store=tmp_path / "store")) | {"store": "store"}
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump({"name": "study", "base": plain, "search": {"rounds": [1]}}))
     done = run_sweep(load_sweep(path), "out")

@@ -19,18 +19,20 @@ import pytest
 import torch
 from PIL import Image
 
-from swag_ray.core.outliers import fewest_rejects, separates_from_seeds
+from swag_ray.core.auxiliary import KINDS as VARIANTS
 from swag_ray.experiment.controls import supervised_fit
-from swag_ray.experiment.decide import AdmissionRule, decide
+from swag_ray.experiment.decide import SWAG_GATE, decide
 from swag_ray.features.extract import extract
 from swag_ray.features.index import feature_set
+from swag_ray.features.recipe import Recipe
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.features.weights import weights_digest
-from swag_ray.images.decode import read_grey
+from swag_ray.images.decode import FULL_WHITE, read_grey
 from swag_ray.images.deep import bits_in_use
 from swag_ray.images.oddities import looks_of
 from swag_ray.methods.bank_fit import bank_fit
-from swag_ray.methods.contrast_fit import contrast_fit
+from swag_ray.methods.fit import Fit
+from swag_ray.methods.method import method_of
 from swag_ray.methods.published_fit import published_fit
 from swag_ray.progress import Progress
 from swag_ray.store.stages import VERSIONS
@@ -41,7 +43,7 @@ from tests.support.made_up_experiment import FINGERPRINT, config, made_up_experi
 GOLDEN = Path(__file__).with_name("golden.json")
 KINDS = (
     "backbone", "features decoded", "features", "index", "cohort", "bank", "decide", "fit contrast", "supervised",
-    "fit published", "range", "looks",
+    "fit published", "range", "looks", "auxiliary pixels", "auxiliary",
 )  # fmt: skip
 # Other CPUs round otherwise, and float16 features amplify it; whoever changes a formula changes more than this.
 # Each is a share of the largest figure and of the figure itself, so that up to twice as much is let pass.
@@ -65,7 +67,7 @@ PHOTO = base64.b85decode(
 )
 
 
-def nobody(missing: dict[str, str], size: int) -> Iterator[tuple[int, int, float]]:
+def nobody(missing: dict[str, Recipe], size: int) -> Iterator[tuple[int, int, float]]:
     raise AssertionError("all features are there")
 
 
@@ -105,6 +107,7 @@ def figures() -> dict[str, dict[str, Any]]:
         out["range"] = {"bits": numbers(bits_in_use(films, threads=1, advance=lambda images: None))}
     looks = looks_of([(np.asarray(blocks(seed)), 40, 30) for seed in (3, 4)], 2)
     out["looks"] = {"small": numbers(looks.small_ND[:, ::9].ravel()), "digest": numbers(looks.digest_NB[:, 0])}
+    out["auxiliary pixels"] = dict(variant_levels())
     out["looks"]["blank"] = numbers(looks_of([(np.full((32, 32), 7, np.uint8), 9, 9)], 1).blank_N)
     with tempfile.TemporaryDirectory() as folder:
         experiment, audit = made_up_experiment(Path(folder), config())
@@ -117,16 +120,20 @@ def figures() -> dict[str, dict[str, Any]]:
         out["bank"] = scores(bank) | {"rows": [len(fold["image"]) for fold in bank.folds]}
         whitened = bank_fit(with_settings(experiment, config("memory.whitening=0.1")), cohort.seeds)
         out["bank"] |= {f"{name}, whitened": value for name, value in scores(whitened).items()}
-        zero = decide(experiment, 0, bank, None, AdmissionRule())
-        one = decide(experiment, 1, bank, zero, AdmissionRule())
-        clear = decide(with_settings(experiment, config("outliers.ceiling=0.03")), 0, bank, None, AdmissionRule())
-        out["decide"] = {"rejects of row 0": rows(zero.arrays["rejected"]), "admitted": rows(one.arrays["admitted"])}
-        out["decide"] |= {"rejects under a low ceiling": rows(clear.arrays["rejected"])}
-        head = contrast_fit(experiment, 1, zero.training, bank)
+        method = method_of(experiment)
+        first = method.first_fit(experiment, bank)
+        zero = decide(experiment, 0, first, None, SWAG_GATE)
+        one = decide(experiment, 1, first, zero, SWAG_GATE)
+        sure = decide(with_settings(experiment, config("outliers.probability=0.8")), 0, first, None, SWAG_GATE)
+        weight = zero.arrays["reject_weight"]
+        out["decide"] = {
+            "rejects of row 0": rows(zero.arrays["rejected"]), "their weights": numbers(weight[weight > 0]),
+            "sure rejects": rows(sure.arrays["rejected"]), "admitted": rows(one.arrays["admitted"]),
+        }  # fmt: skip
+        head = method.fit(experiment, 1, zero.training, first, first)
         assert head.head_on, "the golden experiment must train a head"
-        out["fit contrast"] = scores(head) | {"u": numbers(head.u_N[:5])}
-        out["fit contrast"]["head allowed from"] = [fewest_rejects(1000, 400, 0.2), least_chance()]
-        two = decide(experiment, 2, head, one, AdmissionRule())
+        out["fit contrast"] = scores(head) | {"u": numbers(head.u_N[:5]), "weights": weights_of(head)}
+        two = decide(experiment, 2, head, one, SWAG_GATE)
         out["decide"] |= {"admitted by the head": rows(two.arrays["admitted"])}
         out["supervised"] = scores(supervised_fit(experiment, audit))
         # Small steps leave the second fit near the first, and a warm-up that it must not have would take it far away.
@@ -139,7 +146,27 @@ def figures() -> dict[str, dict[str, Any]]:
         u = first.u_N[cohort.seeds]
         out["fit published"] = scores(first) | {"typical u": numbers([np.exp(np.log(u).mean())]), "u": numbers(u[:20])}
         out["fit published"] |= {f"{name}, second fit": value for name, value in scores(second).items()}
+    with tempfile.TemporaryDirectory() as folder:
+        experiment, _ = made_up_experiment(Path(folder), config(), variants=True)
+        row_0 = method_of(experiment).first_fit(experiment, bank_fit(experiment, experiment.cohort.seeds))
+        assert row_0.score_used == "fused", "the golden experiment must have use for its variants"
+        out["auxiliary"] = scores(row_0) | {"u": numbers(row_0.u_N[:5]), "weights": weights_of(row_0)}
     return out
+
+
+def variant_levels() -> dict[str, list[float]]:
+    """Grey levels of a variant of each kind, made of drawn squares."""
+    files = tuple(encoded(blocks(seed, 64)) for seed in (3, 4))
+    made = {}
+    for kind, how in VARIANTS.items():
+        lends = ("donor", "2") if how.foreign else ()
+        decoded = Recipe("host", "1", kind, *lends).decode(files[: 1 + how.foreign], 64, FULL_WHITE)
+        made[kind] = [float(level) for level in decoded.image_1HW[0, 4::8, 4::8].ravel()]
+    return made
+
+
+def weights_of(fit: Fit) -> list[float]:
+    return numbers(part.arm.weight for part in fit.arms)
 
 
 def scores(fit: Any) -> dict[str, Any]:
@@ -148,12 +175,6 @@ def scores(fit: Any) -> dict[str, Any]:
     mean, sd = s.mean(), s.std()
     scaled = {"s": numbers((s[:5] - mean) / sd), "test": numbers((fit.s_TK[:3].ravel() - mean) / sd)}
     return {"mean of s": numbers([mean]), "sd of s": numbers([sd])} | scaled
-
-
-def least_chance() -> float:
-    """How well held-out folds must tell rejects from seeds before the head is kept."""
-    seeds = np.arange(100.0)
-    return next(c / 100 for c in range(101) if separates_from_seeds(seeds, np.array([c - 0.5]))[0])
 
 
 def numbers(values: Any) -> list[float]:

@@ -51,7 +51,7 @@ def config_of(root: Path, store: Path, *overrides: str) -> Config:
     raw = {
         "name": "privacy", "dataset": {"root": str(root), "anomaly": "SICK"},
         "split": {"seed_fraction": 0.5, "folds": 2}, "backbone": {"image_size": 64, "strides": [8, 16], "grid": 4},
-        "head": {"warmup_epochs": 2, "swag_epochs": 2}, "swag": {"samples": 2}, "outliers": {"minimum": 2},
+        "head": {"warmup_epochs": 2, "swag_epochs": 2}, "swag": {"samples": 2},
         "gate": {"budget": 5}, "rounds": 1, "controls": ["seed_only"], "store": str(store),
     }  # fmt: skip
     return parse_config(raw, overrides)

@@ -244,9 +244,7 @@ def first_limit(c: Costs) -> list[str]:
         prose(f"""
             The first is {"of the design itself" if found[0].design else "a setting or a disk"}; of the design itself it
             is, at {number(designed.images)} images, that {designed.what}: one process lists, hashes and indexes
-            all images, and keeps what is known of each. A limit of the method, at any size: with n seeds no
-            p-value is below 1 / (n + 1), so with 400 seeds and an FDR of .2 the head stays off until
-            {1 / (401 * 0.2):.1%} of the pool are rejects.
+            all images, and keeps what is known of each.
         """),
     ]
 

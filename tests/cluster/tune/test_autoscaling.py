@@ -27,7 +27,7 @@ HEAD, WORKER = "ray.head.default", "worker"  # the provider knows the head by th
 
 def sweep_of(store: Path) -> SweepConfig:
     """Two trials of two actors each, more than the head has room for."""
-    base = tiny_config(store, "rounds=1", "outliers.ceiling=.4", "controls=[]", "cluster.actors=2")
+    base = tiny_config(store, "rounds=1", "controls=[]", "cluster.actors=2")
     return SweepConfig.model_validate(
         {"name": "study", "base": resolved(base), "search": {"gate.budget": [6, 12]}, "random_seeds": [0]}
     )

@@ -50,7 +50,7 @@ def features(local_ray: None, session_store: Path, tmp_path_factory: pytest.Temp
 def config(store: Path, *overrides: str) -> Config:
     from tests.conftest import tiny_config
 
-    return tiny_config(store, "outliers.ceiling=.4", "controls=[seed_only]", *overrides)
+    return tiny_config(store, "controls=[seed_only]", *overrides)
 
 
 @pytest.fixture(scope="module")
