@@ -321,7 +321,8 @@ def test_rounds(found: Evaluated) -> None:
             nearest = np.flatnonzero(distance)[np.argsort(z_s[distance], kind="stable")][: settings.gate.budget]
             expected["purity_without_second_gate"] = np.mean(~pool_label[nearest])
         if settings.method == "contrast":
-            expected |= {"head_on": row.fit.head_on, "rejects": rejected.sum()}
+            weights = {part.arm.name: part.arm.weight for part in row.fit.arms}
+            expected |= {"head_on": row.fit.head_on, "rejects": rejected.sum(), "head_weight": weights.get("head", 0)}
             if rejected.any():
                 expected["rejects_purity"] = pool_label[rejected].mean()
         assert figures == pytest.approx(expected)

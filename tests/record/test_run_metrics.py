@@ -53,7 +53,13 @@ def test_a_run_writes_the_keys_in_the_order_of_the_file(tmp_path: Path) -> None:
     assert plain["rounds"][-1]["head_on"] and plain["rounds"][-1]["admitted"], "else keys are rightly absent"
     later = ("baselines.full_train", "roc_auc_by_kind", "warnings", "dataset", "timing", "rounds.seconds")
     expected = [key for key in keys(PLAIN) if not key.startswith(later)]
-    younger = ("operating_points", "arms.bank.", "arms.head.weight", "arms.head.reason", "head_weight")  # than that file
+    younger = (
+        "operating_points",
+        "arms.bank.",
+        "arms.head.weight",
+        "arms.head.reason",
+        "head_weight",
+    )  # than that file
     written = [key for key in keys(plain) if not any(name in key and key != "arms.bank.roc_auc" for name in younger)]
     assert list(dict.fromkeys(written)) == list(dict.fromkeys(expected))
 
