@@ -164,8 +164,8 @@ class DetectorMetrics(Table):
     operating_points: OperatingPoints = Field(default_factory=OperatingPoints)
     """At thresholds where few normals are flagged, or few anomalies are missed."""
     score_used: str | None = None
-    """Whose score ranks: `fused` (`contrast`), `bank` (method `published`) or `seed_bank` (no head has a weight). Only
-    in `incremental`."""
+    """Whose score ranks: `fused`, `bank` (method `published`) or `seed_bank` (no other arm has a weight). Only in
+    `incremental`."""
 
 
 class ArmMetrics(Table):
@@ -314,8 +314,8 @@ class RunMetrics(Table):
     incremental: DetectorMetrics = Field(default_factory=DetectorMetrics)
     """The run's own detector, the last fit."""
     arms: dict[str, ArmMetrics] = Field(default_factory=dict)
-    """`bank` (in `contrast` that of the seeds); in `contrast` also `auxiliary` and `head` where there are such heads,
-    and `fused`, the weighted sum of all."""
+    """What the last fit's score is made of: `bank`, `auxiliary` and `head`, those that were fitted, and their sum
+    `fused`. Method `published` has `bank` alone."""
     delta_vs_seed_only: Difference = Field(default_factory=Difference)
     """`incremental` minus `seed_only`."""
     rounds: list[RoundMetrics] = Field(default_factory=list)
