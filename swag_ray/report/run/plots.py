@@ -160,7 +160,7 @@ def rounds(run: RunRecord) -> Plot | None:
             axes[0].plot(
                 last + 1, final, "o", mfc=COLOURS["paper"], mec=COLOURS["normal"], mew=2, ms=8, label="last fit"
             )
-            caption += " Circle: the last fit, which counts what the last round admitted."
+            caption += " Circle: the last fit, which is the detector."
         for axis in axes:
             _headroom(axis)
         axes[-1].set_xlabel("round")
