@@ -11,7 +11,10 @@ BETWEEN = ("features",)  # imports from the rooms, and is imported by them
 # Where a file's own tests have another name.
 BEST = {
     "swag_ray/experiment/evaluate.py": "tests/experiment/test_figures.py",
+    "swag_ray/methods/auxiliary_fit.py": "tests/methods/test_fused.py",
     "swag_ray/methods/bank_fit.py": "tests/models/test_fold_bank.py",
+    "swag_ray/methods/contrast_fit.py": "tests/methods/test_fused.py",
+    "swag_ray/methods/heads.py": "tests/methods/test_fused.py",
     "swag_ray/methods/published_fit.py": "tests/methods/test_fold_scores.py",
     "swag_ray/models/tasks.py": "tests/methods/test_folds.py",
 }
