@@ -196,3 +196,24 @@ def test_lengths_are_shares_of_the_side() -> None:
     for draw in DRAWS:
         covered = [ellipse(size, np.random.default_rng(draw)).mean() for size in (64, 256)]
         assert covered[0] == pytest.approx(covered[1], abs=0.01) and 0 < covered[1] < 0.35
+
+
+def test_a_shift_is_down_and_right_and_what_moves_in_repeats_the_rim() -> None:
+    square = np.arange(16.0).reshape(4, 4)
+    assert auxiliary._shifted(square, (1, -2)).tolist() == [
+        [2, 3, 3, 3], [2, 3, 3, 3], [6, 7, 7, 7], [10, 11, 11, 11],
+    ]  # fmt: skip
+    drawn = np.array([auxiliary._offsets(100, np.random.default_rng(draw)) for draw in range(300)])
+    assert drawn.min() == -23 and drawn.max() == 23
+
+
+def test_own_patches_are_mirrored_in_every_way() -> None:
+    """Of a ramp to the right or down, whatever is blended in: the mirrored ramp, or the plain one, shifted."""
+    ramps = np.tile(np.arange(SIZE, dtype=np.uint8) * 2, (SIZE, 1))
+    for host in (ramps, ramps.T.copy()):
+        steps = []
+        for draw in range(40):
+            change = made("own_patch", draw, host, host).astype(float) - host
+            # Shifted alone the change is one number over the place but for its rim; mirrored it runs through the ramp.
+            steps.append(np.ptp(change[np.abs(change) > 0]) if (change != 0).any() else 0)
+        assert min(steps) < 40 < 90 < max(steps)

@@ -37,6 +37,10 @@ class TestDrawRejects:
             counts[drawn // 3] += 1
         assert np.abs(counts / 2000 - 0.4).max() < 0.05
 
+    def test_one_may_be_all(self) -> None:
+        (drawn,) = outliers.draw_rejects(np.array([4, 9]), 1, np.random.default_rng(0))
+        assert drawn in (4, 9)
+
     def test_a_maximum_of_none_is_refused(self) -> None:
         with pytest.raises(ValueError, match="at least one"):
             outliers.draw_rejects(np.array([1]), 0, np.random.default_rng(0))
