@@ -71,7 +71,10 @@ def fused_test(arms: Sequence[Arm]) -> Floats:
 
 
 def rank_chance(low_A: Floats, high_B: Floats) -> float:
-    """Returns the chance that one of the second ranks above one of the first, ties as half: the ROC-AUC."""
+    """Returns the chance that one of the second ranks above one of the first, ties as half: the ROC-AUC.
+
+    `metrics.roc_auc` would have scikit-learn imported, which takes a second, before the loop.
+    """
     low, high = np.sort(finite("low_A", low_A, None)), finite("high_B", high_B, None)
     if not len(low) or not len(high):
         raise ValueError("scores of both kinds are needed")

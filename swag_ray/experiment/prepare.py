@@ -76,7 +76,7 @@ def prepare(source: ImageSource, workers: Workers, progress: Progress) -> Prepar
     extract = partial(workers.extract, store, spec, paths)
     embed = partial(feature_set, store, spec, paths, ordered.column("sha256"), extract, progress)
     # Of the images as listed: their variants are extracted with them, in one go.
-    plan = planned_variants(config, listing.root, table, split_table(config, table))
+    plan = planned_variants(config, listing.root, table)
     with progress.phase("features", f"features of {len(table)} images ({config.backbone.name})"):
         features = embed(plan.recipes)
     give_back_freed_memory()
@@ -114,10 +114,15 @@ def prepare(source: ImageSource, workers: Workers, progress: Progress) -> Prepar
     )  # fmt: skip
 
 
-def planned_variants(config: Config, root: Path, table: pa.Table, split: Split) -> VariantPlan:
-    """Returns the auxiliary anomalies that the method makes of this split's seeds, in the order of the cohort."""
-    if "auxiliary" not in resolved(config):
+def planned_variants(config: Config, root: Path, table: pa.Table, split: Split | None = None) -> VariantPlan:
+    """Returns the auxiliary anomalies that the method makes of the seeds, in the order of the cohort.
+
+    Args:
+        split: of the table; None: the config's.
+    """
+    if "auxiliary" not in resolved(config) or not config.auxiliary.kind:
         return NO_VARIANTS
+    split = split or split_table(config, table)
     seeds = np.flatnonzero(split.role_N == SEED)
     listed = table.select(["path", "sha256"]).take(pa.array(seeds))
     paths = pc.binary_join_element_wise(str(root), listed.column("path"), "/").to_pylist()

@@ -168,7 +168,7 @@ def score_files(folder: Path, paths: Sequence[Path]) -> Iterator[dict[str, Any]]
     detector = load_detector(folder)
     backbone = load_backbone(folder, detector.spec)
     # As the run's actors: with more threads, torch convolves otherwise and scores differ a little.
-    with one_thread(*(() if detector.head else ("faiss",))):
+    with one_thread("faiss"):  # every detector asks a bank
         for i in range(0, len(paths), CHUNK):
             yield from _scored(detector, backbone, paths[i : i + CHUNK])
 

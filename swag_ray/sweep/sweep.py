@@ -174,11 +174,12 @@ def run_trial(source: ImageSource, trial: Trial, store: Store, workers: Workers,
 
 
 def _embeddings(trials: list[Trial], sources: dict[str, ImageSource]) -> list[ImageSource]:
-    """Every dataset under every split of it: what is embedded before the first trial, auxiliary anomalies too."""
+    """What is embedded before the first trial: every dataset, and auxiliary anomalies per choice of seeds."""
     found: dict[str, ImageSource] = {}
     for trial in trials:
         key, config = source_key(trial.config), trial.config
-        own = cfg.fields(config, "method", "random_seed", "split", "dataset", "auxiliary")
+        seeds_and_kinds = ("random_seed", "split", "auxiliary.kind", "auxiliary.per_seed")
+        own = cfg.fields(config, *seeds_and_kinds) if "auxiliary" in cfg.resolved(config) else {}
         found.setdefault(json.dumps([key, own]), replace(sources[key], config=config))
     return list(found.values())
 
