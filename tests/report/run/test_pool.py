@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 from pathlib import Path
 
@@ -92,17 +93,24 @@ def test_a_column_of_another_kind_is_one_line(tmp_path: Path, column: str) -> No
 
 
 def peak(folder: Path, images: int) -> int:
-    """Most bytes held at a time while the page is made, by Python, numpy and Arrow, beyond what was held before."""
+    """Most bytes held at a time while the page is made, by Python, numpy and Arrow, beyond what was held before.
+
+    What the process holds already is left out of the garbage collector: it collects the more seldom, the more it
+    watches, and drawings that are done with would count or not by what tests ran before.
+    """
     write_rounds(folder / "rounds.parquet", images, images)
     before = pa.default_memory_pool()
     pool = pa.proxy_memory_pool(before)
     pa.set_memory_pool(pool)
+    gc.freeze()
+    gc.collect()
     tracemalloc.start()
     try:
         write_report(folder)
         return tracemalloc.get_traced_memory()[1] + pool.max_memory()
     finally:
         tracemalloc.stop()
+        gc.unfreeze()
         pa.set_memory_pool(before)
 
 
