@@ -58,8 +58,9 @@ class Posterior:
 def fit_posterior(seed_z_n: NDArray[Any], pool_z_m: NDArray[Any]) -> Posterior:
     """Fits eta(z) to the scores of seeds and pool.
 
-    pi0 is Storey's (2002) at 1/2: what lies in the upper half of the p-values is nearly all normal. The ridge leaves
-    the intercept alone; without the correction log(m / n) a clean pool has a mean eta of .58 instead of .04.
+    pi0 is Storey's (2002) at 1/2, what lies in the upper half of the p-values is nearly all normal, and one standard
+    error more: m pool images fall into halves that n seeds divide, and few seeds say little of their own median. The
+    ridge leaves the intercept alone; without the correction log(m / n) a clean pool has a mean eta of .58.
 
     Shape:
         seed_z_n: (n,), cross-fitted; pool_z_m: (m,).
@@ -71,7 +72,8 @@ def fit_posterior(seed_z_n: NDArray[Any], pool_z_m: NDArray[Any]) -> Posterior:
     if not len(pool_m):
         raise ValueError("pool_z_m: no pool image")
     p_m = conformal_p(seed_n, pool_m)
-    pi0 = min(1.0, (1 + np.count_nonzero(p_m > 0.5)) / (len(pool_m) / 2))
+    error = np.sqrt(1 / len(pool_m) + 1 / len(seed_n))
+    pi0 = min(1.0, (1 + np.count_nonzero(p_m > 0.5)) / (len(pool_m) / 2) + error)
     terms = _terms(np.concatenate([seed_n, pool_m]))
     from_pool = np.repeat([0.0, 1.0], [len(seed_n), len(pool_m)])
     coefficients = _logistic(terms, from_pool, np.array([0.0, RIDGE, RIDGE]) * len(terms))

@@ -48,9 +48,7 @@ class RoundDecision:
     @property
     def training(self) -> TrainingSet:
         """Whom the next fit learns from."""
-        # Decisions of earlier versions hold no weights: those that are still read, of `published`, reject nobody.
-        weight_N = self.arrays.get("reject_weight", np.zeros(len(self.arrays["held"])))
-        return TrainingSet(self.key, self.held, weight_N)
+        return TrainingSet(self.key, self.held, self.arrays["reject_weight"])
 
 
 @dataclass(frozen=True)

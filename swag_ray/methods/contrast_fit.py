@@ -24,7 +24,7 @@ from swag_ray.methods.fit import Experiment, Fit, FittedArm, Floats, TrainingSet
 from swag_ray.methods.folds import fold_tasks
 from swag_ray.methods.heads import Heads, fit_heads
 from swag_ray.methods.settings import contrast_settings
-from swag_ray.store.stages import Result, stage_key
+from swag_ray.store.stages import Result, digest, stage_key
 
 
 class Contrast:
@@ -55,8 +55,10 @@ class Contrast:
         """Returns fit n: what the head of the last row's rejects adds to the first fit."""
         cohort = experiment.cohort
         reads = experiment.reads("head", "swag", "outliers.maximum", "random_seed") | {"round": n}
-        key = stage_key("fit", reads, [cohort.key, first.key, training.decision])
-        result = experiment.store.stage("fit", key, lambda: _fit_heads(experiment, n, training))
+        # Heads depend on whom a decision rejects, not on whom it admits: controls of admission share them.
+        heads_key = stage_key("fit", reads, [cohort.key, digest(training.reject_weight_N)])
+        result = experiment.store.stage("fit", heads_key, lambda: _fit_heads(experiment, n, training))
+        key = stage_key("fit", {"heads": heads_key}, [first.key, previous.key])
         if not result.info["fitted"]:
             return replace(first, key=key, reason=result.info["reason"])
         heads = Heads.of(result, cohort.folds)

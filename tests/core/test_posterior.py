@@ -44,9 +44,9 @@ def test_it_comes_near_the_truth(seeds: int, off: float, share: float) -> None:
     assert sum(found) > 0.4 * 400 * share * len(found), "and not blind"
 
 
-@pytest.mark.parametrize(("seeds", "most"), [(35, 0.09), (155, 0.06), (400, 0.06)])
+@pytest.mark.parametrize(("seeds", "most"), [(35, 0.06), (155, 0.04), (400, 0.04)])
 def test_a_clean_pool_has_next_to_no_anomalies(seeds: int, most: float) -> None:
-    """The mean over draws. 35 seeds say little of their own median, and pi0 rests on it."""
+    """The mean over draws. 35 seeds say little of their own median: without its error they gave .08."""
     for pool in (100, 400, 1000):
         means, rejects = [], []
         for seed in range(100):
@@ -54,8 +54,16 @@ def test_a_clean_pool_has_next_to_no_anomalies(seeds: int, most: float) -> None:
             eta_m = fit_posterior(seed_n, pool_m).eta(pool_m)
             means.append(eta_m.mean())
             rejects.append((eta_m >= 0.5).mean())
-        assert np.mean(means) < most and np.mean(rejects) < (0.03 if seeds == 35 else 0.01)
+        assert np.mean(means) < most and np.mean(rejects) < (0.02 if seeds == 35 else 0.004)
         assert np.median(rejects) == 0
+
+
+@pytest.mark.parametrize("seeds", [35, 155, 400])
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.3])
+def test_the_mean_is_the_share_of_anomalies(seeds: int, share: float) -> None:
+    pools = (draw(seeds, 400, share, seed) for seed in range(100))
+    means = [fit_posterior(seed_n, pool_m).eta(pool_m).mean() for seed_n, pool_m in pools]
+    assert np.mean(means) == pytest.approx(share, abs=0.04)
 
 
 @pytest.mark.parametrize("pool", [30, 400, 4000])
@@ -129,7 +137,7 @@ def test_the_regression_is_at_the_optimum_of_its_penalised_likelihood() -> None:
     found = fit_posterior(seed_n, pool_m)
     np.testing.assert_allclose(found.coefficients, best_T, atol=1e-4)
     above = sum((1 + (seed_n >= z).sum()) / 61 > 0.5 for z in pool_m)
-    assert found.pi0 == pytest.approx(min(1, (1 + above) / 75)) and found.pi0 < 1
+    assert found.pi0 == pytest.approx(min(1, (1 + above) / 75 + (1 / 60 + 1 / 150) ** 0.5)) and found.pi0 < 1
 
 
 def test_what_cannot_be_judged_is_refused() -> None:

@@ -18,7 +18,6 @@ from swag_ray.features.cohort import Cohort, Variants, build_cohort
 from swag_ray.features.reader import Rows
 from swag_ray.images.folders import list_folder
 from swag_ray.images.split import POOL, SEED, TEST, Split, make_split
-from swag_ray.store.stages import Result
 from tests.support.images import small_set
 from tests.support.made_up_experiment import config, here, made_up_experiment, with_settings
 
@@ -109,23 +108,6 @@ def test_other_variants_move_every_key(tmp_path: Path) -> None:
     assert loops[0].seed_bank.key == loops[1].seed_bank.key, "but that of the bank"
 
 
-def test_decisions_of_earlier_versions_are_read(tmp_path: Path) -> None:
-    """Those of `published` have kept their keys, and hold no weights of rejects."""
-    experiment, _ = made_up_experiment(tmp_path, config("rounds=2", method="published"))
-    plain = incremental_loop(experiment)
-    for row in plain.rows:
-        held = experiment.store.load("decide", row.decision.key)
-        assert held is not None
-        arrays = {name: a for name, a in held.arrays.items() if name != "reject_weight"}
-        experiment.store.delete(experiment.store.path("stages", "decide", row.decision.key, "complete.json"))
-        experiment.store.save("decide", row.decision.key, Result(arrays, held.info))
-    work = here(experiment)
-    before = len(work.fits), len(work.scored)
-    again = incremental_loop(with_settings(experiment, experiment.config))
-    assert keys(again) == keys(plain) and (len(work.fits), len(work.scored)) == before
-    assert "reject_weight" not in again.rows[1].decision.arrays and not len(again.decision.training.rejects)
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_a_control_that_draws_reads_the_budget_and_no_gate(store: Path, method: str) -> None:
     """So another tau computes no control anew."""
@@ -139,6 +121,18 @@ def test_a_control_that_draws_reads_the_budget_and_no_gate(store: Path, method: 
             assert keys(incremental_loop(with_settings(experiment, other), rule)) == plain, field
         larger = with_settings(experiment, config("rounds=2", "gate.budget=9", method=method))
         assert keys(incremental_loop(larger, rule)) != plain
+
+
+def test_heads_are_shared_by_all_who_reject_the_same(tmp_path: Path) -> None:
+    """Whom a gate or a draw admits teaches no head of `contrast`."""
+    experiment, audit = made_up_experiment(tmp_path, config("rounds=2"))
+    incremental_loop(experiment)
+    fits = len(here(experiment).fits)
+    normal_N = ~experiment.cohort.seed_N & ~audit.anomaly_N
+    drawn = incremental_loop(experiment, AdmissionRule("oracle_gate", normal_N))
+    strict = incremental_loop(with_settings(experiment, config("rounds=2", "gate.budget=3")))
+    assert len(here(experiment).fits) == fits and drawn.last.key == strict.last.key
+    assert drawn.decision.key != strict.decision.key
 
 
 def test_published_fit_1_is_shared_over_gates(tmp_path: Path) -> None:
@@ -199,7 +193,7 @@ def test_no_key_holds_a_label(tmp_path: Path, method: str, variants: bool) -> No
     if method == "contrast":
         true, told = run_controls(experiment, audit, plain), run_controls(other, other_audit, again)
         moved = {name for name in true if true[name].key != told[name].key}
-        assert moved == {"full_train", "oracle_gate", "supervised"} and len(true) == 5
+        assert moved == {"full_train", "supervised"} and len(true) == 5  # whom an oracle admits teaches no head
 
 
 @pytest.mark.parametrize("method", METHODS)
