@@ -102,6 +102,13 @@ def load_detector(folder: Path) -> Detector:
         raise _damaged(folder, DETECTOR_FILE) from error
 
 
+def digest_of(folder: Path) -> str:
+    """Returns what names a bundle, 16 hex digits: two that score alike have the same. Raises InputError as above."""
+    record = _record(folder)
+    scores_by = {key: record[key] for key in ("format", "score_used", "spec", "bank", "head", "arms", "sha256")}
+    return hashlib.sha256(json.dumps(scores_by, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def load_backbone(folder: Path, spec: FeatureSpec) -> Backbone:
     """The bundle's frozen backbone: no network, no package of weights. Raises InputError when it is damaged."""
     from safetensors.numpy import load
