@@ -15,8 +15,8 @@ from swag_ray.detector.detector import Detector
 from swag_ray.detector.site import Site, save_site
 from swag_ray.errors import InputError, reason_of
 from swag_ray.score.rows import ScoredFiles, score_images
-from swag_ray.score.shift import FEWEST as FEWEST_UNKNOWN
-from swag_ray.score.shift import shift_of
+from swag_ray.core.shift import FEWEST as FEWEST_UNKNOWN
+from swag_ray.core.shift import shift_of
 from swag_ray.wording import plural
 
 

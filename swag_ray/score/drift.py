@@ -27,7 +27,7 @@ from swag_ray.detector.detector import Detector
 from swag_ray.detector.site import load_site
 from swag_ray.errors import InputError, reason_of
 from swag_ray.score.rows import detector_digest, detector_folder
-from swag_ray.score.shift import shift_of
+from swag_ray.core.shift import shift_of
 
 STEP = 0.02  # seeds' sd between two places of a score
 MOST = 5000  # such steps from the seeds' mean that are told apart

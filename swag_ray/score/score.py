@@ -19,7 +19,7 @@ from swag_ray.record.csv_cells import csv_cell
 from swag_ray.record.files import write_table, write_text
 from swag_ray.score.drift import append_to_log, check_log
 from swag_ray.score.rows import SCORED, ScoredFiles, detector_digest, score_images
-from swag_ray.score.shift import Shift, sentence, shift_of
+from swag_ray.core.shift import Shift, sentence, shift_of
 from swag_ray.system.files import whole_file
 from swag_ray.wording import plural
 

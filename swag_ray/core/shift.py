@@ -1,4 +1,4 @@
-"""Does a batch of images score like the place that a detector is set to? What `score` and `calibrate` say of it.
+"""Does a batch of images score like the place that a detector is set to? What is said of it.
 
 Shapes: T images, K folds.
 """
@@ -54,8 +54,8 @@ class Shift:
         if self.alignment.residual > self.spread.residual:
             residuals = f"residual {self.alignment.residual:.2f} sd, by chance up to {self.spread.residual:.2f}"
             return (
-                f"their low scores are spread otherwise than the reference's ({residuals}): too many anomalies may look "
-                "normal, or these normals differ"
+                f"their low scores are spread otherwise than the reference's ({residuals}): too many anomalies may "
+                "look normal, or these normals differ"
             )
         return None
 
