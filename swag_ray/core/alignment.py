@@ -76,40 +76,39 @@ class Spread:
     """What chance alone makes of an alignment.
 
     Attributes:
-        low, high: the interval of the shift, 95 %, in units of the score.
+        low, high: the 95 % interval of the shift, in units of the score.
         sd: of the shift.
-        contamination_low: one-sided 95 % lower bound of the share of anomalies.
         residual: that a batch like the seeds stays below in 99 of 100 cases, in the seeds' sd.
     """
 
     low: float
     high: float
     sd: float
-    contamination_low: float
     residual: float
 
 
-def spread(
-    alignment: Alignment, seed_n: NDArray[np.float64], score_TK: NDArray[np.float64], generator: np.random.Generator
-) -> Spread:
-    """Returns how far an alignment can be trusted, by resampling seeds and images (an image with all its K scores).
+def spread(alignment: Alignment, seed_n: NDArray[np.float64], images: int, generator: np.random.Generator) -> Spread:
+    """Returns how far an alignment can be trusted: what is fitted to batches of no shift, drawn from the seeds.
 
-    The interval is alignment.shift plus and minus 1.96 sd of the resampled shifts: a bootstrap's centiles would lean to
-    one side, as no share of anomalies is below 0. The residual's bound comes from batches drawn from the seeds.
+    They have as many images, and as large a share that scores above all seeds, as the alignment found. That share is
+    none that is below 0, so the fitted shifts are lopsided; the interval is what they leave on either side.
+
+    Args:
+        images: of the batch, T.
     """
-    seed, batch = finite("seed_n", seed_n, None), finite("score_TK", score_TK, None, None)
-    normals = max(1, round(batch.shape[0] * (1 - alignment.contamination)))
-    shift_B, share_B, residual_B = np.empty((3, RESAMPLINGS))
+    seed = finite("seed_n", seed_n, None)
+    abnormal = min(images - 1, round(images * alignment.contamination))
+    far_A = np.full(abnormal, seed.max() + 10 * seed.std())
+    shift_B, residual_B = np.empty((2, RESAMPLINGS))
     for b in range(RESAMPLINGS):
         drawn = seed[generator.integers(len(seed), size=len(seed))]
-        found = _fitted(drawn, batch[generator.integers(len(batch), size=len(batch))])
-        shift_B[b], share_B[b] = found.shift, found.contamination
-        alike = seed[generator.integers(len(seed), size=normals)]
-        residual_B[b] = _fitted(drawn, alike[:, None]).residual
-    sd = float(shift_B.std(ddof=1))
+        batch = np.concatenate([seed[generator.integers(len(seed), size=images - abnormal)], far_A])
+        found = _fitted(drawn, batch[:, None])
+        shift_B[b], residual_B[b] = found.shift, found.residual
+    low, high = np.quantile(shift_B, [0.025, 0.975])
     return Spread(
-        alignment.shift - 1.96 * sd, alignment.shift + 1.96 * sd, sd,
-        float(np.quantile(share_B, 0.05)), float(np.quantile(residual_B, 0.99)),
+        alignment.shift - float(high), alignment.shift - float(low), float(shift_B.std(ddof=1)),
+        float(np.quantile(residual_B, 0.99)),
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """What share of a pool is abnormal, without a label: an estimate, and a bound that the truth is not below.
 
-Two estimates: Storey's, which takes what lies in the upper half of the p-values for normal, and the share that the fit of
-`alignment` takes off the pool's upper end. There is no upper bound: anomalies that look normal cannot be counted.
+Two estimates: Storey's, which takes what lies in the upper half of the p-values for normal, and the share that the fit
+of `alignment` takes off the pool's upper end. There is no upper bound: anomalies that look normal cannot be counted.
 
 Shapes: n seeds, m pool images.
 """

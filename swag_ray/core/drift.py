@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from swag_ray.core.alignment import Alignment, align, spread
 from swag_ray.core.array_checks import Floats
+from swag_ray.core.seeding import numpy_generator
 
 ALARMS = 0.05  # chance of a false alarm in a year
 BLOCK = 100  # images
@@ -67,7 +68,7 @@ def course(reference_n: Floats, arrivals: Iterable[tuple[float, NDArray[np.float
         block_T1 = np.concatenate(waiting)[:, None]
         waiting, count = [], 0
         found = align(reference_n, block_T1)
-        chance = spread(found, reference_n, block_T1, np.random.default_rng(0))
+        chance = spread(found, reference_n, len(block_T1), numpy_generator(0, "drift"))
         budget = ALARMS * min(1.0, max(day - looked, DAY if looked == 0 else 0.0) / YEAR)
         looked = max(day, DAY if looked == 0 else looked)
         limit = float(norm.isf(budget / 2)) if budget > 0 else np.inf

@@ -65,7 +65,7 @@ def shift_of(reference_n: Floats, score_TK: NDArray[np.float64]) -> Shift | None
     if len(score_TK) < FEWEST:
         return None
     found = align(reference_n, score_TK)
-    chance = spread(found, reference_n, score_TK, numpy_generator(0, "shift"))
+    chance = spread(found, reference_n, len(score_TK), numpy_generator(0, "shift"))
     return Shift(len(score_TK), float(reference_n.std(ddof=1)), found, chance)
 
 

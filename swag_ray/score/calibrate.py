@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swag_ray.core.local_normals import FEWEST, FOR_RANKS, place_of, rank_rates
+from swag_ray.core.shift import FEWEST as FEWEST_UNKNOWN
+from swag_ray.core.shift import shift_of
 from swag_ray.detector.detector import Detector
 from swag_ray.detector.site import Site, save_site
 from swag_ray.errors import InputError, reason_of
 from swag_ray.score.rows import ScoredFiles, score_images
-from swag_ray.core.shift import FEWEST as FEWEST_UNKNOWN
-from swag_ray.core.shift import shift_of
 from swag_ray.wording import plural
 
 

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 
 from swag_ray.core.array_checks import Floats
 from swag_ray.core.drift import BLOCK, Block, course
+from swag_ray.core.shift import shift_of
 from swag_ray.detector.bundle import load_detector
 from swag_ray.detector.detector import Detector
 from swag_ray.detector.site import load_site
 from swag_ray.errors import InputError, reason_of
 from swag_ray.score.rows import detector_digest, detector_folder
-from swag_ray.core.shift import shift_of
 
 STEP = 0.02  # seeds' sd between two places of a score
 MOST = 5000  # such steps from the seeds' mean that are told apart

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from swag_ray.core.shift import Shift, sentence, shift_of
 from swag_ray.detector.detector import Detector
 from swag_ray.detector.site import Site, load_site
 from swag_ray.errors import InputError, reason_of
@@ -19,7 +20,6 @@ from swag_ray.record.csv_cells import csv_cell
 from swag_ray.record.files import write_table, write_text
 from swag_ray.score.drift import append_to_log, check_log
 from swag_ray.score.rows import SCORED, ScoredFiles, detector_digest, score_images
-from swag_ray.core.shift import Shift, sentence, shift_of
 from swag_ray.system.files import whole_file
 from swag_ray.wording import plural
 

@@ -104,8 +104,8 @@ def _contamination(run: RunRecord) -> Html:
     if estimate and low:
         other = f", {storey} by Storey's rule" if storey else ""
         texts.append(
-            f"Estimated without labels: {estimate} by the shape of the low scores{other}; in all likelihood no less than "
-            f"{low}. There may be more: anomalies that look normal cannot be counted."
+            f"Estimated without labels: {estimate} by the shape of the low scores{other}; in all likelihood no less "
+            f"than {low}. There may be more: anomalies that look normal cannot be counted."
         )
     return paragraph(" ".join(texts), class_="note")
 
@@ -178,8 +178,8 @@ def _aligned(run: RunRecord) -> list[str]:
         return []
     way = "higher" if shift > 0 else "lower"
     text = (
-        f"The test images as a whole score {abs(shift):.2f} sd {way} than the trusted ones; a threshold moved by as much, "
-        f"which takes no label, flags {rate} of the test set's normals and finds {recall} of its anomalies. "
+        f"The test images as a whole score {abs(shift):.2f} sd {way} than the trusted ones; a threshold moved by as "
+        f"much, which takes no label, flags {rate} of the test set's normals and finds {recall} of its anomalies. "
         "`swag-ray calibrate` moves it at a new site."
     )
     return [text, *([f"Yet this fit is in doubt: {found.doubt}."] if found.doubt else [])]
