@@ -15,9 +15,8 @@ from swag_ray.experiment.loop import Trajectory, incremental_loop
 from swag_ray.images.audit import Audit
 from swag_ray.methods.bank_fit import bank_fit
 from swag_ray.methods.fit import Experiment, Fit
-from swag_ray.methods.folds import fold_tasks, score_images
-from swag_ray.methods.settings import contrast_settings
-from swag_ray.models.fold_head import fit_head, score_head
+from swag_ray.methods.folds import fold_tasks
+from swag_ray.methods.heads import Heads, fit_heads
 from swag_ray.progress import Progress
 from swag_ray.store.stages import Result, digest, stage_key
 
@@ -69,7 +68,6 @@ def supervised_fit(experiment: Experiment, audit: Audit) -> Fit | None:
     learn from.
     """
     cohort = experiment.cohort
-    settings = contrast_settings(experiment.config)
     normals, anomalies = np.flatnonzero(~audit.anomaly_N), np.flatnonzero(audit.anomaly_N)
     taught, against = (_taught(experiment, images, name) for images, name in ((normals, "0"), (anomalies, "1")))
     if len(np.unique(cohort.fold_N[against])) < 2:
@@ -83,13 +81,10 @@ def supervised_fit(experiment: Experiment, audit: Audit) -> Fit | None:
         tasks = fold_tasks(
             cohort, np.union1d(taught, against), (experiment.config.random_seed, "supervised"), abnormal=against
         )
-        folds = tuple(experiment.workers.map(fit_head, tasks, settings))
-        raw_NS, raw_TKS = score_images(experiment, score_head, folds, settings, normals, samples=settings.samples)
-        return Result({"s_N": raw_NS.mean(axis=1), "s_TK": raw_TKS.mean(axis=2)})
+        return Result(fit_heads(experiment, key, tasks, normals))
 
-    result = experiment.store.stage("supervised", key, compute)
-    null_N = np.full(len(cohort.id_N), np.nan)
-    return Fit(key, cohort, result.arrays["s_N"], null_N, result.arrays["s_TK"], (), "head", True)
+    heads = Heads.of(experiment, key, experiment.store.stage("supervised", key, compute))
+    return Fit(key, cohort, heads.s_N, np.full(len(cohort.id_N), np.nan), heads.s_TK, (), "head", True)
 
 
 def _taught(experiment: Experiment, images: NDArray[np.int64], label: str) -> NDArray[np.int64]:

@@ -77,8 +77,6 @@ def decide(
         reads |= experiment.reads("gate") | {"rule": rule.name}
     elif before is not None:  # a draw asks no gate
         reads |= experiment.reads("gate.budget") | {"rule": rule.name, "allowed": digest(rule.allowed_N)}
-    if fit.collapsed:  # earlier versions took their u for 0
-        reads |= {"collapsed": fit.collapsed}
     key = stage_key("decide", reads, [fit.key, *([before.key] if before else [])])
 
     def compute() -> Result:

@@ -39,7 +39,9 @@ class Cohort:
     """The images that the method sees. Labels are elsewhere, in `Audit`, and only controls and evaluation read them.
 
     Attributes:
-        key: stands for all of this in stage keys.
+        key: stands for the train images in stage keys: whoever may be admitted, their folds, the features' fingerprint.
+            What is fitted or decided holds it, and nothing of the test images.
+        test_key: stands for the test images, in their order.
         id_N, seed_N, fold_N, rows_N: id (an Arrow column: a third of numpy's size), whether trusted, fold and features
             of the train images, sorted by id.
         id_T, rows_T: the same of the test images, which every fold scores.
@@ -48,6 +50,7 @@ class Cohort:
     """
 
     key: str
+    test_key: str
     id_N: pa.ChunkedArray
     seed_N: NDArray[np.bool_]
     fold_N: NDArray[np.int8]
@@ -80,11 +83,12 @@ def build_cohort(table: pa.Table, split: Split, rows: Rows, folds: int, fingerpr
     test = np.flatnonzero(split.role_N == TEST)
     train_rows, test_rows = pa.array(train), pa.array(test)
     seed_N, fold_N = split.role_N[train] == SEED, split.fold_N[train].astype(np.int8)
-    # The key holds content, not file names or labels: whoever may be admitted, where, and what is scored.
+    # The keys hold content, not file names or labels.
     sha256 = table.column("sha256")
-    content = digest(sha256.take(train_rows), seed_N, fold_N, sha256.take(test_rows))
+    content, test_content = digest(sha256.take(train_rows), seed_N, fold_N), digest(sha256.take(test_rows))
     return Cohort(
         key=stage_key("cohort", {"fingerprint": fingerprint, "content": content, "folds": folds}),
+        test_key=stage_key("cohort", {"fingerprint": fingerprint, "test": test_content}),
         id_N=table.column("id").take(train_rows), seed_N=seed_N, fold_N=fold_N, rows_N=rows.take(train),
         id_T=table.column("id").take(test_rows), rows_T=rows.take(test), folds=folds,
     )  # fmt: skip

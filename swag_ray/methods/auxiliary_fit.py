@@ -12,12 +12,10 @@ import numpy as np
 from swag_ray.core.fusion import auxiliary_weight, rank_chance
 from swag_ray.core.quality import anomaly_probability
 from swag_ray.features.cohort import Variants
+from swag_ray.methods.bank_fit import bank_scorer
 from swag_ray.methods.fit import Experiment, Fit, Floats
 from swag_ray.methods.folds import score_own_fold
-from swag_ray.methods.heads import Heads, fit_heads
-from swag_ray.methods.settings import bank_settings, contrast_settings
-from swag_ray.models.fold_bank import score_bank
-from swag_ray.models.fold_head import score_head
+from swag_ray.methods.heads import Heads, fit_heads, head_scorer, kept_heads
 from swag_ray.models.tasks import FitTask
 from swag_ray.store.stages import Result, stage_key
 
@@ -52,23 +50,20 @@ def auxiliary_fit(experiment: Experiment, seed_bank: Fit) -> AuxiliaryFit | None
     key = stage_key("auxiliary", reads, [seed_bank.key, variants.key])
 
     def compute() -> Result:
-        settings, bank = contrast_settings(experiment.config), bank_settings(experiment.config)
         rows, fold_V, banks = variants.rows_V, cohort.fold_N[variants.host_V], tuple(seed_bank.folds)
-        by_bank_VS = score_own_fold(
-            experiment, score_bank, banks, bank, rows, fold_V, samples=1, extra=(seed_bank.key,)
-        )
+        by_bank = bank_scorer(experiment.config, seed_bank.key)
+        by_bank_V = score_own_fold(experiment, by_bank, banks, rows, fold_V)[:, 0]
         quality_V = np.ones(len(rows))
         if experiment.config.auxiliary.quality == "eap":
-            quality_V = anomaly_probability(seed_bank.seed_s, by_bank_VS[:, 0])
-        heads = fit_heads(experiment, _tasks(experiment, variants, quality_V))
-        by_head_VS = score_own_fold(
-            experiment, score_head, heads.folds, settings, rows, fold_V, samples=settings.samples
-        )
-        scores = {"by_bank_V": by_bank_VS[:, 0], "by_head_V": by_head_VS.mean(axis=1), "quality_V": quality_V}
-        return Result(heads.arrays() | scores)
+            quality_V = anomaly_probability(seed_bank.seed_s, by_bank_V)
+        heads = fit_heads(experiment, key, _tasks(experiment, variants, quality_V))
+        folds = kept_heads(heads, cohort.folds)
+        by_head_VS = score_own_fold(experiment, head_scorer(experiment.config), folds, rows, fold_V)
+        scores = {"by_bank_V": by_bank_V, "by_head_V": by_head_VS.mean(axis=1), "quality_V": quality_V}
+        return Result(heads | scores)
 
     result = experiment.store.stage("auxiliary", key, compute)
-    heads = Heads.of(result, cohort.folds)
+    heads = Heads.of(experiment, key, result)
 
     def chance(seed_n: Floats, name: str) -> float:
         return rank_chance(seed_n, result.arrays[name])

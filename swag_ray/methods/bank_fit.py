@@ -10,10 +10,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from swag_ray.config import Config
 from swag_ray.methods.fit import Experiment, Fit, StoredFolds
-from swag_ray.methods.folds import fold_tasks, score_images
+from swag_ray.methods.folds import Scorer, fold_tasks, score_images, score_test
 from swag_ray.methods.settings import bank_settings
-from swag_ray.models.fold_bank import fit_bank, in_blocks, score_bank
+from swag_ray.models.fold_bank import fit_bank, score_bank
 from swag_ray.store.stages import Arrays, Result, fold_arrays, stage_key
 
 
@@ -34,9 +35,8 @@ def bank_fit(
     """
     cohort, settings, store = experiment.cohort, bank_settings(experiment.config), experiment.store
     reads = experiment.reads("memory", "score") | {"members": members.tolist(), "score_pool": score_pool}
-    if in_blocks(len(cohort.seeds), settings):  # earlier versions took all seeds at once, and rounded otherwise
-        reads |= {"moments": "in blocks"}
     key = stage_key("bank", reads, [cohort.key])
+    scorer = bank_scorer(experiment.config, key)
 
     def fit_folds() -> tuple[Arrays, ...]:
         tasks = fold_tasks(cohort, members, ("bank",))
@@ -44,14 +44,19 @@ def bank_fit(
 
     def compute() -> Result:
         rows = {True: np.arange(len(cohort.id_N)), False: cohort.seeds, "members": members}[score_pool]
-        s_NS, s_TKS = score_images(experiment, score_bank, fit_folds(), settings, rows, samples=1, extra=(key,))
-        return Result({"s_N": s_NS[:, 0], "s_TK": s_TKS[:, :, 0]})
+        return Result({"s_N": score_images(experiment, scorer, fit_folds(), rows, key)[:, 0]})
 
     def read_folds() -> tuple[Arrays, ...]:
         bank = store.load("bank", key)
         # Damaged or pruned apart from its scores, it is fitted again: the same picks.
         return fit_folds() if bank is None else fold_arrays(bank.arrays, cohort.folds)
 
-    scores = store.stage("scores", key, compute).arrays
-    null_N = np.full(len(cohort.id_N), np.nan)
-    return Fit(key, cohort, scores["s_N"], null_N, scores["s_TK"], StoredFolds(cohort.folds, read_folds), "seed_bank")
+    s_N, folds = store.stage("scores", key, compute).arrays["s_N"], StoredFolds(cohort.folds, read_folds)
+    s_TK = score_test(experiment, scorer, folds, key)
+    folds.release()
+    return Fit(key, cohort, s_N, np.full(len(cohort.id_N), np.nan), s_TK, folds, "seed_bank")
+
+
+def bank_scorer(config: Config, key: str) -> Scorer:
+    """Returns how the banks of a stage score images."""
+    return Scorer(score_bank, bank_settings(config), extra=(key,))

@@ -57,11 +57,11 @@ class Contrast:
         reads = experiment.reads("head", "swag", "outliers.maximum", "random_seed") | {"round": n}
         # Heads depend on whom a decision rejects, not on whom it admits: controls of admission share them.
         heads_key = stage_key("fit", reads, [cohort.key, digest(training.reject_weight_N)])
-        result = experiment.store.stage("fit", heads_key, lambda: _fit_heads(experiment, n, training))
+        result = experiment.store.stage("fit", heads_key, lambda: _fit_heads(experiment, heads_key, n, training))
         key = stage_key("fit", {"heads": heads_key}, [first.key, previous.key])
         if not result.info["fitted"]:
             return replace(first, key=key, reason=result.info["reason"])
-        heads = Heads.of(result, cohort.folds)
+        heads = Heads.of(experiment, heads_key, result)
         arm = Arm.of("head", heads.s_N, heads.s_TK, cohort.seeds)
         eta_N = _posterior(previous).eta(previous.z_N)
         weight, reason = head_weight(evidence(arm.part(heads.s_N), eta_N, cohort.seed_N))
@@ -103,7 +103,7 @@ def _fused(experiment: Experiment, key: str, parts: list[FittedArm]) -> Fit:
     )  # fmt: skip
 
 
-def _fit_heads(experiment: Experiment, n: int, training: TrainingSet) -> Result:
+def _fit_heads(experiment: Experiment, key: str, n: int, training: TrainingSet) -> Result:
     """The heads of seeds against rejects, or why there are none."""
     cohort, config = experiment.cohort, experiment.config
     generator = numpy_generator(config.random_seed, "rejects", n)
@@ -118,4 +118,4 @@ def _fit_heads(experiment: Experiment, n: int, training: TrainingSet) -> Result:
     members = np.concatenate([cohort.seeds, drawn])
     weights = np.concatenate([np.ones(len(cohort.seeds)), training.reject_weight_N[drawn]])
     tasks = fold_tasks(cohort, members, (config.random_seed, "head", n), abnormal=drawn, weights=weights)
-    return Result(fit_heads(experiment, tasks).arrays(), {"fitted": True, "reason": ""})
+    return Result(fit_heads(experiment, key, tasks), {"fitted": True, "reason": ""})

@@ -126,10 +126,10 @@ class Fit:
     """Scores of all images under one set of fold models, and what follows from them.
 
     Attributes:
-        key: the stage that holds them.
+        key: stands for what is fitted and decided on; nothing of the test images is in it.
         cohort: the images.
         s_N, u_N: score and uncertainty of the train images, each by its own fold; NaN where not computed.
-        s_TK: scores of the test images by each fold.
+        s_TK: scores of the test images by each fold, a stage of their own (`folds.score_test`).
         folds: the bank's fold models as arrays (of a control, those of what scores).
         score_used: whose scores these are.
         head_on: whether a head of the pool's rejects has a weight (`contrast`).

@@ -5,14 +5,17 @@ Shapes: N train images (seed and pool), T test images, S samples.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
+from swag_ray.config import Config
 from swag_ray.core import calibrate
 from swag_ray.core.schedule import schedule
 from swag_ray.errors import InputError
 from swag_ray.methods.fit import Experiment, Fit, Floats, StoredFolds, TrainingSet
-from swag_ray.methods.folds import fold_tasks, score_images
+from swag_ray.methods.folds import Scorer, fold_tasks, score_images, score_test, score_train
 from swag_ray.methods.settings import adapter_settings, bank_settings, published_settings
 from swag_ray.models.fold_adapter import MEAN, fit_published, score_published
 from swag_ray.store.stages import Arrays, Result, fold_arrays, stage_key
@@ -56,48 +59,52 @@ def published_fit(experiment: Experiment, n: int, training: TrainingSet, previou
     cohort, config, workers = experiment.cohort, experiment.config, experiment.workers
     reads = experiment.reads("memory", "score", "adapter", "swag", "random_seed") | {"round": n}
     key = stage_key("fit", reads, [cohort.key, training.decision, *([previous.key] if previous else [])])
+    scorer = published_scorer(config, key, (MEAN,))
 
-    def compute() -> Result:
-        settings = published_settings(config)
+    def fit_folds() -> tuple[Arrays, ...]:
         members = np.union1d(cohort.seeds, training.held)
         names = (config.random_seed, "adapter", n)
         tasks = fold_tasks(cohort, members, names, start=_last_iterates(previous) if previous else None)
-        folds = workers.fit_banks(fit_published, tasks, settings, version=key, decision=training.decision)
+        settings = published_settings(config)
+        return workers.fit_banks(fit_published, tasks, settings, version=key, decision=training.decision)
+
+    def compute() -> Result:
+        folds = fit_folds()
         collapsed = _collapsed(folds, n)  # before anybody is scored
-        shared, bank = workers.put(folds), settings.bank
-        everyone = np.arange(len(cohort.id_N))
-        s_NS, s_TKS = score_images(experiment, score_published, shared, bank, everyone, samples=1, extra=(key, (MEAN,)))
-        samples = tuple(range(settings.samples))
-        raw_NS, _ = score_images(
-            experiment, score_published, shared, bank, cohort.seeds,
-            samples=len(samples), extra=(key, samples), test=False,
-        )  # fmt: skip
+        shared = workers.put(folds)
+        s_N = score_images(experiment, scorer, shared, np.arange(len(cohort.id_N)), key)[:, 0]
+        sampled = published_scorer(config, key, range(config.swag.samples))
+        raw_NS = score_train(experiment, sampled, shared, cohort.seeds)
         reason = f"the adapter of fold {list(collapsed)} collapsed: its images have no uncertainty" if collapsed else ""
-        scores = {"s_N": s_NS[:, 0], "s_TK": s_TKS[:, :, 0], "seed_raw_nS": raw_NS[cohort.seeds]}
+        scores = {"s_N": s_N, "seed_raw_nS": raw_NS[cohort.seeds]}
         return Result(scores | {"collapsed_K": np.isin(range(len(folds)), collapsed)}, {"reason": reason})
 
     def read_folds() -> tuple[Arrays, ...]:
-        if (rows := experiment.store.load("bank", key)) is None:  # damaged or pruned apart from its scores
-            compute()
-            rows = experiment.store.load("bank", key)
-            assert rows is not None
-        return fold_arrays(rows.arrays, cohort.folds)
+        bank = experiment.store.load("bank", key)
+        # Damaged or pruned apart from its scores, it is fitted again: the same picks.
+        return fit_folds() if bank is None else fold_arrays(bank.arrays, cohort.folds)
 
     result = experiment.store.stage("fit", key, compute)
+    a, folds = result.arrays, StoredFolds(cohort.folds, read_folds)
+    s_TK = score_test(experiment, scorer, folds, key)
+    folds.release()
     if previous is not None and isinstance(previous.folds, StoredFolds):
         previous.folds.release()  # round n-1 is decided, and fit n goes on from here
-    a, folds = result.arrays, StoredFolds(cohort.folds, read_folds)
-    # Stages of earlier versions say so in the models alone.
-    collapsed = tuple(np.flatnonzero(a["collapsed_K"]).tolist()) if "collapsed_K" in a else _collapsed(folds.read(), n)
+    collapsed = tuple(np.flatnonzero(a["collapsed_K"]).tolist())
     measured = ~np.isin(cohort.fold_N[cohort.seeds], collapsed)
     seeds = cohort.seeds[measured]
     u_N = np.full(len(cohort.id_N), np.nan)
     all_seeds = np.ones(len(seeds), dtype=np.bool_)
     u_N[seeds] = calibrate.sample_uncertainty(a["seed_raw_nS"][measured], cohort.fold_N[seeds], all_seeds)
     return Fit(
-        key, cohort, a["s_N"], u_N, a["s_TK"], folds, "bank", reason=result.info["reason"],
+        key, cohort, a["s_N"], u_N, s_TK, folds, "bank", reason=result.info["reason"],
         seed_raw_nS=a["seed_raw_nS"], collapsed=collapsed,
     )  # fmt: skip
+
+
+def published_scorer(config: Config, key: str, samples: Sequence[int]) -> Scorer:
+    """Returns how the banks of fit `key` score images under these samples of its adapters."""
+    return Scorer(score_published, bank_settings(config), len(samples), (key, tuple(samples)))
 
 
 def _collapsed(folds: tuple[Arrays, ...], n: int) -> tuple[int, ...]:
@@ -124,11 +131,8 @@ def pool_uncertainty(experiment: Experiment, fit: Fit, asked: NDArray[np.int64])
     """
     cohort, config = experiment.cohort, experiment.config
     measured_N = ~np.isin(cohort.fold_N, fit.collapsed)
-    samples = tuple(range(config.swag.samples))
-    raw_NS, _ = score_images(
-        experiment, score_published, tuple(fit.folds), bank_settings(config), asked[measured_N[asked]],
-        samples=len(samples), extra=(fit.key, samples), test=False,
-    )  # fmt: skip
+    scorer = published_scorer(config, fit.key, range(config.swag.samples))
+    raw_NS = score_train(experiment, scorer, tuple(fit.folds), asked[measured_N[asked]])
     assert fit.seed_raw_nS is not None
     raw_NS[cohort.seeds] = fit.seed_raw_nS
     u_N = np.full(len(raw_NS), np.nan)

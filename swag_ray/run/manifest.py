@@ -69,7 +69,8 @@ def _manifest(result: ExperimentResult) -> dict[str, Any]:
             versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    stages = {"features": prepared.features.key, "cohort": prepared.experiment.cohort.key}
+    cohort = prepared.experiment.cohort
+    stages = {"features": prepared.features.key, "cohort": cohort.key, "test images": cohort.test_key}
     for row in trajectory.rows:
         stages |= {f"fit {row.n}": row.fit.key, f"decide {row.n}": row.decision.key}
     stages |= {"last fit": trajectory.last.key} | {f"control {name}": fit.key for name, fit in controls.items()}

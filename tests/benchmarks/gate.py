@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from swag_ray.core import calibrate, gate
 from swag_ray.core.seeding import numpy_generator
 from swag_ray.methods.fit import Experiment, Fit, TrainingSet
-from swag_ray.methods.folds import score_images
-from swag_ray.methods.published_fit import pool_uncertainty, published_fit
-from swag_ray.methods.settings import published_settings
+from swag_ray.methods.folds import score_train
+from swag_ray.methods.published_fit import pool_uncertainty, published_fit, published_scorer
 from swag_ray.models import fold_adapter as published
 from tests.benchmarks.material import config, described, in_process, laboratory, record_nobody
 from tests.benchmarks.measure import Bench, Goal, Row
@@ -84,18 +83,8 @@ def _contaminated(experiment: Experiment, label_N: NDArray[np.float64]) -> NDArr
 
 
 def _mean_pass(experiment: Experiment, fit: Fit, pool: NDArray[np.int64]) -> NDArray[np.float64]:
-    bank = published_settings(experiment.config).bank
-    s_NS, _ = score_images(
-        experiment,
-        published.score_published,
-        tuple(fit.folds),
-        bank,
-        pool,
-        samples=1,
-        extra=(fit.key, (published.MEAN,)),
-        test=False,
-    )
-    return s_NS[:, 0]
+    scorer = published_scorer(experiment.config, fit.key, [published.MEAN])
+    return score_train(experiment, scorer, tuple(fit.folds), pool)[:, 0]
 
 
 def _two_stage(experiment: Experiment, fit: Fit, pool: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
@@ -125,18 +114,8 @@ def _brute_force(experiment: Experiment, fit: Fit, pool: NDArray[np.int64]) -> t
 
 
 def _seed_pass(experiment: Experiment, fit: Fit) -> None:
-    samples = tuple(range(experiment.config.swag.samples))
-    bank, seeds = published_settings(experiment.config).bank, experiment.cohort.seeds
-    score_images(
-        experiment,
-        published.score_published,
-        tuple(fit.folds),
-        bank,
-        seeds,
-        samples=len(samples),
-        extra=(fit.key, samples),
-        test=False,
-    )
+    scorer = published_scorer(experiment.config, fit.key, range(experiment.config.swag.samples))
+    score_train(experiment, scorer, tuple(fit.folds), experiment.cohort.seeds)
 
 
 def _timed(experiment: Experiment, work: Any) -> Pass:

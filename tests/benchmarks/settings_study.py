@@ -58,6 +58,7 @@ class Proxy:
     seed_fraction: of the normals of the part that plays the train folder.
     group: regular expression of a patient, None where a file is one.
     test: regular expression of file names that play the test set; None draws groups.
+    most: contamination that its anomalies are enough for.
     """
 
     data: str
@@ -66,14 +67,15 @@ class Proxy:
     seed_fraction: float = 0.3
     group: str | None = None
     test: str | None = None
+    most: float = 1.0
 
 
 PROXIES = {
     "chest": Proxy("chest_xray", "NORMAL", ("PNEUMONIA",), group=PATIENT),
     "chest_batch": Proxy("chest_xray", "NORMAL", ("PNEUMONIA",), group=PATIENT, test=r"^IM-|virus"),
-    "covid": Proxy("covid_cxr", "NORMAL", ("COVID19",), group=PATIENT),
+    "covid": Proxy("covid_cxr", "NORMAL", ("COVID19",), group=PATIENT, most=0.1),
     "busi": Proxy("busi", "NORMAL", ("BENIGN", "MALIGNANT"), seed_fraction=0.6),
-    "digit": Proxy("digit", "NORMAL", ("ANOMALY",), group=r"^(set\d+)"),
+    "digit": Proxy("digit", "NORMAL", ("ANOMALY",), group=r"^(set\d+)", most=0.1),
 }
 
 
@@ -81,14 +83,20 @@ def main() -> int:
     arguments = _arguments()
     work = Path(arguments.work)
     figures: dict[str, dict[str, list[float]]] = {}
+    splits = [(name, random_seed) for name in arguments.proxies for random_seed in range(arguments.splits)]
+    with RayWorkers() as workers:  # extraction first: the actors that fit would hold its cores
+        for name, random_seed in splits:
+            base = _config(name, _proxy_folder(work, name, random_seed), random_seed, arguments)
+            for changes in (*map(_of_kind, KINDS), *map(_of_pool, _shares(name))):
+                _prepared(_changed(base, changes), workers)
+            print(f"{name}, split {random_seed}: embedded", flush=True)
     with RayWorkers() as workers:
-        for name in arguments.proxies:
-            for random_seed in range(arguments.splits):
-                folder = _proxy_folder(work, name, random_seed)
-                for setting, value in _measure(name, folder, random_seed, arguments, workers):
-                    figures.setdefault(setting, {}).setdefault(name, []).append(value)
-                print(f"{name}, split {random_seed}: done", flush=True)
-    Path(arguments.out).write_text(json.dumps(figures, indent=1) + "\n")
+        for name, random_seed in splits:
+            folder = _proxy_folder(work, name, random_seed)
+            for setting, value in _measure(name, folder, random_seed, arguments, workers):
+                figures.setdefault(setting, {}).setdefault(name, []).append(value)
+            print(f"{name}, split {random_seed}: done", flush=True)
+            Path(arguments.out).write_text(json.dumps(figures, indent=1) + "\n")
     _show(figures)
     return 0
 
@@ -99,17 +107,13 @@ def _measure(
     """Yields (setting, ROC-AUC on the proxy's test part)."""
     base = _config(name, folder, random_seed, arguments)
     for kind in KINDS if arguments.part in ("kinds", "all") else ():
-        prepared = _prepared(_changed(base, {"auxiliary.kind": list(kind), "dataset.contamination": 0.0}), workers)
+        prepared = _prepared(_changed(base, _of_kind(kind)), workers)
         for weight in WEIGHTS:
             first = _first(_with(prepared, {"auxiliary.weight": weight}))
             yield f"kind {'+'.join(kind)}, weight {weight:g}", _test_auc(prepared, first)
-    for contamination in CONTAMINATIONS if arguments.part in ("pool", "all") else ():
+    for contamination in _shares(name) if arguments.part in ("pool", "all") else ():
         share = "all" if contamination is None else f"{contamination:.0%}"
-        try:
-            prepared = _prepared(_changed(base, {"dataset.contamination": contamination}), workers)
-        except Exception as error:  # a share above what the folder holds
-            print(f"{name}, {share}: {error}")
-            continue
+        prepared = _prepared(_changed(base, _of_pool(contamination)), workers)
         for probability in PROBABILITIES:
             found = incremental_loop(_with(prepared, {"outliers.probability": probability}).experiment)
             if probability == PROBABILITIES[0]:
@@ -118,6 +122,19 @@ def _measure(
             for row in (1, 2, len(found.rows)):
                 fit = found.last if row == len(found.rows) else found.rows[row].fit
                 yield f"probability {probability}, fit {row}, pool {share}", _test_auc(prepared, fit)
+
+
+def _of_kind(kind: tuple[str, ...]) -> dict[str, Any]:
+    return {"auxiliary.kind": list(kind), "dataset.contamination": 0.0}
+
+
+def _shares(name: str) -> list[float | None]:
+    """Contaminations that the proxy's anomalies are enough for."""
+    return [share for share in CONTAMINATIONS if share is None or share <= PROXIES[name].most]
+
+
+def _of_pool(contamination: float | None) -> dict[str, Any]:
+    return {"dataset.contamination": contamination}
 
 
 def _prepared(config: Config, workers: RayWorkers) -> Prepared:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from swag_ray.features.reader import FeatureReader, Rows
 from swag_ray.methods.fit import Experiment
-from swag_ray.methods.folds import fold_tasks, score_images
+from swag_ray.methods.folds import Scorer, fold_tasks, score_images, score_test, score_train
 from swag_ray.models.tasks import ALL_FOLDS, SHARDS_A_TASK, ScoreTask, by_fold, score_tasks
 from tests.support.made_up_experiment import config, here, made_up_experiment
 
@@ -62,16 +63,19 @@ def names(
 def test_every_score_comes_back_to_its_image_fold_and_sample(experiment: Experiment) -> None:
     cohort = experiment.cohort
     rows = np.arange(len(cohort.id_N))[1::2]
-    raw_NS, raw_TKS = score_images(experiment, names, (0, 1, 2), 2, rows, samples=2)
+    folds: tuple[Any, ...] = (0, 1, 2)
+    raw_NS = score_images(experiment, Scorer(names, 2, samples=2), folds, rows, "key")
     own = 48 * cohort.rows_N.shard_N + cohort.rows_N.row_N + 1000 * cohort.fold_N.astype(int)
     expected = np.full((len(own), 2), np.nan)
     expected[rows] = np.stack([own, own + 10_000], axis=1)[rows]
     np.testing.assert_array_equal(raw_NS, expected)
-    test = (48 * cohort.rows_T.shard_N + cohort.rows_T.row_N)[:, None, None]
-    np.testing.assert_array_equal(raw_TKS, test + np.array([0, 1000, 2000])[:, None] + np.array([0, 10_000]))
-    shifted, none = score_images(experiment, names, (0, 1, 2), 2, rows, samples=2, extra=(1,), test=False)
+    test = (48 * cohort.rows_T.shard_N + cohort.rows_T.row_N)[:, None] + np.array([0, 1000, 2000])
+    work = len(here(experiment).scored)
+    np.testing.assert_array_equal(score_test(experiment, Scorer(names, 2, samples=2), folds, "key"), test + 5000)
+    assert len(here(experiment).scored) == work, "scored with the train images"
+    np.testing.assert_array_equal(score_test(experiment, Scorer(names, 2, 2, (1,)), folds, "other"), test + 15_000)
+    shifted = score_train(experiment, Scorer(names, 2, 2, (1,)), folds, rows)
     np.testing.assert_array_equal(shifted, expected + 10_000)
-    assert np.isnan(none).all() and none.shape == raw_TKS.shape
 
 
 def test_tasks_are_of_few_whole_shards_and_long_ones_come_first(experiment: Experiment) -> None:
@@ -84,7 +88,7 @@ def test_tasks_are_of_few_whole_shards_and_long_ones_come_first(experiment: Expe
         assert np.array_equal(shard[task.position], task.rows.shard_N) and np.array_equal(task.fold, task.position % 3)
     seen = here(experiment).scored
     seen.clear()
-    score_images(experiment, names, (0, 1, 2), 1, np.arange(9), samples=1)
-    assert [(task.fold == ALL_FOLDS).all() for _, task in seen] == sorted(
+    score_images(experiment, Scorer(names, 1), (0, 1, 2), np.arange(9), "in order")
+    assert len(seen) > 1 and [(task.fold == ALL_FOLDS).all() for _, task in seen] == sorted(
         ((task.fold == ALL_FOLDS).all() for _, task in seen), reverse=True
     )

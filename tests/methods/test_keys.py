@@ -215,24 +215,28 @@ def test_a_label_that_moves_the_split_moves_every_key(tmp_path: Path, method: st
 
 def test_the_cohort_has_no_place_for_a_label() -> None:
     assert {f.name for f in dataclasses.fields(Cohort)} == {
-        "key", "id_N", "seed_N", "fold_N", "rows_N", "id_T", "rows_T", "folds", "variants",
+        "key", "test_key", "id_N", "seed_N", "fold_N", "rows_N", "id_T", "rows_T", "folds", "variants",
     }, "a field that holds labels would reach the method"  # fmt: skip
     assert {f.name for f in dataclasses.fields(Variants)} == {"key", "host_V", "kind_V", "rows_V"}
 
 
-def test_cohort_key_holds_neither_labels_nor_names(tmp_path: Path) -> None:
+def test_cohort_keys_hold_neither_labels_nor_names_and_each_its_own_images(tmp_path: Path) -> None:
     root = small_set(tmp_path / "data", normals=12, anomalies=6)
 
-    def cohort(table: pa.Table) -> str:
+    def keys_of() -> tuple[str, str]:
+        table = list_folder(root, normal="NORMAL", anomaly=("PNEUMONIA",), group=None).table
         cut = make_split(table, seed_fraction=0.5, folds=2, contamination=None, random_seed=0)
         rows = Rows(np.zeros(len(table), np.int32), np.arange(len(table), dtype=np.int32))
-        return build_cohort(table, cut, rows, 2, "f").key
+        cohort = build_cohort(table, cut, rows, 2, "f")
+        return cohort.key, cohort.test_key
 
-    listing = list_folder(root, normal="NORMAL", anomaly=("PNEUMONIA",), group=None)
-    plain = cohort(listing.table)
+    train, test = keys_of()
+    assert train != test
     moved = root / "test" / "NORMAL" / next((root / "test" / "NORMAL").iterdir()).name
     moved.rename(root / "test" / "PNEUMONIA" / moved.name)
-    assert cohort(list_folder(root, normal="NORMAL", anomaly=("PNEUMONIA",), group=None).table) == plain
-    gone = next((root / "test" / "PNEUMONIA").iterdir())
-    gone.unlink()
-    assert cohort(list_folder(root, normal="NORMAL", anomaly=("PNEUMONIA",), group=None).table) != plain
+    assert keys_of() == (train, test)
+    next((root / "test" / "PNEUMONIA").iterdir()).unlink()
+    fewer = keys_of()
+    assert fewer[0] == train and fewer[1] != test
+    next((root / "train" / "PNEUMONIA").iterdir()).unlink()
+    assert keys_of()[0] != train and keys_of()[1] == fewer[1]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from swag_ray.cluster.memory_bank import MemoryBank
@@ -136,7 +137,8 @@ def made_up_experiment(
         root: of the store.
         shift: how far anomalous patches lie from normal ones, in sd; 0 makes them normals in all but name.
         workers: who does the work; default: this process.
-        listed: what the listing says of the images in place of the truth; their features are the truth's.
+        listed: what the listing says of the images in place of the truth, or which of them it has; their features are
+            the truth's.
         variants: whether the seeds have auxiliary anomalies, one each.
         variant_shift: how far altered patches lie from the host's, in sd; 0 makes variants equal to their hosts.
     """
@@ -155,7 +157,8 @@ def made_up_experiment(
     )  # fmt: skip
     store = Store(root)
     shards, rows = write_features(store, table.column("sha256").to_pylist(), label, shift, generator)
-    table = listed(table)
+    every, table = table, listed(table)
+    rows = rows.take(pc.index_in(table.column("id"), every.column("id")).to_numpy())
     cut = make_split(
         table, seed_fraction=settings.split.seed_fraction, folds=settings.split.folds,
         contamination=settings.dataset.contamination, random_seed=settings.random_seed,

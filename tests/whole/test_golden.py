@@ -43,7 +43,7 @@ from tests.support.made_up_experiment import FINGERPRINT, config, made_up_experi
 GOLDEN = Path(__file__).with_name("golden.json")
 KINDS = (
     "backbone", "features decoded", "features", "index", "cohort", "bank", "decide", "fit contrast", "supervised",
-    "fit published", "range", "looks", "auxiliary pixels", "auxiliary",
+    "test", "fit published", "range", "looks", "auxiliary pixels", "auxiliary",
 )  # fmt: skip
 # Other CPUs round otherwise, and float16 features amplify it; whoever changes a formula changes more than this.
 # Each is a share of the largest figure and of the figure itself, so that up to twice as much is let pass.
@@ -54,6 +54,7 @@ KINDS = (
 #   in the first fit by 3 %, and single ones up to 1.7 times: their logarithms correlate by .96 and more (13 draws of
 #   the noise). u of the second fit moves by so much that it is not held. With picks scores would move by whole sd.
 RELATIVE = {"features decoded": 0.009, "features": 0.01, "fit published": 0.02, "fit published, typical u": 0.05}
+RELATIVE |= {"test, published": 0.02, "test, published, second fit": 0.02}
 ELSEWHERE = 0.005
 ALIKE = {"fit published, u": 0.9}  # least correlation of logarithms, where single figures say little
 # A colour JPEG of 80 x 48 pixels whose EXIF says that it lies on its side; made once, for encoders differ as well.
@@ -135,7 +136,10 @@ def figures() -> dict[str, dict[str, Any]]:
         out["fit contrast"] = scores(head) | {"u": numbers(head.u_N[:5]), "weights": weights_of(head)}
         two = decide(experiment, 2, head, one, SWAG_GATE)
         out["decide"] |= {"admitted by the head": rows(two.arrays["admitted"])}
-        out["supervised"] = scores(supervised_fit(experiment, audit))
+        supervised = supervised_fit(experiment, audit)
+        out["supervised"] = scores(supervised)
+        out["test"] = {"bank": of_test(bank), "bank, whitened": of_test(whitened), "head": of_test(head)}
+        out["test"] |= {"supervised": of_test(supervised)}
         # Small steps leave the second fit near the first, and a warm-up that it must not have would take it far away.
         whole, near = "memory.coreset_ratio=1", ("adapter.learning_rate=1e-4", "adapter.warmup_epochs=30")
         published = with_settings(experiment, config(whole, method="published"))
@@ -146,10 +150,12 @@ def figures() -> dict[str, dict[str, Any]]:
         u = first.u_N[cohort.seeds]
         out["fit published"] = scores(first) | {"typical u": numbers([np.exp(np.log(u).mean())]), "u": numbers(u[:20])}
         out["fit published"] |= {f"{name}, second fit": value for name, value in scores(second).items()}
+        out["test"] |= {"published": of_test(first), "published, second fit": of_test(second)}
     with tempfile.TemporaryDirectory() as folder:
         experiment, _ = made_up_experiment(Path(folder), config(), variants=True)
         row_0 = method_of(experiment).first_fit(experiment, bank_fit(experiment, experiment.cohort.seeds))
         assert row_0.score_used == "fused", "the golden experiment must have use for its variants"
+        out["test"] |= {"auxiliary": of_test(row_0)}
         out["auxiliary"] = scores(row_0) | {"u": numbers(row_0.u_N[:5]), "weights": weights_of(row_0)}
     return out
 
@@ -174,8 +180,13 @@ def scores(fit: Any) -> dict[str, Any]:
     """Where the scores lie, and single ones on their own scale: plain ones differ by a hair and would hide a change."""
     s = fit.s_N[~np.isnan(fit.s_N)]
     mean, sd = s.mean(), s.std()
-    scaled = {"s": numbers((s[:5] - mean) / sd), "test": numbers((fit.s_TK[:3].ravel() - mean) / sd)}
-    return {"mean of s": numbers([mean]), "sd of s": numbers([sd])} | scaled
+    return {"mean of s": numbers([mean]), "sd of s": numbers([sd]), "s": numbers((s[:5] - mean) / sd)}
+
+
+def of_test(fit: Any) -> list[float]:
+    """Single test scores by every fold, on the scale of the train scores."""
+    s = fit.s_N[~np.isnan(fit.s_N)]
+    return numbers((fit.s_TK[:3].ravel() - s.mean()) / s.std())
 
 
 def numbers(values: Any) -> list[float]:

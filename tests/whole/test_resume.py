@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -16,8 +17,10 @@ import pytest
 
 from swag_ray.config import Config, to_yaml
 from swag_ray.errors import InputError
+from swag_ray.images.digit_anatomy import ANOMALY, GROUP, NORMAL
 from swag_ray.run.run import Run, run_experiment
 from tests.support.command_line import figures
+from tests.support.images import blocks, encoded
 from tests.support.processes import descendants, kill, wait_until_gone
 
 pytestmark = pytest.mark.ray
@@ -70,7 +73,7 @@ def test_more_rounds_compute_only_the_new(tiny: Tiny, finished: Run, directory: 
     new = Counter(kind for kind, _ in stages(session_store) - before)
     # One fit and one decision more for the run itself and the two controls that loop, and the grown bank of the end.
     assert new["fit"] <= 3 and new["decide"] <= 3 and new["bank"] == new["scores"] == 1
-    assert new.keys() <= {"fit", "decide", "bank", "scores"}
+    assert new.keys() <= {"fit", "decide", "bank", "scores", "test"}
 
     def rows(run: Run) -> list[dict[str, Any]]:
         return figures(run.metrics)["rounds"]
@@ -96,6 +99,27 @@ def test_figures_do_not_depend_on_the_number_of_actors(
     alone = run_experiment(tiny("cluster.actors=1", store=tmp_path), directory / "alone")
     assert figures(alone.metrics) == figures(finished.metrics)
     assert contents(directory / "alone") == contents(finished.directory)
+
+
+def test_other_test_images_fit_nothing_anew(
+    tiny: Tiny, finished: Run, directory: Path, session_store: Path, tmp_path: Path
+) -> None:
+    """The same train folder, one test image of another content, one less: what the rounds and the bundle hold stays."""
+    (generated,) = (session_store / "datasets").glob("digit-anatomy-*")
+    images = Path(shutil.copytree(generated, tmp_path / "images"))
+    changed, gone, *_ = sorted((images / "test" / NORMAL).iterdir())
+    changed.write_bytes(encoded(blocks(1, 64)))
+    gone.unlink()
+    before = stages(session_store)
+    folder = {"root": str(images), "normal": NORMAL, "anomaly": ANOMALY}
+    other = run_experiment(
+        tiny(dataset=folder, split={"seed_fraction": 0.5, "folds": 3, "group": GROUP}), directory / "folder"
+    )
+    new = Counter(kind for kind, _ in stages(session_store) - before)
+    assert new["test"] > 0 and new.keys() <= {"test", "index", "looks"}
+    held, found = contents(directory / "first"), contents(directory / "folder")
+    assert {name for name in held if held[name] != found[name]} == {"scores.parquet"}
+    assert other.metrics["dataset"]["split"]["test"] == finished.metrics["dataset"]["split"]["test"] - 1
 
 
 class Driver:
