@@ -39,8 +39,8 @@ class Estimate:
 def estimate_contamination(
     seed_n: NDArray[Any],
     pool_m: NDArray[Any],
-    seed_group_n: NDArray[np.int64],
-    pool_group_m: NDArray[np.int64],
+    seed_group_n: NDArray[np.integer],
+    pool_group_m: NDArray[np.integer],
     generator: np.random.Generator,
 ) -> Estimate:
     """Estimates the share of anomalies of a pool by its cross-fitted scores.
@@ -66,7 +66,7 @@ def _both(seed_n: Floats, pool_m: Floats) -> tuple[float, float]:
 class _Groups:
     """Rows of each group, to draw groups with all that is in them."""
 
-    def __init__(self, group_N: NDArray[np.int64]) -> None:
+    def __init__(self, group_N: NDArray[np.integer]) -> None:
         order = np.argsort(group_N, kind="stable")
         starts = np.flatnonzero(np.diff(group_N[order])) + 1
         self.rows = np.split(order, starts)
