@@ -62,6 +62,13 @@ def test_moments_match_numpy() -> None:
     assert whole.n == 320
 
 
+def test_one_patch_has_moments_and_none_has_not() -> None:
+    one = patch_moments(torch.tensor([[[1.0, 2.0]]]))
+    assert one.n == 1 and one.mean_C.tolist() == [1, 2] and not one.cov_CC.any()
+    with pytest.raises(ValueError, match="no patches"):
+        patch_moments(torch.zeros(0, 16, 2))
+
+
 def test_moments_survive_a_large_offset() -> None:
     x_NC = torch.randn(500, 3, generator=rng(0), dtype=torch.float64)
     torch.testing.assert_close(patch_moments(x_NC + 1e6).cov_CC, patch_moments(x_NC).cov_CC, rtol=1e-6, atol=1e-8)
@@ -85,7 +92,8 @@ def test_embed_equals_conv_batchnorm_relu_in_training_mode() -> None:
     }
     parts = []
     for stride, x_NPC in made.items():
-        bn = nn.BatchNorm1d(8, eps=BN_EPS)
+        bn = nn.BatchNorm1d(8)
+        assert bn.eps == BN_EPS
         bn.weight.data, bn.bias.data = params[f"gamma.{stride}"], params[f"beta.{stride}"]
         parts.append(bn(x_NPC.reshape(-1, x_NPC.shape[-1]) @ params[f"weight.{stride}"].T).relu())
     expected = nn.functional.normalize(torch.cat(parts, dim=1), dim=1).detach()
@@ -194,6 +202,22 @@ def test_embedding_variance_is_zero_for_equal_rows_and_not_finite_ones() -> None
     assert embedding_variance(torch.ones(5, 3)) == 0
     assert embedding_variance(torch.full((5, 3), float("nan"))) == 0
     assert embedding_variance(torch.eye(4)) == pytest.approx(0.75)
+
+
+def test_embedding_variance_is_the_trace_of_the_covariance() -> None:
+    """Of all patches of all images together, however many there are."""
+    embedding_NPD = torch.randn(4, 5, 3, generator=rng(0))
+    trace = np.cov(embedding_NPD.reshape(20, 3).double().numpy().T, bias=True).trace()
+    assert embedding_variance(embedding_NPD) == pytest.approx(trace)
+    assert embedding_variance(embedding_NPD[0]) == pytest.approx(np.var(embedding_NPD[0].numpy(), axis=0).sum(), 1e-5)
+
+
+def test_variance_is_watched_on_all_patches_where_they_are_few() -> None:
+    made, fit = patches(), fitted()
+    moments = moments_of(made)
+    start = embed(init_adapter(moments, 12, rng(1)), made, moments)
+    assert fit.variance_trace[0] == pytest.approx(embedding_variance(start))
+    assert fit.variance_trace[-1] == pytest.approx(embedding_variance(embed(fit.params, made, moments)))
 
 
 def test_compactness_is_the_distance_to_the_nearest_and_safe_on_a_prototype() -> None:

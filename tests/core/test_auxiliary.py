@@ -14,6 +14,7 @@ from swag_ray.core import auxiliary
 from swag_ray.core.auxiliary import KINDS, variant
 
 Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float64]
 SIZE = 96
 DRAWS = range(12)
 
@@ -83,6 +84,61 @@ def test_a_variant_looks_the_same_at_every_size(kind: str) -> None:
             assert abs((np.abs(halved) > 1).mean() - (np.abs(small) > 1).mean()) < 0.12
         else:
             np.testing.assert_allclose(small, halved, atol=4)
+
+
+def drawn_distance(draw: np.random.Generator, least: float, most: float) -> Floats:
+    """Distance of every pixel to the centre of a turned ellipse, in its radii."""
+    radius_y, radius_x = SIZE * draw.uniform(least, most, size=2)
+    centre_y, centre_x = SIZE * draw.uniform(0.15, 0.85, size=2)
+    y, x = np.mgrid[:SIZE, :SIZE]
+    turned = (y - centre_y + 1j * (x - centre_x)) * np.exp(-1j * draw.uniform(0, np.pi))
+    return np.sqrt((turned.real / radius_y) ** 2 + (turned.imag / radius_x) ** 2)
+
+
+def drawn_shift(image: Floats, draw: np.random.Generator) -> Floats:
+    """The image moved by up to .23 of its side each way, its rim repeated."""
+    down, right = draw.integers(-22, 23, size=2)
+    return np.pad(image, 22, mode="edge")[22 - down : 22 - down + SIZE, 22 - right : 22 - right + SIZE]
+
+
+def drawn_rectangle(draw: np.random.Generator) -> tuple[int, int, int, int]:
+    """Height, top, width, left."""
+    height = int(draw.uniform(0.15, 0.55) * SIZE)
+    top = int(draw.integers(1, SIZE - height))
+    width = int(draw.uniform(0.15, 0.55) * SIZE)
+    return height, top, width, int(draw.integers(1, SIZE - width))
+
+
+def altered(kind: str, host: Floats, donor: Floats, draw: np.random.Generator) -> Floats:
+    """What the docstrings say, from numbers in the order in which they are drawn."""
+    out = host.copy()
+    match kind:
+        case "foreign_patch" | "own_patch":
+            strength, distance = draw.uniform(0.4, 1), drawn_distance(draw, 0.08, 0.27)
+            if kind == "own_patch":
+                across, along = draw.integers(0, 2, size=2)
+                donor = np.fliplr(host) if across else host
+                donor = np.flipud(donor) if along else donor
+            share = strength * np.interp(distance, [0.875, 1.125], [1, 0])  # half of it on the rim
+            out = (1 - share) * host + share * drawn_shift(donor, draw)
+        case "cut_paste":
+            height, top, width, left = drawn_rectangle(draw)
+            down, right = int(draw.integers(0, SIZE - height)), int(draw.integers(0, SIZE - width))
+            for y, x in np.ndindex(height, width):
+                out[down + y, right + x] = host[top + y, left + x]
+        case "opacities":
+            for _ in range(draw.integers(1, 5)):
+                distance = drawn_distance(draw, 0.05, 0.23)
+                out += draw.choice((-1, 1)) * draw.uniform(15, 70) / np.exp(distance**2 / 2)
+    return out
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"foreign_gradients"}))  # whose equation is tested below
+def test_an_image_is_altered_as_its_kind_says(kind: str) -> None:
+    host, donor = HOST.astype(float), DONOR.astype(float)
+    for draw in DRAWS:
+        out = KINDS[kind].alter(host, donor, np.random.default_rng(draw))
+        np.testing.assert_allclose(out, altered(kind, host, donor, np.random.default_rng(draw)), atol=1e-8)
 
 
 def flat(grey: int) -> Pixels:

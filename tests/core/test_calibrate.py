@@ -187,6 +187,15 @@ def test_standardise_samples_refuses_seeds_without_spread(seed_scores: list[floa
         calibrate.standardise_samples(np.array(seed_scores)[:, None], np.zeros(3, dtype=int), np.ones(3, dtype=bool))
 
 
+def test_what_the_other_seeds_leave_is_a_spread_from_a_share_of_1e_12_on() -> None:
+    """Without the last of 0, t and 1 the squares are t^2 / 2, with it 2 / 3: of 1.4e-6 a share of 1.5e-12 is left."""
+    fold, seeds = np.zeros(3, dtype=int), np.ones(3, dtype=bool)
+    z = calibrate.standardise_samples(np.array([[0], [1.4e-6], [1]]), fold, seeds)[2, 0]
+    assert z == pytest.approx(1 / (1.4e-6 / 2**0.5), rel=1e-3)
+    with pytest.raises(calibrate.DegenerateScores, match="without one of them"):
+        calibrate.standardise_samples(np.array([[0], [1.1e-6], [1]]), fold, seeds)  # a share of .9e-12
+
+
 def test_uncertainty_is_the_spread_over_standardised_samples() -> None:
     rng = np.random.default_rng(4)
     raw_NS, fold_N, is_seed_N = rng.normal(size=(14, 3)), np.arange(14) % 2, np.arange(14) < 8

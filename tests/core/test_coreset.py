@@ -106,6 +106,11 @@ def test_integer_rows_are_exact_in_float32() -> None:
     assert rows_ND.dtype == np.float32 and np.abs(rows_ND).max() <= 127
 
 
+def test_integer_rows_are_127_times_the_rows_to_the_nearest() -> None:
+    x_ND = np.array([[0.6, -0.8], [0, 0], [1, 0], [-0.0039, 0.004]], np.float32)
+    assert integer_rows(x_ND).tolist() == [[76, -102], [0, 0], [127, 0], [0, 1]]
+
+
 def test_wrong_use_is_refused() -> None:
     x_ND = unit_rows(5, 3)
     with pytest.raises(ValueError, match="between 1 and the 5 rows"):

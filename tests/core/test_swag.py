@@ -101,6 +101,23 @@ def test_draws_follow_the_generator_and_sample_many_stacks_single_draws() -> Non
     assert not torch.equal(many["weight"][0], many["weight"][1])
 
 
+def test_a_draw_is_equation_1_of_its_normal_numbers() -> None:
+    """z2 comes first, then z1 of each tensor by name; the mean and columns are checked above."""
+    state, rng = collected(snapshots(6), max_columns=4), torch.Generator().manual_seed(3)
+    drawn = swag.sample(state, torch.Generator().manual_seed(3), dtype=torch.float64)
+    z2_K = torch.randn(4, generator=rng, dtype=torch.float64)
+    for name in ("bias", "weight"):
+        columns_K = state.columns[name].double()
+        expected = state.mean[name] + sum(column * z2 for column, z2 in zip(columns_K, z2_K, strict=True)) / 6**0.5
+        z1 = torch.randn(state.mean[name].shape, generator=rng, dtype=torch.float64)
+        torch.testing.assert_close(drawn[name], expected + (swag.variance(state)[name] / 2).sqrt() * z1)
+
+
+def test_of_one_snapshot_there_is_a_mean() -> None:
+    (shot,) = snapshots(1)
+    assert all(torch.equal(swag.mean(collected([shot]))[name], shot[name]) for name in shot)
+
+
 def test_update_leaves_the_old_state_and_gradients_alone() -> None:
     shots = snapshots(2)
     first = swag.update(swag.init(shots[0], 3), shots[0])
@@ -119,6 +136,8 @@ def test_wrong_use_is_refused() -> None:
         swag.init(shots[0], 1)
     with pytest.raises(ValueError, match="no snapshot"):
         swag.variance(swag.init(shots[0], 2))
+    with pytest.raises(ValueError, match="no snapshot"):
+        swag.mean(swag.init(shots[0], 2))
     with pytest.raises(ValueError, match="weight"):
         swag.update(one, {"bias": shots[0]["bias"]})
     with pytest.raises(ValueError, match="shape"):

@@ -1,6 +1,7 @@
 """`python -m tests.mutants [--count 200] [--seed 0] [--only PART ...] [--seconds 30]`: which faults do the tests miss?
 
-The same seed draws the same faults from the same sources. It runs niced, one trial at a time.
+The same seed draws the same faults from the same sources, so a run that was stopped goes on with `--skip`. It runs
+niced, one trial at a time.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def main() -> int:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="swag-ray-mutants-") as scratch:
         copy = make_copy(REPOSITORY, Path(scratch))
-        for number, (file, mutant) in enumerate(drawn, 1):
+        for number, (file, mutant) in enumerate(drawn[arguments.skip :], arguments.skip + 1):
             if arguments.minutes and time.monotonic() - started > 60 * arguments.minutes:
                 print(f"{arguments.minutes:g} minutes are over after {number - 1} of {len(drawn)} mutants", flush=True)
                 break
@@ -79,6 +80,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("--count", type=int, default=200, help="how many mutants are drawn (default 200)")
     parser.add_argument("--seed", type=int, default=0, help="of the draw (default 0)")
+    parser.add_argument("--skip", type=int, default=0, help="of the mutants drawn, the first that are not tried again")
     parser.add_argument("--only", nargs="+", default=[], metavar="PART", help="files whose name holds one of these")
     parser.add_argument(
         "--seconds",

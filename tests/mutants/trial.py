@@ -83,8 +83,14 @@ def _run_tests(copy: Path, tests: Sequence[str], seconds: float, log: Path) -> N
         sys.path[:] = [str(copy), *(p for p in sys.path if not (Path(p or ".") / "swag_ray").is_dir())]
         for name in [name for name in sys.modules if name.split(".")[0] == "tests"]:
             del sys.modules[name]
+        import hypothesis
         import pytest
 
+        # Nobody reads the smallest example, and to look for it takes longer than all the rest. The profile of
+        # tests/conftest.py is made of the one that is loaded by then.
+        plain = [phase for phase in hypothesis.Phase if phase.name not in ("shrink", "explain")]
+        hypothesis.settings.register_profile("mutants", phases=plain)
+        hypothesis.settings.load_profile("mutants")
         options = ["-x", "-q", "--hypothesis-seed=0", "-p", "no:cacheprovider", f"--basetemp={log.parent / 'tmp'}"]
         budget = _Budget(time.monotonic() + seconds)
         code = int(pytest.main([*options, *tests], plugins=[budget]))
