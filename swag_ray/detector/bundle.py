@@ -20,6 +20,7 @@ import numpy as np
 
 from swag_ray.core.head import HeadSettings
 from swag_ray.detector.detector import Detector, DetectorArm
+from swag_ray.detector.domain import domain_arrays, domain_of
 from swag_ray.errors import InputError, reason_of
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.models.fold_bank import BankSettings
@@ -47,6 +48,8 @@ def save_detector(detector: Detector, weights: Arrays, folder: Path) -> None:
             arrays |= flat_folds(arm.models, f"{arm.name}_arm.")
     if detector.typical is not None:
         arrays["typical"] = detector.typical
+    if detector.domain is not None:
+        arrays |= {f"domain.{name}": array for name, array in domain_arrays(detector.domain).items()}
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     files = {ARRAYS_FILE: buffer.getvalue(), BACKBONE_FILE: save(weights)}
@@ -97,6 +100,7 @@ def load_detector(folder: Path) -> Detector:
             spec=FeatureSpec(**spec), bank=BankSettings(**bank), head=h,
             seed_s=arrays["seed_s"], seed_fold=arrays["seed_fold"],
             models=models, banks=banks if banks[0] else models, arms=arms, typical=arrays.get("typical"),
+            domain=domain_of(_part(arrays, "domain.")),
         )  # fmt: skip
     except (ValueError, TypeError, LookupError, zipfile.BadZipFile) as error:
         raise _damaged(folder, DETECTOR_FILE) from error

@@ -5,14 +5,18 @@ Shapes: n images, P patches, K folds.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from swag_ray.core import calibrate
+from swag_ray.core.domain import Domain
 from swag_ray.core.pooling import pool_features
 from swag_ray.core.score import image_score
+from swag_ray.detector import domain
 from swag_ray.features.reader import FeatureReader, Patches, Rows
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.models import fold_head
@@ -60,6 +64,7 @@ class Detector:
         banks: per fold, what gives the heatmap.
         arms: what the fused score is made of; empty where the bank alone scores.
         typical: what the seeds have in common to look at, (64,); None where that is nothing, or not kept.
+        domain: what the seeds' images are like, whatever they score; None in a bundle of an earlier version.
     """
 
     name: str
@@ -74,6 +79,7 @@ class Detector:
     banks: tuple[Arrays, ...]
     arms: tuple[DetectorArm, ...] = ()
     typical: NDArray[np.float32] | None = None
+    domain: Domain | None = None
 
     def of_fold(self, k: int) -> Detector:
         """Returns what fold k's models alone give: its scores and maps of fold k's seeds are cross-fitted."""
@@ -104,6 +110,17 @@ class Detector:
     def p_values(self, score_nK: NDArray[np.float64]) -> NDArray[np.float64]:
         """Returns cross-conformal p-values (n,)."""
         return calibrate.cross_conformal_p(self.seed_s, self.seed_fold, score_nK)
+
+    def out_of_domain(self, rows: Sequence[Mapping[str, Any]]) -> list[str | None]:
+        """Returns why each image is unlike anything that the seeds are like, whatever it scores: such an image is not
+        to be called diseased. None where it is not, where it cannot be read, and where the seeds' domain was not kept.
+
+        Args:
+            rows: of images, as `features.extract.extract` yields them.
+        """
+        if self.domain is None:
+            return [None] * len(rows)
+        return domain.out_of_domain(self.domain, self.spec, rows)
 
     def distance_maps(self, patches: Patches) -> NDArray[np.float32]:
         """Returns patch distances to the memory banks, mean over the folds: (n, G, G)."""
