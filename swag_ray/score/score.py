@@ -21,9 +21,13 @@ from swag_ray.record.files import write_table, write_text
 from swag_ray.score.drift import append_to_log, check_log
 from swag_ray.score.rows import SCORED, ScoredFiles, detector_digest, score_images
 from swag_ray.system.files import whole_file
-from swag_ray.wording import plural
+from swag_ray.wording import clause, plural
 
 FORMATS = (".csv", ".json", ".parquet")
+COLUMNS = {
+    "path": "string", "score": "double", "p": "double", "aligned_p": "double", "above_threshold": "bool",
+    "status": "string", "out_of_domain": "string", "seconds": "double",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,11 @@ def score_to_file(
         append_to_log(drift_log, digest, detector, score_TK)
     like, doubtful = sentence(shift, len(good), "the trusted images" if place is None else "the site")
     warnings = [*_unreachable(detector, place, rate), *_doubts(detector, good)]
+    if strange := sum(row["out_of_domain"] is not None for row in good):
+        counted = clause(strange, "image", "is", "are")
+        warnings.append(
+            f"score: {counted} unlike anything the detector was made for (out_of_domain): no score tells of them"
+        )
     if doubtful:
         warnings.append(f"score: {like}{_advice(shift, place, rate)}")
     flagged = sum(bool(row["above_threshold"]) for row in columns)
@@ -104,7 +113,7 @@ def _check_out(out: Path) -> None:
 
 
 def _flagged(scored: ScoredFiles, site: Site | None, rate: float) -> list[dict[str, Any]]:
-    """The table's rows: path, score, p, aligned_p (with a site), above_threshold, status, seconds."""
+    """The table's rows, in the order of `COLUMNS`; aligned_p with a site alone."""
     aligned = iter(site.p_values(scored.detector, scored.score_nK)) if site is not None else None
     rows = []
     for row in scored.rows:
@@ -113,8 +122,8 @@ def _flagged(scored: ScoredFiles, site: Site | None, rate: float) -> list[dict[s
         out = {"path": row["path"], "score": row["score"], "p": p}
         if aligned is not None:
             out["aligned_p"] = p = float(next(aligned)) if there else None
-        flag = bool(p <= rate) if there else None
-        rows.append(out | {"above_threshold": flag, "status": row["status"], "seconds": row["seconds"]})
+        out["above_threshold"] = bool(p <= rate) if there else None
+        rows.append(out | {name: row[name] for name in ("status", "out_of_domain", "seconds")})
     return rows
 
 
@@ -155,15 +164,16 @@ def _write(rows: list[dict[str, Any]], out: Path) -> None:
     import pyarrow as pa
     from pyarrow import csv
 
+    # Types are given: a column without a value would have none.
+    schema = pa.schema([(name, COLUMNS[name]) for name in rows[0]])
     try:
         match out.suffix.lower():
             case ".csv":
+                cells = [{k: csv_cell(v) for k, v in row.items()} for row in rows]
                 with whole_file(out) as draft:
-                    csv.write_csv(
-                        pa.Table.from_pylist([{k: csv_cell(v) for k, v in row.items()} for row in rows]), draft
-                    )
+                    csv.write_csv(pa.Table.from_pylist(cells, schema), draft)
             case ".parquet":
-                write_table(out, pa.Table.from_pylist(rows))
+                write_table(out, pa.Table.from_pylist(rows, schema))
             case _:
                 import json
 

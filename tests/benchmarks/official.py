@@ -37,6 +37,5 @@ def official_fits(store: str, workers: RayWorkers) -> Iterator[tuple[str, Fit, N
                 )  # fmt: skip
                 prepared = prepare(check_source(config, Progress()), workers, Progress())
                 pool = "all" if contamination is None else f"{contamination:.0%}"
-                yield (
-                    f"{name}, {pool}: {random_seed}", incremental_loop(prepared.experiment).last, prepared.audit.anomaly_T
-                )  # fmt: skip
+                last = incremental_loop(prepared.experiment).last
+                yield f"{name}, {pool}: {random_seed}", last, prepared.audit.anomaly_T

@@ -99,7 +99,7 @@ def test_files_and_folders_in_three_formats(
                 read[suffix] = pq.read_table(out).to_pylist()
     names = [*(str(path) for path in few), str(mixed / "COPY.PNG")]
     for suffix, every in read.items():
-        assert list(every[0]) == ["path", "score", "p", "above_threshold", "status", "seconds"]
+        assert list(every[0]) == ["path", "score", "p", "above_threshold", "status", "out_of_domain", "seconds"]
         without = [row for row in every if row["status"] != "scored"]
         assert [(Path(row["path"]).name, row["status"]) for row in without[:3]] == [
             (name, "empty file") for name in ("a.png", "b.jpg", "c.jpeg")

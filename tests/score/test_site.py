@@ -103,6 +103,21 @@ def test_score_says_whether_the_batch_is_like_the_seeds(
     assert few.err == "" and "takes 50 images or more to tell" in few.out
 
 
+def test_images_unlike_anything_seen_say_so(command: Command, finished: Path, tests: Path, tmp_path: Path) -> None:
+    odd, out = tmp_path / "odd", tmp_path / "scores.json"
+    odd.mkdir()
+    plain = sorted((tests / "NORMAL").iterdir())[:3]
+    levels = np.asarray(Image.open(plain[0]).convert("L"))
+    Image.fromarray(255 - levels).save(odd / "negative.png")
+    noise = np.random.default_rng(0).integers(0, 255, (300, 900)).astype(np.uint8)
+    Image.fromarray(noise).save(odd / "noise.png")
+    ended = command("score", finished, *plain, odd, "--out", out)
+    rows = {Path(row["path"]).name: row["out_of_domain"] for row in json.loads(out.read_text())}
+    assert all(rows[path.name] is None for path in plain)
+    assert "inverted" in rows["negative.png"] and rows["noise.png"]
+    assert "2 images are unlike anything the detector was made for (out_of_domain)" in ended.err
+
+
 def test_another_rate(command: Command, finished: Path, tests: Path, tmp_path: Path) -> None:
     out = tmp_path / "scores.json"
     rows = scored(command, finished, tests, "--rate", "0.3", out=out)
