@@ -348,7 +348,7 @@ class RunMetrics(Table):
     """ROC-AUC on the test set, max(a, 1 - a), of trivial scores: `thumbnail_1nn`, `grey`, `border`, `image_size`,
     `file_bytes`."""
     contamination: Contamination = Field(default_factory=Contamination)
-    """The share of anomalies in the pool."""
+    """The share of anomalies in the pool, by its labels and without them."""
     roc_auc_by_kind: dict[str, Number] = Field(default_factory=dict)
     """Kind of anomaly to its ROC-AUC against all test normals. Absent where the dataset names no kinds."""
     warnings: list[str] = Field(default_factory=list)

@@ -98,7 +98,11 @@ def test_score_says_whether_the_batch_is_like_the_seeds(
     assert "swag-ray calibrate" in shifted.err and "they do not score like" in shifted.out
     assert command("calibrate", finished, brighter, "--out", site).code == 0
     here = command("score", finished, brighter, "--site", site, "--out", out)
-    assert here.err == "" and "they score like the site: shift" in here.out and "(aligned p <= 0.05)" in here.out
+    assert (
+        "score like" not in here.err
+        and "they score like the site: shift" in here.out
+        and "(aligned p <= 0.05)" in here.out
+    )
     few = command("score", finished, tests / "NORMAL", "--out", out)
     assert few.err == "" and "takes 50 images or more to tell" in few.out
 
