@@ -13,14 +13,14 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -51,6 +51,28 @@ class Shard:
 
     name: str
     recipes: list[Recipe]
+
+
+class WorkItems(Sequence[dict[str, Any]]):
+    """The shards to be made, as an actor is handed them: names and recipes. Each is made when it is asked for, because
+    those of a large pool, all at once, would be most of the driver's memory.
+
+    Args:
+        missing: what is to be extracted.
+        size: images per shard.
+    """
+
+    def __init__(self, missing: Sequence[Recipe], size: int) -> None:
+        self.missing, self.size = missing, size
+
+    def __len__(self) -> int:
+        return -(-len(self.missing) // self.size)
+
+    def __getitem__(self, number: Any) -> Any:
+        start = range(0, len(self.missing), self.size)[number]
+        recipes = self.missing[start : start + self.size]
+        name = f"{digest([recipe.key for recipe in recipes])}.parquet"
+        return {"name": name, "recipes": [asdict(recipe) for recipe in recipes]}
 
 
 class ShardExtractor:
@@ -192,21 +214,18 @@ def _read_image(path: str, sha256: str) -> bytes:
 
 
 def extract_shards(
-    store: Store, spec: FeatureSpec, missing: dict[str, Recipe], size: int, session: Session
+    store: Store, spec: FeatureSpec, missing: Sequence[Recipe], size: int, session: Session
 ) -> Iterator[tuple[int, int, float]]:
     """Yields (actor, images, seconds) of every shard written."""
     import ray.data
 
-    digests = list(missing)
     extraction = f"extraction {uuid.uuid4().hex}"
     bundle = session.extractor_bundle
     on_gpu = "GPU" in bundle
     # Decoders and GPU work side by side within a call, and wait for each other at its ends.
     per_call = max(1, LARGE_SHARD // size) if on_gpu else 1
-    items = []
-    for i in range(0, len(digests), size):
-        chunk = digests[i : i + size]
-        items.append({"name": f"{digest(chunk)}.parquet", "recipes": [asdict(missing[d]) for d in chunk]})
+    # Of a list, Ray Data asks for its length and then for one item after the other, which go to the object store.
+    items = cast(list[Any], WorkItems(missing, size))
     calls = -(-len(items) // per_call)
     first = min(session.extractors, calls)
     shards = ray.data.from_items(items, override_num_blocks=calls).map_batches(

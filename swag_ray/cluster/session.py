@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,6 +69,8 @@ def ray_session(
 
     ours = not ray.is_initialized()
     with ExitStack() as stack:
+        if ours:
+            stack.enter_context(_words_aside())
         if ours and address is None:
             with _sigterm_kept():
                 stack.enter_context(local_ray(cpus, gpus, object_store_mb))
@@ -149,6 +151,27 @@ def _join(address: str) -> None:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **place)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise no_cluster(address, error) from error
+
+
+@contextmanager
+def _words_aside() -> Iterator[None]:
+    """Has Ray tell of killed tasks and lost nodes on file descriptor 2, for which the command line has a file. It would
+    print that to Python's stdout, among our lines or into our JSON, and has no setting for it.
+    """
+    from ray._private import worker
+
+    module: Any = worker
+    before = getattr(module, "print_to_stdstream", None)
+
+    def write(data: Any, *_: Any, **__: Any) -> None:
+        with suppress(OSError):
+            os.write(2, "".join(f"({data['pid']}) {line}\n" for line in data["lines"]).encode())
+
+    module.print_to_stdstream = write
+    try:
+        yield
+    finally:
+        module.print_to_stdstream = before
 
 
 @contextmanager

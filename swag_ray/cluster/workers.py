@@ -30,13 +30,13 @@ class Workers(Protocol):
     """What an experiment asks for. Ray's, a trial's, and one in the test suite that works in its own process."""
 
     def extract(
-        self, store: Store, spec: FeatureSpec, images: Paths, missing: dict[str, Recipe], size: int
+        self, store: Store, spec: FeatureSpec, images: Paths, missing: Sequence[Recipe], size: int
     ) -> Iterator[tuple[int, int, float]]:
         """Extracts the features of missing images into the store.
 
         Args:
             images: paths of the whole dataset, of which every node is asked to see a few.
-            missing: {key: recipe} of the images to extract.
+            missing: what is to be extracted, all of it different.
             size: images per shard.
 
         Yields:
@@ -111,7 +111,7 @@ class RayWorkers:
         return self._session
 
     def extract(
-        self, store: Store, spec: FeatureSpec, images: Paths, missing: dict[str, Recipe], size: int
+        self, store: Store, spec: FeatureSpec, images: Paths, missing: Sequence[Recipe], size: int
     ) -> Iterator[tuple[int, int, float]]:
         session = self.checked_session(store.root, images)
         yield from extract_shards(store, spec, missing, size, session)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from swag_ray.errors import InputError
 from swag_ray.features.reader import Rows
@@ -24,8 +25,8 @@ from swag_ray.system.allocator import give_back_freed_memory
 
 # Images a shard: small ones keep all actors busy to the end; large pools get larger ones, for fewer files.
 SHARD, LARGE_SHARD, MANY = 64, 512, 20_000
-# ({key: recipe} to extract, images per shard) -> (actor, images, seconds) of every shard written
-Extract = Callable[[dict[str, Recipe], int], Iterator[tuple[int, int, float]]]
+# (recipes to extract, all different, images per shard) -> (actor, images, seconds) of every shard written
+Extract = Callable[[Sequence[Recipe], int], Iterator[tuple[int, int, float]]]
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,9 @@ def feature_set(
     Raises:
         InputError: weights that cannot be had, or a store that cannot be written.
     """
-    files = _Wanted(store, spec, sha256, lambda i: Recipe(_column(paths)[i].as_py(), _column(sha256)[i].as_py()))
-    altered = _Wanted(store, spec, [recipe.key for recipe in variants], lambda i: variants[i])
+    path_N, sha256_N = _column(paths), _column(sha256)
+    files = _Wanted(store, spec, sha256_N, lambda i: Recipe(path_N[i].as_py(), sha256_N[i].as_py()))
+    altered = _Wanted(store, spec, _column([recipe.key for recipe in variants]), lambda i: variants[i])
     wanted = [files, altered] if variants else [files]
     extracted = 0
     spent: dict[int, tuple[int, float]] = {}
@@ -82,7 +84,7 @@ def feature_set(
         give_back_freed_memory()
         # Of several trials that miss the same shard, one extracts it.
         with store.computing("extract", spec.fingerprint):
-            missing = {recipe.key: recipe for part in wanted for recipe in part.look()}
+            missing = _Missing([(part.look(), part.recipe) for part in wanted])
             if missing:
                 spec.weights_in(store)  # what cannot be had is refused here, before any actor starts
                 progress.expect(len(missing))
@@ -93,7 +95,7 @@ def feature_set(
                     shards, before = spent.get(actor, (0, 0.0))
                     spent[actor] = (shards + 1, before + seconds)
                 extracted = len(missing)
-                if any(part.look() for part in wanted):
+                if any(len(part.look()) for part in wanted):
                     raise InputError(
                         f"store: feature shards in '{store.root}' went missing as they were made", "run again"
                     )
@@ -124,11 +126,11 @@ class _Wanted:
         self,
         store: Store,
         spec: FeatureSpec,
-        keys: Sequence[str] | pa.ChunkedArray,
+        keys: pa.ChunkedArray,
         recipe: Callable[[int], Recipe],
     ) -> None:
         self.store, self.spec, self.recipe = store, spec, recipe
-        self.keys, self.position = factorize(_column(keys))
+        self.keys, self.position = factorize(keys)
         self.key = stage_key("features", {"fingerprint": spec.fingerprint, "images": digest(self.keys)})
         self.index_key = stage_key("index", {}, [self.key])
         self.found = Result({}, {})
@@ -141,13 +143,13 @@ class _Wanted:
         self.found = found
         return True
 
-    def look(self) -> list[Recipe]:
-        """Looks for the rows in the shards; returns what has none."""
+    def look(self) -> NDArray[np.int64]:
+        """Looks for the rows in the shards; returns the entries that have none, the first of each key."""
         self.found = _index(self.store, self.spec, self.keys)
         lost = np.flatnonzero(self.found.arrays["row"] < 0)
         first = np.zeros(len(self.keys), np.int64)
         first[self.position[::-1]] = np.arange(len(self.position))[::-1]  # the first entry of each key
-        return [self.recipe(int(i)) for i in np.sort(first[lost])]
+        return np.sort(first[lost])
 
     def save(self) -> None:
         self.store.save("index", self.index_key, self.found)
@@ -156,6 +158,29 @@ class _Wanted:
         """One entry an image; its shards are counted from `first_shard` on."""
         shard, row = self.found.arrays["shard"][self.position], self.found.arrays["row"][self.position]
         return Rows(np.where(shard < 0, shard, shard + np.int32(first_shard)).astype(np.int32), row)
+
+
+class _Missing(Sequence[Recipe]):
+    """Recipes that are made when they are asked for: a pool's, all at once, would be most of the driver's memory.
+
+    Args:
+        parts: entries of each list, and what the image of an entry is made of.
+    """
+
+    def __init__(self, parts: Sequence[tuple[NDArray[np.int64], Callable[[int], Recipe]]]) -> None:
+        self.parts = parts
+        self.starts = np.cumsum([0, *(len(entries) for entries, _ in parts)])
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def __getitem__(self, asked: Any) -> Any:
+        if isinstance(asked, slice):
+            return [self[i] for i in range(*asked.indices(len(self)))]
+        number = range(len(self))[asked]
+        part = int(np.searchsorted(self.starts, number, "right")) - 1
+        entries, recipe = self.parts[part]
+        return recipe(int(entries[number - self.starts[part]]))
 
 
 def shard_files(store: Store, spec: FeatureSpec) -> dict[str, int]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Read = Callable[[str, str], bytes]  # (path, the SHA-256 it was listed with) -> the file
 
 
-@dataclass(frozen=True, slots=True)  # a first run holds one per image
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """An image file, or a variant of one.
 

@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -210,7 +211,7 @@ def make_store(root: Path, source: Patches, trusted: int, size: int) -> None:
         write_shard(store, store.path("features", SPEC.fingerprint, f"{start // shard:05d}.parquet"), table)
 
 
-def _nobody(missing: dict[str, Recipe], size: int) -> NoReturn:
+def _nobody(missing: Sequence[Recipe], size: int) -> NoReturn:
     raise AssertionError("all features are there")
 
 

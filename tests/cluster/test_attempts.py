@@ -121,7 +121,7 @@ def test_a_shard_that_always_dies_is_given_up_by_name(
     with pytest.raises(
         InputError, match=r"^cluster: feature shard \w+\.parquet \(1 images, '/a' to '/a'\) was killed 5"
     ):
-        list(extraction.extract_shards(store, spec(), {"0" * 64: Recipe("/a", "0" * 64)}, 2, Session(2, 0, 1)))
+        list(extraction.extract_shards(store, spec(), [Recipe("/a", "0" * 64)], 2, Session(2, 0, 1)))
     assert (tmp_path / "deaths").read_text() == "x" * MAX_DEATHS
     assert not kept()
 
@@ -197,7 +197,7 @@ def extract(root: str) -> None:
         path = Path(root) / "a.png"
         path.write_bytes(data)
         sha256 = hashlib.sha256(data).hexdigest()
-        missing = {sha256: Recipe(str(path), sha256)}
+        missing = [Recipe(str(path), sha256)]
         for _ in range(UNNOTICED):
             list(extraction.extract_shards(Store(root), spec(), missing, 2, session))
 

@@ -71,13 +71,12 @@ def one_node_less(folder: str) -> None:
 
 
 def one_node_later(folder: str) -> None:
-    missing = {}
+    missing = []
     for i in range(SHARDS):
         data = encoded(blocks(i, 48))
         path = Path(folder) / f"{i}.png"
         path.write_bytes(data)
-        sha256 = hashlib.sha256(data).hexdigest()
-        missing[sha256] = Recipe(str(path), sha256)
+        missing.append(Recipe(str(path), hashlib.sha256(data).hexdigest()))
     name = "tf_efficientnet_lite0"
     spec = FeatureSpec(name, "bundled", weights_digest(name, "bundled"), 64, (8,), 8)
     extraction.CountedExtractor = SlowExtractor  # type: ignore[misc]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,8 +17,8 @@ def folder(tiny: Callable[..., Config], tmp_path: Path) -> Callable[..., Config]
     """A config on a folder of small images, with an empty store of its own."""
     root = small_set(tmp_path / "data", normals=30, anomalies=8)
 
-    def make(*overrides: str, store: Path | None = None) -> Config:
+    def make(*overrides: str, store: Path | None = None, **top: Any) -> Config:
         data = {"kind": "folder", "root": str(root), "anomaly": "PNEUMONIA"}
-        return tiny(*overrides, dataset=data, store=store or tmp_path / "store")
+        return tiny(*overrides, dataset=data, store=store or tmp_path / "store", **top)
 
     return make

@@ -30,6 +30,11 @@ def said(finding: Finding) -> str:
 
 def put_features(config: Config, listing: Listing, count: int, name: str = "a") -> Path:
     """A shard as extraction writes it, of the first images of a listing."""
+    return put_rows(config, listing.table["sha256"].to_pylist()[:count], name)
+
+
+def put_rows(config: Config, keys: list[str], name: str) -> Path:
+    """A shard of these images or variants."""
     spec, store, generator = feature_spec(config), Store(config.store), np.random.default_rng(0)
     channels = CHANNELS[spec.backbone]
     shape = spec.grid**2
@@ -37,8 +42,8 @@ def put_features(config: Config, listing: Listing, count: int, name: str = "a") 
     rows = [
         {"error": None, "width": 64, "height": 64, "statistics": statistics, "features": {
             s: generator.random((shape, channels[s])).astype(np.float16) for s in spec.strides}}
-        for _ in range(count)
+        for _ in keys
     ]  # fmt: skip
     path = store.path("features", spec.fingerprint, f"{name}.parquet")
-    write_shard(store, path, shard_table(listing.table["sha256"].to_pylist()[:count], rows, spec.strides))
+    write_shard(store, path, shard_table(keys, rows, spec.strides))
     return Path(path)

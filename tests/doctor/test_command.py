@@ -56,7 +56,7 @@ def test_a_config_that_does_not_fit_is_bad_input(command: Command, folder: Folde
     assert "(and 1 more)" in as_json.complaint
     found = json.loads(as_json.out)
     assert found["problems"] == 2
-    assert [f["topic"] for f in found["findings"] if f["state"] == "problem"] == ["actors", "dataset"]
+    assert [f["topic"] for f in found["findings"] if f["state"] == "problem"] == ["dataset", "actors"]
 
 
 @pytest.mark.parametrize(

@@ -13,18 +13,21 @@ import pytest
 
 from swag_ray.cluster.capacity import Node
 from swag_ray.config import Config, load_config
+from swag_ray.core.auxiliary import KINDS
 from swag_ray.doctor.requirements import (
     CHANNELS,
     control_findings,
     feature_findings,
+    head_rows,
     image_bytes,
     needs,
     stored_features,
 )
-from swag_ray.experiment.source import feature_spec, list_images
+from swag_ray.experiment.prepare import planned_variants
+from swag_ray.experiment.source import feature_spec, list_images, split_table
 from swag_ray.images.folders import Listing
 from swag_ray.store.store import Store
-from tests.doctor.inputs import MACHINE, node, put_features, said
+from tests.doctor.inputs import MACHINE, node, put_features, put_rows, said
 from tests.support.small_disk import SmallDisk
 
 Folder = Callable[..., Config]
@@ -68,7 +71,9 @@ def test_a_config_that_lacks_nothing(folder: Folder) -> None:
     found = {f.topic: f for f in needs(folder(), [node()], MACHINE, local=True) if f.state == "ok"}
     assert found["dataset"].text.startswith("76 images at ") and "38 train, 38 test" in found["dataset"].text
     assert found["split"].text == "15 seeds in 3 folds, a pool of 23, 38 test images"
-    assert found["features"].text.startswith("0 of 76 images have theirs in the store; the others take 4.7 MB of disk")
+    assert found["features"].text.startswith(
+        "0 of 76 images and 0 of 30 variants of the seeds have theirs in the store; the others take 6.5 MB of disk"
+    )
     assert "weights" in found
 
 
@@ -109,10 +114,71 @@ def test_features_that_are_there_are_counted_and_the_others_estimated(folder: Fo
     assert said(found) == "ok: 76 of 76 images have theirs in the store"
 
 
+@pytest.mark.parametrize(
+    ("overrides", "variants", "disk"),
+    [
+        (["auxiliary.per_seed=4"], 120, "12 MB"), (["auxiliary.kind=own_patch"], 15, "5.6 MB"),
+        (["auxiliary.kind=[]"], 0, "4.7 MB"), (["split.seed_fraction=0.9"], 54, "8.0 MB"),
+    ],
+)  # fmt: skip
+def test_variants_are_counted_as_the_config_makes_them(
+    folder: Folder, overrides: list[str], variants: int, disk: str
+) -> None:
+    config = folder(*overrides)
+    (found,) = (f for f in needs(config, [node()], MACHINE, local=True) if f.topic == "features")
+    counted = f" and 0 of {variants} variants of the seeds" if variants else ""
+    assert found.text.startswith(f"0 of 76 images{counted} have theirs in the store; the others take {disk} of disk")
+
+
+def test_a_method_without_variants_counts_none(folder: Folder) -> None:
+    found = {f.topic: f.text for f in needs(folder(method="published"), [node()], MACHINE, local=True)}
+    assert found["features"].startswith("0 of 76 images have theirs in the store; the others take 4.7 MB of disk")
+
+
+def test_variants_that_are_there_are_those_that_a_run_asks_for(folder: Folder) -> None:
+    """Of another choice of seeds, some are not."""
+    config = folder()
+    store = Store(config.store)
+    listing = list_images(config, store)
+    put_features(config, listing, 76)
+    keys = [recipe.key for recipe in planned_variants(config, listing.root, listing.table).recipes]
+    put_rows(config, keys, "variants")
+
+    def told(*overrides: str) -> str:
+        findings = needs(folder(*overrides), [node()], MACHINE, local=True)
+        return next(f.text for f in findings if f.topic == "features")
+
+    assert told() == "76 of 76 images and 30 of 30 variants of the seeds have theirs in the store"
+    other = re.match(r"76 of 76 images and (\d+) of 30 variants .* the others take", told("random_seed=1"))
+    assert other is not None and int(other[1]) < 15, "opacities of the seeds that both have"
+    assert told("auxiliary.kind=[]") == "76 of 76 images have theirs in the store"
+
+
+def test_memory_for_a_head_of_many_variants(folder: Folder) -> None:
+    """Two folds of three learn from 10 seeds and 500 variants of each: 30 KB a row, twice."""
+    many = folder(f"auxiliary.kind=[{', '.join(KINDS)}]", "auxiliary.per_seed=100")
+    listing = list_images(many, Store(many.store))
+    split = split_table(many, listing.table)
+    rows = (15 - min(split.fold_seeds)) * 501
+    head = head_rows(many, split, planned_variants(many, listing.root, listing.table))
+    assert (head.rows, head.memory) == (rows, rows * 7552 * 8)
+    assert head.beyond == pytest.approx((rows - 4000) * 7552 * 8) and head.beyond > 0
+
+    def told(nodes: list[Node], *overrides: str) -> str:
+        config = folder(f"auxiliary.kind=[{', '.join(KINDS)}]", *overrides)
+        return next(said(f) for f in needs(config, nodes, MACHINE, local=True) if f.topic == "actors")
+
+    small = [node(2, 0, 2.25e9)]
+    few, more = (told(small, f"auxiliary.per_seed={count}", "cluster.actors=2") for count in (1, 100))
+    assert few.startswith("ok: ") and "(1.1 GB each and 400 MB shared" in few
+    assert more.startswith("note: ") and more.endswith("; set cluster.actors to 1 at most")
+    assert f"2.7 GB of 2.2 GB memory (1.2 GB each, 303 MB of it for {rows:,} seeds and variants of a head, and" in more
+
+
 def test_a_disk_too_small_for_the_features(folder: Folder, small_disk: Small) -> None:
     found = list(needs(folder(store=small_disk("1m").path), [node()], MACHINE, local=True))
     (wrong,) = [f for f in found if f.state == "problem"]
-    assert wrong.topic == "features" and "take 4.7 MB" in wrong.text and "1.0 MB are free at" in wrong.text
+    assert wrong.topic == "features" and "take 6.5 MB" in wrong.text and "1.0 MB are free at" in wrong.text
 
 
 def test_a_backbone_whose_size_is_not_known(folder: Folder) -> None:

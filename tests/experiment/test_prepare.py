@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from swag_ray.cluster.extraction import ShardExtractor
+from swag_ray.cluster.extraction import ShardExtractor, WorkItems
 from swag_ray.config import Config, parse_config
 from swag_ray.experiment.prepare import Prepared, feature_reader, planned_variants, prepare
 from swag_ray.experiment.source import check_source, split_table
@@ -21,7 +20,6 @@ from swag_ray.features.recipe import Recipe
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.progress import Progress
 from swag_ray.store.store import Store
-from tests.features.inputs import shards
 from tests.support.images import small_set
 from tests.support.made_up_experiment import InProcessWorkers
 
@@ -33,10 +31,10 @@ class Extracting(InProcessWorkers):
     """Also extracts in this process."""
 
     def extract(
-        self, store: Store, spec: FeatureSpec, images: Any, missing: dict[str, Recipe], size: int
+        self, store: Store, spec: FeatureSpec, images: Any, missing: Sequence[Recipe], size: int
     ) -> Iterator[tuple[int, int, float]]:
-        name = hashlib.sha256(" ".join(missing).encode()).hexdigest()[:24]
-        done = ShardExtractor(store.root, spec)(shards(**{name: missing.values()}))
+        (item,) = WorkItems(missing, len(missing))
+        done = ShardExtractor(store.root, spec)({name: [value] for name, value in item.items()})
         assert not done["problem"][0], done["problem"][0]
         yield 0, int(done["count"][0]), 0.0
 

@@ -71,9 +71,9 @@ class Images:
         """Extraction in this process, which notes the keys that it is asked for."""
         worker = ShardExtractor(self.store.root, self.spec)
 
-        def extract(missing: dict[str, Recipe], size: int) -> Iterator[tuple[int, int, float]]:
-            asked.extend(missing)
-            yield 0, int(worker(shards(**{f"of{len(asked)}": missing.values()}))["count"][0]), 0.0
+        def extract(missing: Sequence[Recipe], size: int) -> Iterator[tuple[int, int, float]]:
+            asked.extend(recipe.key for recipe in missing)
+            yield 0, int(worker(shards(**{f"of{len(asked)}": missing}))["count"][0]), 0.0
 
         return extract
 
@@ -100,7 +100,7 @@ def images(tmp_path: Path, spec: FeatureSpec) -> Images:
     return Images(Store(tmp_path / "store"), spec, paths)
 
 
-def nobody(missing: dict[str, Recipe], size: int) -> Iterator[tuple[int, int, float]]:
+def nobody(missing: Sequence[Recipe], size: int) -> Iterator[tuple[int, int, float]]:
     raise AssertionError("nothing is missing, so no Ray is needed")
 
 
@@ -121,9 +121,9 @@ def test_what_an_older_decoder_refused_is_tried_again(images: Images, monkeypatc
     monkeypatch.undo()
     asked: list[str] = []
 
-    def again(missing: dict[str, Recipe], size: int) -> Iterator[tuple[int, int, float]]:
-        asked.extend(missing)
-        put("new.parquet", list(missing), [row, refused])
+    def again(missing: Sequence[Recipe], size: int) -> Iterator[tuple[int, int, float]]:
+        asked.extend(recipe.key for recipe in missing)
+        put("new.parquet", asked, [row, refused])
         yield 0, len(missing), 0.0
 
     found = images.features(again, names)
@@ -217,7 +217,7 @@ def test_files_and_variants_are_extracted_in_one_go_and_once(images: Images) -> 
     variants = made_of(images, names[:3])
     extract = images.here(asked)
 
-    def counted(missing: dict[str, Recipe], size: int) -> Iterator[tuple[int, int, float]]:
+    def counted(missing: Sequence[Recipe], size: int) -> Iterator[tuple[int, int, float]]:
         calls.append(len(missing))
         yield from extract(missing, size)
 

@@ -83,7 +83,7 @@ class InProcessWorkers(Workers):
     bank: Any = None
 
     def extract(
-        self, store: Store, spec: FeatureSpec, images: Any, missing: dict[str, Recipe], size: int
+        self, store: Store, spec: FeatureSpec, images: Any, missing: Sequence[Recipe], size: int
     ) -> Iterator[tuple[int, int, float]]:
         raise AssertionError("made-up features are all there")
 

@@ -10,7 +10,7 @@ import base64
 import dataclasses
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ PHOTO = base64.b85decode(
 )
 
 
-def nobody(missing: dict[str, Recipe], size: int) -> Iterator[tuple[int, int, float]]:
+def nobody(missing: Sequence[Recipe], size: int) -> Iterator[tuple[int, int, float]]:
     raise AssertionError("all features are there")
 
 

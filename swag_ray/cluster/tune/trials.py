@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from swag_ray.cluster.capacity import (
     count_fitting,
     largest_share,
 )
-from swag_ray.cluster.extraction import ShardExtractor
+from swag_ray.cluster.extraction import ShardExtractor, WorkItems
 from swag_ray.cluster.sample_actors import SamplePool
 from swag_ray.cluster.session import Session
 from swag_ray.cluster.tune.callbacks import MAX_TRIES, ReportCallback, loggers
@@ -48,7 +48,6 @@ from swag_ray.features.spec import FeatureSpec
 from swag_ray.masking import masked
 from swag_ray.record.run_metrics import RoundMetrics, RunMetrics
 from swag_ray.record.trials_table import flat_metrics
-from swag_ray.store.stages import digest
 from swag_ray.store.store import Store
 from swag_ray.system.files import private_files
 from swag_ray.wording import plural
@@ -283,19 +282,15 @@ class _TrialWorkers(RayWorkers):
         return self.session()
 
     def extract(
-        self, store: Store, spec: FeatureSpec, images: Any, missing: dict[str, Recipe], size: int
+        self, store: Store, spec: FeatureSpec, images: Any, missing: Sequence[Recipe], size: int
     ) -> Iterator[tuple[int, int, float]]:
         assert self._borrowed_pool is not None
-        digests = list(missing)
-        chunks = [digests[i : i + size] for i in range(0, len(digests), size)]
-        tasks = [[missing[name] for name in chunk] for chunk in chunks]
-        yield from self._borrowed_pool.map(_extract_shard, tasks, store.root, spec)
+        yield from self._borrowed_pool.map(_extract_shard, WorkItems(missing, size), store.root, spec)
 
 
-def _extract_shard(reader: Any, task: list[Recipe], root: str, spec: FeatureSpec) -> tuple[int, int, float]:
+def _extract_shard(reader: Any, item: dict[str, Any], root: str, spec: FeatureSpec) -> tuple[int, int, float]:
     """(actor, images, seconds) of a shard that was written by a sample actor."""
-    name = f"{digest([recipe.key for recipe in task])}.parquet"
-    done = ShardExtractor(root, spec)({"name": [name], "recipes": [[asdict(recipe) for recipe in task]]})
+    done = ShardExtractor(root, spec)({name: [value] for name, value in item.items()})
     if done["problem"][0]:
         raise (StorageError if done["storage"][0] else InputError)(str(done["problem"][0]), str(done["advice"][0]))
     return int(done["actor"][0]), int(done["count"][0]), float(done["seconds"][0])
