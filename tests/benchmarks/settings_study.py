@@ -120,8 +120,9 @@ def _measure(
                 yield f"bank, pool {share}", _test_auc(prepared, found.seed_bank)
                 yield f"bank + auxiliary, pool {share}", _test_auc(prepared, found.rows[0].fit)
             for row in (1, 2, len(found.rows)):
-                fit = found.last if row == len(found.rows) else found.rows[row].fit
-                yield f"probability {probability}, fit {row}, pool {share}", _test_auc(prepared, fit)
+                last = row == len(found.rows)
+                fit, name = (found.last, "last fit") if last else (found.rows[row].fit, f"fit {row}")
+                yield f"probability {probability}, {name}, pool {share}", _test_auc(prepared, fit)
 
 
 def _of_kind(kind: tuple[str, ...]) -> dict[str, Any]:
