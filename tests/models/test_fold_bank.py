@@ -26,7 +26,7 @@ from swag_ray.models.fold_bank import (
     standardisation,
     trusted_model,
 )
-from tests.support.made_up_experiment import PLACES, config, here, made_up_experiment, with_settings
+from tests.support.made_up_experiment import PLACES, config, here, made_up_experiment
 
 Parts = list[tuple[NDArray[np.float32], Patches, NDArray[np.int64]]]
 
@@ -143,16 +143,6 @@ def test_a_bounded_bank_standardises_by_blocks_as_by_all_its_seeds(
     for name, array in whole.items():
         assert cut[name].dtype == np.float32
         np.testing.assert_allclose(cut[name], array, rtol=1e-5, atol=1e-6)
-
-
-def test_only_banks_of_blocks_have_another_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their figures differ in the last digit from those of earlier versions; what a store holds of others stays."""
-    experiment, _ = made_up_experiment(tmp_path, config("memory.max_rows=50"))
-    free = with_settings(experiment, config())
-    keys = [bank_fit(one, experiment.cohort.seeds).key for one in (experiment, free)]
-    monkeypatch.setattr(patch_bank, "BLOCK", 10)
-    bounded, unbounded = (bank_fit(one, experiment.cohort.seeds).key for one in (experiment, free))
-    assert bounded != keys[0] and unbounded == keys[1]
 
 
 def test_a_bank_is_standardised_and_whitened_by_its_seeds_alone(tmp_path: Path) -> None:
