@@ -87,7 +87,13 @@ class Spread:
     residual: float
 
 
-def spread(alignment: Alignment, seed_n: NDArray[np.float64], images: int, generator: np.random.Generator) -> Spread:
+def spread(
+    alignment: Alignment,
+    seed_n: NDArray[np.float64],
+    images: int,
+    generator: np.random.Generator,
+    known: int | None = None,
+) -> Spread:
     """Returns how far an alignment can be trusted: what is fitted to batches of no shift, drawn from the seeds.
 
     They have as many images, and as large a share that scores above all seeds, as the alignment found. That share is
@@ -95,13 +101,14 @@ def spread(alignment: Alignment, seed_n: NDArray[np.float64], images: int, gener
 
     Args:
         images: of the batch, T.
+        known: images that the reference's place was found from, where they are fewer than its scores.
     """
     seed = finite("seed_n", seed_n, None)
     abnormal = min(images - 1, round(images * alignment.contamination))
     far_A = np.full(abnormal, seed.max() + 10 * seed.std())
     shift_B, residual_B = np.empty((2, RESAMPLINGS))
     for b in range(RESAMPLINGS):
-        drawn = seed[generator.integers(len(seed), size=len(seed))]
+        drawn = seed[generator.integers(len(seed), size=min(known or len(seed), len(seed)))]
         batch = np.concatenate([seed[generator.integers(len(seed), size=images - abnormal)], far_A])
         found = _fitted(drawn, batch[:, None])
         shift_B[b], residual_B[b] = found.shift, found.residual

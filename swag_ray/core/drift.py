@@ -49,12 +49,15 @@ class Block:
         return abs(self.alignment.shift) > self.limit * self.sd
 
 
-def course(reference_n: Floats, arrivals: Iterable[tuple[float, NDArray[np.float64]]]) -> Iterator[Block]:
+def course(
+    reference_n: Floats, arrivals: Iterable[tuple[float, NDArray[np.float64]]], known: int | None = None
+) -> Iterator[Block]:
     """Yields the blocks of a stream; images at its end that fill none wait for more.
 
     Args:
         reference_n: scores that the place's normals have, (n,).
         arrivals: (day, scores (T,)) in the order of time, one fold's score an image.
+        known: images that the reference's place was found from, where they are fewer than its scores.
     """
     from scipy.stats import norm
 
@@ -68,7 +71,7 @@ def course(reference_n: Floats, arrivals: Iterable[tuple[float, NDArray[np.float
         block_T1 = np.concatenate(waiting)[:, None]
         waiting, count = [], 0
         found = align(reference_n, block_T1)
-        chance = spread(found, reference_n, len(block_T1), numpy_generator(0, "drift"))
+        chance = spread(found, reference_n, len(block_T1), numpy_generator(0, "drift"), known)
         budget = ALARMS * min(1.0, max(day - looked, DAY if looked == 0 else 0.0) / YEAR)
         looked = max(day, DAY if looked == 0 else looked)
         limit = float(norm.isf(budget / 2)) if budget > 0 else np.inf

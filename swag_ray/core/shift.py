@@ -60,12 +60,16 @@ class Shift:
         return None
 
 
-def shift_of(reference_n: Floats, score_TK: NDArray[np.float64]) -> Shift | None:
-    """Returns how a batch lies to a reference; None where it has too few images to tell."""
+def shift_of(reference_n: Floats, score_TK: NDArray[np.float64], known: int | None = None) -> Shift | None:
+    """Returns how a batch lies to a reference; None where it has too few images to tell.
+
+    Args:
+        known: images that the reference's place was found from, where they are fewer than its scores.
+    """
     if len(score_TK) < FEWEST:
         return None
     found = align(reference_n, score_TK)
-    chance = spread(found, reference_n, len(score_TK), numpy_generator(0, "shift"))
+    chance = spread(found, reference_n, len(score_TK), numpy_generator(0, "shift"), known)
     return Shift(len(score_TK), float(reference_n.std(ddof=1)), found, chance)
 
 

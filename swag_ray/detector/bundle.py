@@ -32,7 +32,7 @@ from swag_ray.system.files import whole_folder
 if TYPE_CHECKING:
     from swag_ray.features.backbone import Backbone
 
-FORMAT = 2  # 1 had one head, or none
+FORMAT = 3  # 1 had one head, or none; 2 no seed scores of the arms
 
 
 def save_detector(detector: Detector, weights: Arrays, folder: Path) -> None:
@@ -44,6 +44,7 @@ def save_detector(detector: Detector, weights: Arrays, folder: Path) -> None:
     if detector.banks is not detector.models:
         arrays |= flat_folds(detector.banks, "bank.")
     for arm in detector.arms:
+        arrays[f"{arm.name}_arm.seed_s"] = arm.seed_s
         if arm.models is not detector.models:
             arrays |= flat_folds(arm.models, f"{arm.name}_arm.")
     if detector.typical is not None:
@@ -91,7 +92,11 @@ def load_detector(folder: Path) -> Detector:
         if h is not None:
             h = ContrastSettings(**h | {"strides": tuple(h["strides"]), "fit": HeadSettings(**h["fit"])})
         arms = tuple(
-            DetectorArm(**arm, models=tuple(_part(fold, f"{arm['name']}_arm.") for fold in folds))
+            DetectorArm(
+                **arm,
+                models=tuple(_part(fold, f"{arm['name']}_arm.") for fold in folds),
+                seed_s=arrays[f"{arm['name']}_arm.seed_s"],
+            )
             for arm in record["arms"]
         )
         arms = tuple(arm if arm.models[0] else replace(arm, models=models) for arm in arms)

@@ -1,12 +1,13 @@
 """The K fold models as one thing that scores images.
 
-Shapes: n images, P patches, K folds.
+Shapes: n images (of `seed_s`: seeds), P patches, K folds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from swag_ray.core import calibrate
 from swag_ray.core.domain import Domain
+from swag_ray.core.fusion import travels
 from swag_ray.core.pooling import pool_features
 from swag_ray.core.score import image_score
 from swag_ray.detector import domain
@@ -35,6 +37,7 @@ class DetectorArm:
         weight: of its score, per sd of the seeds' scores.
         location, sd: of the seeds' scores.
         models: per fold, what gives the score.
+        seed_s: (n,) cross-fitted scores of the seeds.
     """
 
     name: str
@@ -42,6 +45,7 @@ class DetectorArm:
     location: float
     sd: float
     models: tuple[Arrays, ...]
+    seed_s: NDArray[np.float64]
 
     def part(self, score_nK: NDArray[np.float64]) -> NDArray[np.float64]:
         """Returns what scores of this arm add to the fused score."""
@@ -86,14 +90,29 @@ class Detector:
         arms = tuple(replace(arm, models=(arm.models[k],)) for arm in self.arms)
         return replace(self, models=(self.models[k],), banks=(self.banks[k],), arms=arms)
 
+    @cached_property
+    def site_seed_s(self) -> NDArray[np.float64]:
+        """The seeds' site scores (n,), cross-fitted."""
+        if not self.arms:
+            return self.seed_s
+        return _total({arm.name: arm.part(arm.seed_s) for arm in self.arms if travels(arm.name)})
+
     def scores(self, patches: Patches) -> NDArray[np.float64]:
         """Returns scores of every fold, (n, K), of {stride: (n, P, C) float16} features.
 
         Bit for bit the run's, as far as BLAS rounds a row alike in batches of other sizes.
         """
+        return self.scores_and_site(patches)[0]
+
+    def scores_and_site(self, patches: Patches) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Returns scores and site scores of every fold, (n, K) each. A site score leaves out what `fusion.travels`
+        says does not travel; without such an arm the two are the same.
+        """
         if not self.arms:
-            return self._bank_scores(patches, self.models)
-        return np.sum([arm.part(self._arm_scores(patches, arm)) for arm in self.arms], axis=0)
+            score_nK = self._bank_scores(patches, self.models)
+            return score_nK, score_nK
+        parts = {arm.name: arm.part(self._arm_scores(patches, arm)) for arm in self.arms}
+        return _total(parts), _total({name: part for name, part in parts.items() if travels(name)})
 
     def _arm_scores(self, patches: Patches, arm: DetectorArm) -> NDArray[np.float64]:
         if arm.name == "bank":
@@ -159,6 +178,10 @@ class Detector:
 
             return [fold_adapter.distances(held, fold, self.bank) for fold in folds]
         return [distances(held, fold, self.bank) for fold in folds]
+
+
+def _total(parts: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+    return np.asarray(np.sum(list(parts.values()), axis=0))
 
 
 def seed_patches(reader: FeatureReader, task: ScoreTask, detector: Detector) -> NDArray[np.float64]:

@@ -1,5 +1,9 @@
 """SITE.json: where the scores of one place lie. `swag-ray calibrate` makes it, `swag-ray score --site` reads it.
 
+An unlabelled batch tells where *site scores* lie (`core.fusion.travels`), and `aligned` p-values are theirs. Known
+normals tell where any score lies, so theirs are p-values of the score itself. Whether later batches are like the place
+is asked of site scores in both cases.
+
 Shapes: n seeds, m known normals, T images, K folds.
 """
 
@@ -32,10 +36,11 @@ class Site:
         detector: digest of the detector that scored them; no other may use this.
         n: images.
         date: when, ISO 8601.
-        alignment: of the batch (`aligned`).
+        alignment: of the batch's site scores (`aligned`).
         low, high: 95 % interval of its shift, in units of the score.
-        place: of the known normals, where they are too few for ranks (`normals`).
-        known_m: scores of the known normals, mean over the folds, where they are enough (`normals`).
+        site_place: where site scores of the known normals lie (`normals`).
+        place: where their scores lie, of known normals too few for ranks.
+        known_m: their scores, mean over the folds, of known normals that are enough for ranks.
     """
 
     kind: Kind
@@ -45,13 +50,14 @@ class Site:
     alignment: Alignment | None = None
     low: float | None = None
     high: float | None = None
+    site_place: Place | None = None
     place: Place | None = None
     known_m: tuple[float, ...] = ()
 
-    def p_values(self, detector: Detector, score_TK: NDArray[np.float64]) -> Floats:
-        """Returns the place's p-values (T,)."""
+    def p_values(self, detector: Detector, score_TK: NDArray[np.float64], site_TK: NDArray[np.float64]) -> Floats:
+        """Returns the place's p-values (T,) of images with these scores and site scores."""
         if self.alignment is not None:
-            return aligned_p(self.alignment, detector.seed_s, detector.seed_fold, score_TK)
+            return aligned_p(self.alignment, detector.site_seed_s, detector.seed_fold, site_TK)
         if self.place is not None:
             return place_p(self.place, detector.seed_s, detector.seed_fold, score_TK)
         return rank_p(np.array(self.known_m), score_TK)
@@ -65,13 +71,17 @@ class Site:
         return rank_rates(len(self.known_m), rate) if self.known_m else None
 
     def reference(self, detector: Detector) -> Floats:
-        """Returns scores as the place's normals have them: seeds moved to it, or the known normals' own."""
-        if self.alignment is not None:
-            return detector.seed_s + self.alignment.shift
-        if self.place is not None:
-            seed = detector.seed_s
-            return np.asarray(self.place.mean + self.place.sd * (seed - seed.mean()) / seed.std(ddof=1))
-        return np.array(self.known_m)
+        """Returns site scores (n,) as the place's normals have them: those of the seeds, moved to it."""
+        seed, place = detector.site_seed_s, self.site_place
+        if place is None:
+            assert self.alignment is not None
+            return seed + self.alignment.shift
+        return np.asarray(place.mean + place.sd * (seed - seed.mean()) / seed.std(ddof=1))
+
+    @property
+    def known(self) -> int:
+        """How many normals the reference was found from."""
+        return self.n if self.alignment is None else round(self.n * (1 - self.alignment.contamination))
 
 
 def save_site(site: Site, path: Path) -> None:
@@ -80,8 +90,10 @@ def save_site(site: Site, path: Path) -> None:
     if site.alignment is not None:
         record |= {"a": site.alignment.shift, "interval": [site.low, site.high]}
         record |= {"contamination": site.alignment.contamination, "residual": site.alignment.residual}
+    if site.site_place is not None:
+        record["site_score"] = asdict(site.site_place)
     if site.place is not None:
-        record |= asdict(site.place)
+        record["score"] = asdict(site.place)
     if site.known_m:
         record["scores"] = list(site.known_m)
     write_json(path, record)
@@ -100,11 +112,12 @@ def load_site(path: Path, detector_digest: str) -> Site:
             low, high = map(float, record["interval"])
             fitted = Alignment(*(float(record[name]) for name in ("a", "contamination", "residual")))
             site = Site("aligned", detector, n, date, alignment=fitted, low=low, high=high)
-        elif "scores" in record:
-            site = Site("normals", detector, n, date, known_m=tuple(map(float, record["scores"])))
         else:
-            place = Place(**{name: float(record[name]) for name in Place.__dataclass_fields__})
-            site = Site("normals", detector, n, date, place=place)
+            known_m = tuple(map(float, record.get("scores", ())))
+            site = Site(
+                "normals", detector, n, date, site_place=_place(record["site_score"]),
+                place=None if known_m else _place(record["score"]), known_m=known_m,
+            )  # fmt: skip
     except OSError as error:
         raise InputError(f"--site: cannot read '{path}' ({reason_of(error)})") from error
     except (ValueError, TypeError, LookupError) as error:
@@ -115,3 +128,7 @@ def load_site(path: Path, detector_digest: str) -> Site:
             "calibrate again with this one",
         )
     return site
+
+
+def _place(record: dict[str, Any]) -> Place:
+    return Place(**{name: float(record[name]) for name in Place.__dataclass_fields__})

@@ -69,14 +69,15 @@ def detector_metrics(experiment: Experiment, audit: Audit, fit: Fit) -> Detector
 
 
 def _aligned(fit: Fit, known: NDArray[np.int64], anomaly_L: Mask, rate: float) -> AlignedDecisions:
-    """What p-values flag that are aligned by all test images, those without a label too."""
+    """What p-values of the site score flag that are aligned by all test images, those without a label too."""
     if len(fit.s_TK) < shift.FEWEST:
         return AlignedDecisions()
-    cohort, found = fit.cohort, alignment.align(fit.seed_s, fit.s_TK)
-    p_T = alignment.aligned_p(found, fit.seed_s, cohort.fold_N[cohort.seeds], fit.s_TK)
+    cohort, site = fit.cohort, fit.site
+    found = alignment.align(site.seed_s, site.s_TK)
+    p_T = alignment.aligned_p(found, site.seed_s, cohort.fold_N[cohort.seeds], site.s_TK)
     flagged_L = p_T[known] <= rate
     return AlignedDecisions(
-        shift=found.shift / float(fit.seed_s.std(ddof=1)),
+        shift=found.shift / float(site.seed_s.std(ddof=1)),
         contamination=found.contamination,
         residual=found.residual,
         rate_test_normals=float(flagged_L[~anomaly_L].mean()),
@@ -109,7 +110,7 @@ def evaluate(
         shortcuts=shortcuts(experiment, audit, reader),
     )
     out.incremental.score_used = last.score_used
-    if (told := shift.shift_of(last.seed_s, last.s_TK)) is not None:
+    if (told := shift.shift_of(last.site.seed_s, last.site.s_TK)) is not None:
         out.incremental.conformal.aligned.doubt = told.doubt
     out.contamination = _contamination(experiment, audit, last)
     kinds = sorted(set(audit.kind_T[audit.anomaly_T]) - {""})

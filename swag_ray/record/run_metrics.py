@@ -113,8 +113,9 @@ class Decisions(Table):
 
 
 class AlignedDecisions(Table):
-    """What is flagged by aligned p-values: the seeds moved to where the test images lie, found from these without a
-    label. It takes all of them at once, moves no ranking and enters no other figure."""
+    """What is flagged by aligned p-values of the site score, which leaves out the head of rejects: the seeds moved to
+    where the test images lie, found from these without a label. It takes all of them at once, moves no ranking and
+    enters no other figure."""
 
     shift: Number | None = None
     """How far the test images lie above the seeds, in the seeds' sd."""

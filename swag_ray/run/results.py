@@ -63,7 +63,14 @@ def detector_of(result: ExperimentResult) -> Detector:
     fused = last.score_used == "fused"
     models = tuple(last.folds)
     arms = [
-        DetectorArm(arm.name, arm.weight, arm.location, arm.sd, models if arm.name == "bank" else tuple(part.folds))
+        DetectorArm(
+            arm.name,
+            arm.weight,
+            arm.location,
+            arm.sd,
+            models if arm.name == "bank" else tuple(part.folds),
+            seed_s=arm.s_N[cohort.seeds],
+        )
         for part in last.arms
         for arm in [part.arm]
         if arm.weight > 0

@@ -58,11 +58,11 @@ def calibrate_to_file(run_dir: str | Path, images: Sequence[Path], out: Path, *,
 
 
 def _by_batch(scored: ScoredFiles) -> Calibration:
-    detector, score_TK = scored.detector, scored.score_nK
-    shift = shift_of(detector.seed_s, score_TK)
+    detector, site_TK = scored.detector, scored.site_nK
+    shift = shift_of(detector.site_seed_s, site_TK)
     if shift is None:
         raise InputError(
-            f"calibrate: {plural(len(score_TK), 'image')} cannot tell how the place scores, {FEWEST_UNKNOWN} or more "
+            f"calibrate: {plural(len(site_TK), 'image')} cannot tell how the place scores, {FEWEST_UNKNOWN} or more "
             "can, 100 better",
             _would_help(detector),
         )
@@ -71,11 +71,11 @@ def _by_batch(scored: ScoredFiles) -> Calibration:
             f"calibrate: these images cannot tell how the place scores: {shift.doubt}", _would_help(detector)
         )
     site = Site(
-        "aligned", scored.digest, len(score_TK), _now(), alignment=shift.alignment,
+        "aligned", scored.digest, len(site_TK), _now(), alignment=shift.alignment,
         low=shift.spread.low, high=shift.spread.high,
     )  # fmt: skip
     text = (
-        f"{plural(len(score_TK), 'image')} score {shift.text} off the trusted images, some "
+        f"{plural(len(site_TK), 'image')} score {shift.text} off the trusted images, some "
         f"{shift.alignment.contamination:.0%} of them abnormal"
     )
     return Calibration(site, scored, text)
@@ -91,11 +91,12 @@ def _by_normals(scored: ScoredFiles) -> Calibration:
         )
     if np.ptp(score_mK.mean(axis=1)) == 0:
         raise InputError("calibrate: all known normals have the same score", "are they one image?")
+    where = place_of(scored.site_nK)
     if count < FOR_RANKS:
-        site = Site("normals", scored.digest, count, _now(), place=place_of(score_mK))
+        site = Site("normals", scored.digest, count, _now(), site_place=where, place=place_of(score_mK))
         how = "the trusted images' spread at their mean and sd"
     else:
-        site = Site("normals", scored.digest, count, _now(), known_m=_means(score_mK))
+        site = Site("normals", scored.digest, count, _now(), site_place=where, known_m=_means(score_mK))
         how = "ranks among them"
     rates = site.rates(detector, detector.rate)
     assert rates is not None

@@ -1,7 +1,7 @@
 """The drift log that `score --drift-log` appends to, and `swag-ray drift`, which reads its course.
 
 A line of JSON per call of `score`: time, images, the shift with its interval where there were enough, and how many
-images scored where, in the seeds' sd, so that small batches can be taken together later. It names no image.
+images have which site score, in the seeds' sd, so that small batches can be taken together later. It names no image.
 
 Shapes: T images, K folds.
 """
@@ -69,20 +69,21 @@ class Course:
         return {"blocks": blocks, "images": self.images, "waiting": self.waiting, "alarms": len(self.alarms)}
 
 
-def append_to_log(path: Path, digest: str, detector: Detector, score_TK: NDArray[np.float64]) -> None:
-    """Appends a line: how these images score.
+def append_to_log(path: Path, digest: str, detector: Detector, site_TK: NDArray[np.float64]) -> None:
+    """Appends a line: where the site scores of these images lie.
 
     Raises:
         InputError: the file cannot be written.
     """
-    mean, sd = detector.seed_s.mean(), detector.seed_s.std(ddof=1)
+    seed_n = detector.site_seed_s
+    mean, sd = seed_n.mean(), seed_n.std(ddof=1)
     # One fold's score an image, as a seed has, from each fold in turn.
-    one_T = score_TK[np.arange(len(score_TK)), np.arange(len(score_TK)) % score_TK.shape[1]]
+    one_T = site_TK[np.arange(len(site_TK)), np.arange(len(site_TK)) % site_TK.shape[1]]
     place_T = np.clip(np.rint((one_T - mean) / sd / STEP), -MOST, MOST).astype(int)
     record: dict[str, Any] = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"), "detector": digest, "n": len(score_TK)
+        "time": datetime.now(UTC).isoformat(timespec="seconds"), "detector": digest, "n": len(site_TK)
     }  # fmt: skip
-    if (shift := shift_of(detector.seed_s, score_TK)) is not None:
+    if (shift := shift_of(seed_n, site_TK)) is not None:
         record |= {"a": shift.alignment.shift, "interval": [shift.spread.low, shift.spread.high]}
         record |= {"contamination": shift.alignment.contamination, "residual": shift.alignment.residual}
     record["scores"] = {str(place): count for place, count in sorted(Counter(place_T.tolist()).items())}
@@ -118,8 +119,11 @@ def read_course(run_dir: str | Path, log: Path, site: Path | None) -> Course:
     digest = detector_digest(run_dir)
     with detector_folder(run_dir) as folder:
         detector = load_detector(folder)
-    reference_n = detector.seed_s if site is None else load_site(site, digest).reference(detector)
-    mean, sd = detector.seed_s.mean(), detector.seed_s.std(ddof=1)
+    reference_n, known = detector.site_seed_s, None
+    mean, sd = reference_n.mean(), reference_n.std(ddof=1)
+    if site is not None:
+        place = load_site(site, digest)
+        reference_n, known = place.reference(detector), place.known
     lines = sorted(_lines("drift", log, digest), key=lambda line: line[0])
     first = lines[0][0] if lines else datetime.now(UTC)
 
@@ -127,7 +131,7 @@ def read_course(run_dir: str | Path, log: Path, site: Path | None) -> Course:
         for time, score_T in lines:
             yield (time - first).total_seconds() / SECONDS_A_DAY, mean + sd * score_T
 
-    blocks = list(course(reference_n, arrivals()))
+    blocks = list(course(reference_n, arrivals(), known))
     images = sum(len(score_T) for _, score_T in lines)
     times = {(time - first).total_seconds() / SECONDS_A_DAY: time for time, _ in lines}
     return Course(

@@ -65,6 +65,11 @@ class ScoredFiles:
         """Scores of the good rows by every fold."""
         return np.stack([row["score_K"] for row in self.good])
 
+    @property
+    def site_nK(self) -> NDArray[np.float64]:
+        """Their site scores by every fold."""
+        return np.stack([row["site_K"] for row in self.good])
+
 
 @contextmanager
 def detector_folder(run_dir: str | Path) -> Iterator[Path]:
@@ -120,9 +125,9 @@ def score_files(folder: Path, paths: Sequence[Path]) -> Iterator[dict[str, Any]]
     """Score image files with the bundle in `folder`, in this process.
 
     Yields:
-        path, score, p, score_K (None without a score), out_of_domain (why it is unlike anything the detector was made
-        for, or None), seconds (its share of its batch's time), status (`scored`, or why it cannot be read); look,
-        sha256 and top for what is doubtful.
+        path, score, p, score_K and site_K (None without a score), out_of_domain (why it is unlike anything the
+        detector was made for, or None), seconds (its share of its batch's time), status (`scored`, or why it cannot be
+        read); look, sha256 and top for what is doubtful.
     """
     detector = load_detector(folder)
     backbone = load_backbone(folder, detector.spec)
@@ -141,16 +146,16 @@ def _scored(detector: Detector, backbone: Backbone, chunk: Sequence[Path]) -> It
     strange = detector.out_of_domain(rows)
     good = [row["features"] for row in rows if row["error"] is None]
     if good:
-        score_nK = detector.scores({s: np.stack([f[s] for f in good]) for s in spec.strides})
-        values = iter(zip(score_nK, detector.p_values(score_nK), strict=True))
+        score_nK, site_nK = detector.scores_and_site({s: np.stack([f[s] for f in good]) for s in spec.strides})
+        values = iter(zip(score_nK, site_nK, detector.p_values(score_nK), strict=True))
     seconds = (time.perf_counter() - start) / len(chunk)
     for path, row, content, why in zip(chunk, rows, data, strange, strict=True):
-        score_K, p = next(values) if row["error"] is None else (None, None)
+        score_K, site_K, p = next(values) if row["error"] is None else (None, None, None)
         yield {
             "path": os.fsencode(path).decode(errors="replace"),  # a name may be of another encoding
             "score": None if score_K is None else float(score_K.mean()), "p": None if p is None else float(p),
-            "out_of_domain": why, "score_K": score_K, "status": row["error"] or SCORED, "seconds": seconds,
-            "top": row["top"],
+            "out_of_domain": why, "score_K": score_K, "site_K": site_K, "status": row["error"] or SCORED,
+            "seconds": seconds, "top": row["top"],
             "look": (row["statistics"][0], row["width"], row["height"]) if row["statistics"] else None,
             "sha256": hashlib.sha256(content).hexdigest(),
         }  # fmt: skip

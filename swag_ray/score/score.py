@@ -84,12 +84,14 @@ def score_to_file(
     rate = detector.rate if rate is None else rate
     columns = _flagged(scored, place, rate)
     _write(columns, out)
-    reference = detector.seed_s if place is None else place.reference(detector)
-    score_TK = scored.score_nK
-    # Ranks among known normals are of means over the folds, and so is what they are compared with.
-    shift = shift_of(reference, score_TK.mean(axis=1)[:, None] if place is not None and place.known_m else score_TK)
+    site_TK = scored.site_nK
+    shift = (
+        shift_of(detector.site_seed_s, site_TK)
+        if place is None
+        else shift_of(place.reference(detector), site_TK, place.known)
+    )
     if drift_log is not None:
-        append_to_log(drift_log, digest, detector, score_TK)
+        append_to_log(drift_log, digest, detector, site_TK)
     like, doubtful = sentence(shift, len(good), "the trusted images" if place is None else "the site")
     warnings = [*_unreachable(detector, place, rate), *_doubts(detector, good)]
     if strange := sum(row["out_of_domain"] is not None for row in good):
@@ -114,7 +116,7 @@ def _check_out(out: Path) -> None:
 
 def _flagged(scored: ScoredFiles, site: Site | None, rate: float) -> list[dict[str, Any]]:
     """The table's rows, in the order of `COLUMNS`; aligned_p with a site alone."""
-    aligned = iter(site.p_values(scored.detector, scored.score_nK)) if site is not None else None
+    aligned = iter(site.p_values(scored.detector, scored.score_nK, scored.site_nK)) if site is not None else None
     rows = []
     for row in scored.rows:
         there = row["status"] == SCORED

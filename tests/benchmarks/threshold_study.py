@@ -4,7 +4,8 @@
     normals         what a threshold from so many known normals flags, and whether its range holds
     contamination   whether the lower bound is below the truth
     drift           false alarms in a simulated year, and images until an alarm
-    films           chest_xray and covid_cxr: fitted on one half of the test films, judged on the other
+    films           chest_xray and covid_cxr: site scores aligned by one half of the test films, judged on the other
+    known_films     the same by known normals of one half, on the score itself
 
 Simulated scores are gamma-shaped (skewed as distances are), seeds 402, five folds that differ by .15 sd; anomalies lie
 1.25 sd above normals at least. `films` is judged on the official test split, and chooses nothing. What came of it is
@@ -164,7 +165,7 @@ def films(arguments: argparse.Namespace) -> Iterator[str]:
             fold_n, cells = fit.cohort.fold_N[fit.cohort.seeds], []
             for images in (100, 300):
                 for share in (0.0, 0.05, 0.3, 0.62):
-                    rate, recall = _halves(fit.seed_s, fold_n, fit.s_TK, anomaly_T, images, share)
+                    rate, recall = _halves(fit.site.seed_s, fold_n, fit.site.s_TK, anomaly_T, images, share)
                     cells.append(f"{images}, {share:.0%}: {rate:.3f} {recall:.2f}")
             raw = (cross_conformal_p(fit.seed_s, fold_n, fit.s_TK[~anomaly_T]) <= RATE).mean()
             yield f"{name}   {raw:.3f} | {'; '.join(cells)}"
@@ -186,8 +187,38 @@ def _halves(
     return float(rate), float(recall)
 
 
+def known_films(arguments: argparse.Namespace) -> Iterator[str]:
+    from swag_ray.cluster.workers import RayWorkers
+    from tests.benchmarks.official import official_fits
+
+    yield "set, pool: split   known normals: rate, recall, share of draws in the range that is said ..."
+    with RayWorkers() as workers:
+        for name, fit, anomaly_T in official_fits(arguments.store, workers):
+            fold_n, cells = fit.cohort.fold_N[fit.cohort.seeds], []
+            for known in (20, 40, 100):
+                rate, recall, held = _by_known(fit.seed_s, fold_n, fit.s_TK, anomaly_T, known)
+                cells.append(f"{known}: {rate:.3f} {recall:.2f} {held:.2f}")
+            yield f"{name}   {'; '.join(cells)}"
+
+
+def _by_known(
+    seed_n: Floats, fold_n: NDArray[np.int8], score_TK: Floats, anomaly_T: NDArray[np.bool_], known: int
+) -> tuple[float, float, float]:
+    """Returns rate, recall and whether the range held, on the films that are not the known normals: 20 draws."""
+    generator, found = np.random.default_rng(0), []
+    for _ in range(20):
+        normal = generator.permutation(np.flatnonzero(~anomaly_T))
+        place, judged = score_TK[normal[:known]], score_TK[normal[known:]]
+        rate, low, high = by_normals(seed_n, fold_n, place, judged)
+        recall, _, _ = by_normals(seed_n, fold_n, place, score_TK[anomaly_T])
+        error = np.sqrt(RATE * (1 - RATE) / len(judged))
+        found.append((rate, recall, low - error <= rate <= high + error))
+    return tuple(np.mean(found, axis=0))
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], Iterator[str]]] = {
     "shift": shifts, "normals": normals, "contamination": contaminations, "drift": drifts, "films": films,
+    "known_films": known_films,
 }  # fmt: skip
 
 if __name__ == "__main__":

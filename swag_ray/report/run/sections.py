@@ -179,8 +179,8 @@ def _aligned(run: RunRecord) -> list[str]:
     way = "higher" if shift > 0 else "lower"
     text = (
         f"The test images as a whole score {abs(shift):.2f} sd {way} than the trusted ones; a threshold moved by as "
-        f"much, which takes no label, flags {rate} of the test set's normals and finds {recall} of its anomalies. "
-        "`swag-ray calibrate` moves it at a new site."
+        f"much, which takes no label, flags {rate} of the test set's normals and finds {recall} of its anomalies "
+        "(by the site score, which leaves out the head of rejects). `swag-ray calibrate` moves it at a new site."
     )
     return [text, *([f"Yet this fit is in doubt: {found.doubt}."] if found.doubt else [])]
 
