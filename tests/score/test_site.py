@@ -50,9 +50,9 @@ def test_an_unlabelled_batch_moves_the_threshold(
     site, out = tmp_path / "site.json", tmp_path / "scores.json"
     ended = command("calibrate", finished, brighter, "--out", site)
     assert ended.code == 0 and f"written to {site}" in ended.out and f"--site {site}" in ended.out
-    detector, score_TK = load_detector(finished / "detector"), score_images("score", finished, [brighter]).score_nK
-    found, record = align(detector.seed_s, score_TK), json.loads(site.read_text())
-    assert record["kind"] == "aligned" and record["n"] == len(score_TK)
+    detector, site_TK = load_detector(finished / "detector"), score_images("score", finished, [brighter]).site_nK
+    found, record = align(detector.site_seed_s, site_TK), json.loads(site.read_text())
+    assert record["kind"] == "aligned" and record["n"] == len(site_TK)
     assert record["detector"] == digest_of(finished / "detector") and record["date"].startswith("20")
     assert (record["a"], record["contamination"], record["residual"]) == (
         found.shift, found.contamination, found.residual
@@ -60,7 +60,7 @@ def test_an_unlabelled_batch_moves_the_threshold(
     assert record["interval"][0] < record["a"] < record["interval"][1]
 
     rows = scored(command, finished, brighter, "--site", site, out=out)
-    expected = aligned_p(found, detector.seed_s, detector.seed_fold, score_TK)
+    expected = aligned_p(found, detector.site_seed_s, detector.seed_fold, site_TK)
     assert [row["aligned_p"] for row in rows] == expected.tolist()
     assert [row["above_threshold"] for row in rows] == (expected <= detector.rate).tolist()
     plain = scored(command, finished, brighter, out=out)
