@@ -68,7 +68,7 @@ class Detector:
         banks: per fold, what gives the heatmap.
         arms: what the fused score is made of; empty where the bank alone scores.
         typical: what the seeds have in common to look at, (64,); None where that is nothing, or not kept.
-        domain: what the seeds' images are like, whatever they score; None in a bundle of an earlier version.
+        domain: what the seeds' images are like, whatever they score; None where that was not kept.
     """
 
     name: str

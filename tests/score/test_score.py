@@ -167,7 +167,7 @@ def test_a_bundle_of_another_format(command: Command, bundle: Path, tests: Path,
     record = json.loads((bundle / "detector.json").read_text())
     (bundle / "detector.json").write_text(json.dumps(record | {"format": 99}))
     complaint = command("score", bundle, tests, "--out", tmp_path / "s.csv").complaint
-    assert complaint.endswith("has format 99, this version reads 2")
+    assert complaint.endswith("has format 99, this version reads 3")
 
 
 @pytest.mark.parametrize("method", ["contrast", "published"])
