@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-from numpy.typing import NDArray
-
 from swag_ray.cluster.workers import RayWorkers
 from swag_ray.config import Config, load_config
 from swag_ray.experiment.loop import incremental_loop
 from swag_ray.experiment.prepare import Prepared, prepare
 from swag_ray.experiment.source import check_source
+from swag_ray.images.audit import Audit
 from swag_ray.methods.fit import Fit
 from swag_ray.progress import Progress
 from tests.benchmarks.measure import REPOSITORY
@@ -24,15 +22,15 @@ POOLS: dict[str, tuple[str, tuple[float | None, ...]]] = {
 }
 
 
-def official_fits(store: str) -> Iterator[tuple[str, Fit, NDArray[np.bool_]]]:
-    """Yields (what it is, its last fit, which test images are anomalies) of every set, pool and random seed."""
+def official_fits(store: str) -> Iterator[tuple[str, Fit, Audit]]:
+    """Yields (what it is, its last fit, its labels) of every set, pool and random seed."""
     with RayWorkers() as workers:  # extraction first: the actors that fit would hold its cores
         for _, config in _configs(store):
             _prepared(config, workers)
     with RayWorkers() as workers:
         for name, config in _configs(store):
             prepared = _prepared(config, workers)
-            yield name, incremental_loop(prepared.experiment).last, prepared.audit.anomaly_T
+            yield name, incremental_loop(prepared.experiment).last, prepared.audit
 
 
 def _configs(store: str) -> Iterator[tuple[str, Config]]:

@@ -5,7 +5,8 @@
     contamination   whether the lower bound is below the truth
     drift           false alarms in a simulated year, and images until an alarm
     films           chest_xray and covid_cxr: site scores aligned by one half of the test films, judged on the other
-    known_films     the same by known normals of one half, on the score itself
+    known_films     the same by known normals, on the score itself
+    pools           the share of anomalies in the pools of the same runs, by their train images alone
 
 Simulated scores are gamma-shaped (skewed as distances are), seeds 402, five folds that differ by .15 sd; anomalies lie
 1.25 sd above normals at least. `films` is judged on the official test split, and chooses nothing. What came of it is
@@ -159,8 +160,8 @@ def films(arguments: argparse.Namespace) -> Iterator[str]:
     from tests.benchmarks.official import official_fits
 
     yield "set, pool: split   raw rate, of the site score | images, anomalies: aligned rate, recall ..."
-    for name, fit, anomaly_T in official_fits(arguments.store):
-        fold_n, cells = fit.cohort.fold_N[fit.cohort.seeds], []
+    for name, fit, audit in official_fits(arguments.store):
+        fold_n, anomaly_T, cells = fit.cohort.fold_N[fit.cohort.seeds], audit.anomaly_T, []
         for images in (100, 300):
             for share in (0.0, 0.05, 0.3, 0.62):
                 rate, recall = _halves(fit.site.seed_s, fold_n, fit.site.s_TK, anomaly_T, images, share)
@@ -191,8 +192,8 @@ def known_films(arguments: argparse.Namespace) -> Iterator[str]:
     from tests.benchmarks.official import official_fits
 
     yield "set, pool: split   known normals: rate, recall, share of draws in the range that is said ..."
-    for name, fit, anomaly_T in official_fits(arguments.store):
-        fold_n, cells = fit.cohort.fold_N[fit.cohort.seeds], []
+    for name, fit, audit in official_fits(arguments.store):
+        fold_n, anomaly_T, cells = fit.cohort.fold_N[fit.cohort.seeds], audit.anomaly_T, []
         for known in (20, 40, 100):
             rate, recall, held = _by_known(fit.seed_s, fold_n, fit.s_TK, anomaly_T, known)
             cells.append(f"{known}: {rate:.3f} {recall:.2f} {held:.2f}")
@@ -214,9 +215,23 @@ def _by_known(
     return tuple(np.mean(found, axis=0))
 
 
+def pools(arguments: argparse.Namespace) -> Iterator[str]:
+    from tests.benchmarks.official import official_fits
+
+    yield "set, pool: split   truth   fitted   Storey   lower bound"
+    for name, fit, audit in official_fits(arguments.store):
+        cohort = fit.cohort
+        found = estimate_contamination(
+            fit.seed_s, fit.s_N[cohort.pool], cohort.group_N[cohort.seeds], cohort.group_N[cohort.pool],
+            np.random.default_rng(0),
+        )  # fmt: skip
+        truth = audit.anomaly_N[cohort.pool].mean()
+        yield f"{name} {truth:11.3f} {found.fitted:8.3f} {found.storey:8.3f} {found.low:10.3f}"
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], Iterator[str]]] = {
     "shift": shifts, "normals": normals, "contamination": contaminations, "drift": drifts, "films": films,
-    "known_films": known_films,
+    "known_films": known_films, "pools": pools,
 }  # fmt: skip
 
 if __name__ == "__main__":
