@@ -180,7 +180,7 @@ def _aligned(run: RunRecord) -> list[str]:
     text = (
         f"The test images as a whole score {abs(shift):.2f} sd {way} than the trusted ones; a threshold moved by as "
         f"much, which takes no label, flags {rate} of the test set's normals and finds {recall} of its anomalies "
-        "(by the site score, which leaves out the head of rejects). The command swag-ray calibrate moves it at a new site."
+        "(by the site score, which leaves out the head of rejects). At a new site swag-ray calibrate moves it."
     )
     return [text, *([f"Yet this fit is in doubt: {found.doubt}."] if found.doubt else [])]
 
