@@ -177,7 +177,7 @@ def _contamination(experiment: Experiment, audit: Audit, last: Fit) -> Contamina
         last.seed_s, last.s_N[cohort.pool], cohort.group_N[cohort.seeds], cohort.group_N[cohort.pool],
         numpy_generator(experiment.config.random_seed, "contamination"),
     )  # fmt: skip
-    out.estimate, out.storey, out.low = found.fitted, found.storey, found.low
+    out.estimate, out.fitted, out.low = found.storey, found.fitted, found.low
     return out
 
 

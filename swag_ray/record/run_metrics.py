@@ -279,9 +279,9 @@ class Contamination(Table):
     true: Number | None = None
     """By the pool's labels. Absent without them."""
     estimate: Number | None = None
-    """Estimated without labels, by the fit of the pool's low end to the seeds. Absent where the pool has no score."""
-    storey: Number | None = None
-    """Estimated by Storey's rule; absent with it."""
+    """Estimated without labels, by Storey's rule. Absent where the pool has no score."""
+    fitted: Number | None = None
+    """The same by the fit of the pool's low end to the seeds', which errs more; absent with it."""
     low: Number | None = None
     """One-sided 95 % lower bound of both; absent with them."""
     high: Number | None = None

@@ -99,12 +99,12 @@ def _head(row: RoundMetrics) -> str | None:
 
 def _contamination(run: RunRecord) -> Html:
     found = run.metrics.contamination
-    true, estimate, storey, low = (percent(x) for x in (found.true, found.estimate, found.storey, found.low))
+    true, estimate, fitted, low = (percent(x) for x in (found.true, found.estimate, found.fitted, found.low))
     texts = [f"Share of anomalies in the pool: {true} by its labels."] if true else []
     if estimate and low:
-        other = f", {storey} by Storey's rule" if storey else ""
+        other = f", {fitted} by the shape of the low scores" if fitted else ""
         texts.append(
-            f"Estimated without labels: {estimate} by the shape of the low scores{other}; in all likelihood no less "
+            f"Estimated without labels: {estimate} by Storey's rule{other}; in all likelihood no less "
             f"than {low}. There may be more: anomalies that look normal cannot be counted."
         )
     return paragraph(" ".join(texts), class_="note")
