@@ -28,6 +28,8 @@ from swag_ray.core.calibrate import cross_conformal_p
 CENTILES_P = np.linspace(0.03, 0.6, 20)  # of the seeds: fewer images lie below, anomalies above
 SHARES_C = np.arange(91) / 100  # of anomalies that are tried
 RESAMPLINGS = 200
+# Of the interval. Wider than 95 %, because resampling puts anomalies far away: those nearby move a fit more.
+COVERAGE = 0.975
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Spread:
     """What chance alone makes of an alignment.
 
     Attributes:
-        low, high: the 95 % interval of the shift, in units of the score.
+        low, high: the interval of the shift that covers `COVERAGE`, in units of the score.
         sd: of the shift.
         residual: that a batch like the seeds stays below in 99 of 100 cases, in the seeds' sd.
     """
@@ -112,7 +114,7 @@ def spread(
         batch = np.concatenate([seed[generator.integers(len(seed), size=images - abnormal)], far_A])
         found = _fitted(drawn, batch[:, None])
         shift_B[b], residual_B[b] = found.shift, found.residual
-    low, high = np.quantile(shift_B, [0.025, 0.975])
+    low, high = np.quantile(shift_B, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
     return Spread(
         alignment.shift - float(high), alignment.shift - float(low), float(shift_B.std(ddof=1)),
         float(np.quantile(residual_B, 0.99)),

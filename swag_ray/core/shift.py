@@ -35,7 +35,7 @@ class Shift:
 
     @property
     def found(self) -> bool:
-        """Whether the batch is shifted: 0 lies outside the 95 % interval."""
+        """Whether the batch is shifted: 0 lies outside the interval."""
         return not self.spread.low <= 0 <= self.spread.high
 
     @property

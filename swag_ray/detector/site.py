@@ -37,7 +37,7 @@ class Site:
         n: images.
         date: when, ISO 8601.
         alignment: of the batch's site scores (`aligned`).
-        low, high: 95 % interval of its shift, in units of the score.
+        low, high: interval of its shift (`alignment.spread`), in units of the score.
         site_place: where site scores of the known normals lie (`normals`).
         place: where their scores lie, of known normals too few for ranks.
         known_m: their scores, mean over the folds, of known normals that are enough for ranks.
