@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from swag_ray.cli.detector_commands import Quiet, calibrate, drift, score
 from swag_ray.cli.exit import as_one_line, flushed, interruptible, usage_error
 from swag_ray.cli.process import prepare_process
 from swag_ray.errors import InputError
@@ -36,8 +37,6 @@ app.add_typer(datasets_app, name="datasets")
 app.add_typer(store_app, name="store")
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a config field; repeatable.")]
-
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
@@ -183,28 +182,8 @@ def report(
     print(report_again(run_dir))
 
 
-@app.command()
-def score(
-    run_dir: Annotated[
-        str, typer.Argument(metavar="RUN", help="Run directory, or a copy of its detector/ folder; a path or s3://.")
-    ],
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of them.")],
-    out: Annotated[Path, typer.Option(help="Result file: .csv, .json or .parquet.")],
-    quiet: Quiet = False,
-) -> None:
-    """Score new images with a run's detector, in this process."""
-    from swag_ray.images.layout import left_out as clause
-    from swag_ray.score.score import score_to_file
-
-    counts = score_to_file(run_dir, images, out)
-    for line in counts.unreadable:
-        print(f"swag-ray: skipped {line}", file=sys.stderr)
-    for line in counts.warnings:
-        print(f"swag-ray: warning: {line}", file=sys.stderr)
-    if left_out := clause(counts.left_out):
-        print(f"swag-ray: left out {left_out}", file=sys.stderr)
-    if not quiet:
-        print(f"{counts.scored} images scored, {counts.flagged} flagged (p <= {counts.rate:g}), written to {out}")
+for command in (score, calibrate, drift):
+    app.command()(command)
 
 
 @datasets_app.command("check")

@@ -8,9 +8,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from swag_ray.wording import plural
+
 if TYPE_CHECKING:
     from swag_ray.doctor.finding import Finding
     from swag_ray.images.check import Description
+    from swag_ray.score.drift import Course
 
 
 MARKS = {"ok": "[green]ok     [/]", "note": "[yellow]note   [/]", "problem": "[bold red]problem[/]"}
@@ -76,6 +79,34 @@ def show_finding(console: Console, found: Finding) -> None:
             f"{node.memory / 1e9:.1f}", f"{node.object_store / 1e9:.1f}",
         )  # fmt: skip
     console.print(table)
+
+
+def show_course(found: Course, place: str) -> None:
+    """The table of `drift`, a block of images a line, and what it comes to."""
+    console = Console(soft_wrap=True)
+    table = Table(header_style="bold")
+    for column in ("until", "images", "shift, sd", "an alarm from", "abnormal, at a guess", ""):
+        table.add_column(column, justify="left" if column in ("until", "") else "right")
+    for time, block in found.blocks:
+        a, limit = block.alignment.shift / found.sd, block.limit * block.sd / found.sd
+        table.add_row(
+            f"{time:%Y-%m-%d %H:%M}", str(block.images), f"{a:+.2f}", f"{limit:.2f}",
+            f"{block.alignment.contamination:.0%}", "[bold red]shifted[/]" if block.alarm else "",
+        )  # fmt: skip
+    if found.blocks:
+        console.print(table)
+    if found.alarms:
+        time, block = found.alarms[0]
+        verdict = (
+            f"shifted against {place} from the images before {time:%Y-%m-%d %H:%M} on; a threshold set before does not "
+            "hold: swag-ray calibrate"
+        )
+    elif found.blocks:
+        verdict = f"no shift against {place} that chance does not explain"
+    else:
+        verdict = f"too few images to tell: {found.block} fill a block"
+    waiting = f"{plural(found.images, 'image')}, {found.waiting} of them in no block yet"
+    console.print(f"{waiting}: {verdict}", highlight=False)
 
 
 def show_store(root: str, rows: list[dict[str, Any]]) -> None:

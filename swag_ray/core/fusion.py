@@ -70,6 +70,16 @@ def fused_test(arms: Sequence[Arm]) -> Floats:
     return np.sum([arm.part(arm.s_TK) for arm in arms], axis=0)
 
 
+def travels(arm: str) -> bool:
+    """Returns whether an arm is part of the site score, by which thresholds are moved to another place.
+
+    Bank and auxiliary head know the trusted images alone, and another scanner moves their scores by nearly one number
+    (`alignment`). The head of rejects has learnt what one pool's anomalies look like: normals of another place score
+    higher by it, each by its own amount, and no unlabelled batch tells that from disease.
+    """
+    return arm != "head"
+
+
 def rank_chance(low_A: Floats, high_B: Floats) -> float:
     """Returns the chance that one of the second ranks above one of the first, ties as half: the ROC-AUC.
 

@@ -71,14 +71,22 @@ def fit_posterior(seed_z_n: NDArray[Any], pool_z_m: NDArray[Any]) -> Posterior:
     seed_n, pool_m = finite("seed_z_n", seed_z_n, None), finite("pool_z_m", pool_z_m, None)
     if not len(pool_m):
         raise ValueError("pool_z_m: no pool image")
-    p_m = conformal_p(seed_n, pool_m)
     error = np.sqrt(1 / len(pool_m) + 1 / len(seed_n))
-    pi0 = min(1.0, (1 + np.count_nonzero(p_m > 0.5)) / (len(pool_m) / 2) + error)
+    pi0 = min(1.0, storey(seed_n, pool_m) + error)
     terms = _terms(np.concatenate([seed_n, pool_m]))
     from_pool = np.repeat([0.0, 1.0], [len(seed_n), len(pool_m)])
     coefficients = _logistic(terms, from_pool, np.array([0.0, RIDGE, RIDGE]) * len(terms))
     coefficients[0] -= np.log(len(pool_m) / len(seed_n))
     return Posterior(float(pi0), (float(coefficients[0]), float(coefficients[1]), float(coefficients[2])))
+
+
+def storey(seed_n: NDArray[Any], pool_m: NDArray[Any]) -> float:
+    """Returns the share of the pool that is like the seeds, not bounded by 1: twice the share with a p-value above 1/2.
+
+    Source: Storey (2002), "A direct approach to false discovery rates", at lambda = 1/2.
+    """
+    p_m = conformal_p(seed_n, pool_m)
+    return float((1 + np.count_nonzero(p_m > 0.5)) / (len(p_m) / 2))
 
 
 def _terms(z_N: Floats) -> Floats:

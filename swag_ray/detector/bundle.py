@@ -20,6 +20,7 @@ import numpy as np
 
 from swag_ray.core.head import HeadSettings
 from swag_ray.detector.detector import Detector, DetectorArm
+from swag_ray.detector.domain import domain_arrays, domain_of
 from swag_ray.errors import InputError, reason_of
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.models.fold_bank import BankSettings
@@ -31,7 +32,7 @@ from swag_ray.system.files import whole_folder
 if TYPE_CHECKING:
     from swag_ray.features.backbone import Backbone
 
-FORMAT = 2  # 1 had one head, or none
+FORMAT = 3  # 1 had one head, or none; 2 no seed scores of the arms
 
 
 def save_detector(detector: Detector, weights: Arrays, folder: Path) -> None:
@@ -43,10 +44,13 @@ def save_detector(detector: Detector, weights: Arrays, folder: Path) -> None:
     if detector.banks is not detector.models:
         arrays |= flat_folds(detector.banks, "bank.")
     for arm in detector.arms:
+        arrays[f"{arm.name}_arm.seed_s"] = arm.seed_s
         if arm.models is not detector.models:
             arrays |= flat_folds(arm.models, f"{arm.name}_arm.")
     if detector.typical is not None:
         arrays["typical"] = detector.typical
+    if detector.domain is not None:
+        arrays |= {f"domain.{name}": array for name, array in domain_arrays(detector.domain).items()}
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     files = {ARRAYS_FILE: buffer.getvalue(), BACKBONE_FILE: save(weights)}
@@ -88,7 +92,11 @@ def load_detector(folder: Path) -> Detector:
         if h is not None:
             h = ContrastSettings(**h | {"strides": tuple(h["strides"]), "fit": HeadSettings(**h["fit"])})
         arms = tuple(
-            DetectorArm(**arm, models=tuple(_part(fold, f"{arm['name']}_arm.") for fold in folds))
+            DetectorArm(
+                **arm,
+                models=tuple(_part(fold, f"{arm['name']}_arm.") for fold in folds),
+                seed_s=arrays[f"{arm['name']}_arm.seed_s"],
+            )
             for arm in record["arms"]
         )
         arms = tuple(arm if arm.models[0] else replace(arm, models=models) for arm in arms)
@@ -97,9 +105,17 @@ def load_detector(folder: Path) -> Detector:
             spec=FeatureSpec(**spec), bank=BankSettings(**bank), head=h,
             seed_s=arrays["seed_s"], seed_fold=arrays["seed_fold"],
             models=models, banks=banks if banks[0] else models, arms=arms, typical=arrays.get("typical"),
+            domain=domain_of(_part(arrays, "domain.")),
         )  # fmt: skip
     except (ValueError, TypeError, LookupError, zipfile.BadZipFile) as error:
         raise _damaged(folder, DETECTOR_FILE) from error
+
+
+def digest_of(folder: Path) -> str:
+    """Returns what names a bundle, 16 hex digits: two that score alike have the same. Raises InputError as above."""
+    record = _record(folder)
+    scores_by = {key: record[key] for key in ("format", "score_used", "spec", "bank", "head", "arms", "sha256")}
+    return hashlib.sha256(json.dumps(scores_by, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def load_backbone(folder: Path, spec: FeatureSpec) -> Backbone:

@@ -1,18 +1,24 @@
 """The K fold models as one thing that scores images.
 
-Shapes: n images, P patches, K folds.
+Shapes: n images (of `seed_s`: seeds), P patches, K folds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from swag_ray.core import calibrate
+from swag_ray.core.domain import Domain
+from swag_ray.core.fusion import travels
 from swag_ray.core.pooling import pool_features
 from swag_ray.core.score import image_score
+from swag_ray.detector import domain
 from swag_ray.features.reader import FeatureReader, Patches, Rows
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.models import fold_head
@@ -31,6 +37,7 @@ class DetectorArm:
         weight: of its score, per sd of the seeds' scores.
         location, sd: of the seeds' scores.
         models: per fold, what gives the score.
+        seed_s: (n,) cross-fitted scores of the seeds.
     """
 
     name: str
@@ -38,6 +45,7 @@ class DetectorArm:
     location: float
     sd: float
     models: tuple[Arrays, ...]
+    seed_s: NDArray[np.float64]
 
     def part(self, score_nK: NDArray[np.float64]) -> NDArray[np.float64]:
         """Returns what scores of this arm add to the fused score."""
@@ -60,6 +68,7 @@ class Detector:
         banks: per fold, what gives the heatmap.
         arms: what the fused score is made of; empty where the bank alone scores.
         typical: what the seeds have in common to look at, (64,); None where that is nothing, or not kept.
+        domain: what the seeds' images are like, whatever they score; None where that was not kept.
     """
 
     name: str
@@ -74,20 +83,36 @@ class Detector:
     banks: tuple[Arrays, ...]
     arms: tuple[DetectorArm, ...] = ()
     typical: NDArray[np.float32] | None = None
+    domain: Domain | None = None
 
     def of_fold(self, k: int) -> Detector:
         """Returns what fold k's models alone give: its scores and maps of fold k's seeds are cross-fitted."""
         arms = tuple(replace(arm, models=(arm.models[k],)) for arm in self.arms)
         return replace(self, models=(self.models[k],), banks=(self.banks[k],), arms=arms)
 
+    @cached_property
+    def site_seed_s(self) -> NDArray[np.float64]:
+        """The seeds' site scores (n,), cross-fitted."""
+        if not self.arms:
+            return self.seed_s
+        return _total({arm.name: arm.part(arm.seed_s) for arm in self.arms if travels(arm.name)})
+
     def scores(self, patches: Patches) -> NDArray[np.float64]:
         """Returns scores of every fold, (n, K), of {stride: (n, P, C) float16} features.
 
         Bit for bit the run's, as far as BLAS rounds a row alike in batches of other sizes.
         """
+        return self.scores_and_site(patches)[0]
+
+    def scores_and_site(self, patches: Patches) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Returns scores and site scores of every fold, (n, K) each. A site score leaves out what `fusion.travels`
+        says does not travel; without such an arm the two are the same.
+        """
         if not self.arms:
-            return self._bank_scores(patches, self.models)
-        return np.sum([arm.part(self._arm_scores(patches, arm)) for arm in self.arms], axis=0)
+            score_nK = self._bank_scores(patches, self.models)
+            return score_nK, score_nK
+        parts = {arm.name: arm.part(self._arm_scores(patches, arm)) for arm in self.arms}
+        return _total(parts), _total({name: part for name, part in parts.items() if travels(name)})
 
     def _arm_scores(self, patches: Patches, arm: DetectorArm) -> NDArray[np.float64]:
         if arm.name == "bank":
@@ -104,6 +129,17 @@ class Detector:
     def p_values(self, score_nK: NDArray[np.float64]) -> NDArray[np.float64]:
         """Returns cross-conformal p-values (n,)."""
         return calibrate.cross_conformal_p(self.seed_s, self.seed_fold, score_nK)
+
+    def out_of_domain(self, rows: Sequence[Mapping[str, Any]]) -> list[str | None]:
+        """Returns why each image is unlike anything that the seeds are like, whatever it scores: such an image is not
+        to be called diseased. None where it is not, where it cannot be read, and where the seeds' domain was not kept.
+
+        Args:
+            rows: of images, as `features.extract.extract` yields them.
+        """
+        if self.domain is None:
+            return [None] * len(rows)
+        return domain.out_of_domain(self.domain, self.spec, rows)
 
     def distance_maps(self, patches: Patches) -> NDArray[np.float32]:
         """Returns patch distances to the memory banks, mean over the folds: (n, G, G)."""
@@ -142,6 +178,10 @@ class Detector:
 
             return [fold_adapter.distances(held, fold, self.bank) for fold in folds]
         return [distances(held, fold, self.bank) for fold in folds]
+
+
+def _total(parts: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+    return np.asarray(np.sum(list(parts.values()), axis=0))
 
 
 def seed_patches(reader: FeatureReader, task: ScoreTask, detector: Detector) -> NDArray[np.float64]:

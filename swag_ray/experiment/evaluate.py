@@ -8,8 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from swag_ray.core import calibrate, metrics
+from swag_ray.core import alignment, calibrate, metrics, shift
+from swag_ray.core.array_checks import Mask
+from swag_ray.core.contamination import estimate_contamination
 from swag_ray.core.gate import without_second_gate
 from swag_ray.core.operating_points import operating_points
 from swag_ray.core.seeding import numpy_generator
@@ -20,6 +23,7 @@ from swag_ray.images.audit import Audit
 from swag_ray.methods.fit import Experiment, Fit, Floats
 from swag_ray.methods.method import method_of
 from swag_ray.record.run_metrics import (
+    AlignedDecisions,
     ArmMetrics,
     ConformalDecisions,
     Contamination,
@@ -51,6 +55,7 @@ def detector_metrics(experiment: Experiment, audit: Audit, fit: Fit) -> Detector
     if len(pool_normal) and not np.isnan(fit.s_N[pool_normal]).any():
         p = calibrate.conformal_p(fit.seed_s, fit.s_N[pool_normal])  # anomalies may have no score
         conformal.rate_pool_normals = float((p <= rate).mean())
+    conformal.aligned = _aligned(fit, known, anomaly_L, rate)
     # The same resamplings for every detector, so that their intervals can be compared.
     generator = numpy_generator(experiment.config.random_seed, "operating points")
     points = operating_points(anomaly_L, s_L, generator)
@@ -60,6 +65,23 @@ def detector_metrics(experiment: Experiment, audit: Audit, fit: Fit) -> Detector
         youden=Decisions.model_validate(metrics.youden(anomaly_L, s_L)),
         conformal=conformal,
         operating_points=OperatingPoints(**{name: OperatingPoint(**vars(share)) for name, share in points.items()}),
+    )
+
+
+def _aligned(fit: Fit, known: NDArray[np.int64], anomaly_L: Mask, rate: float) -> AlignedDecisions:
+    """What p-values of the site score flag that are aligned by all test images, those without a label too."""
+    if len(fit.s_TK) < shift.FEWEST:
+        return AlignedDecisions()
+    cohort, site = fit.cohort, fit.site
+    found = alignment.align(site.seed_s, site.s_TK)
+    p_T = alignment.aligned_p(found, site.seed_s, cohort.fold_N[cohort.seeds], site.s_TK)
+    flagged_L = p_T[known] <= rate
+    return AlignedDecisions(
+        shift=found.shift / float(site.seed_s.std(ddof=1)),
+        contamination=found.contamination,
+        residual=found.residual,
+        rate_test_normals=float(flagged_L[~anomaly_L].mean()),
+        recall=float(flagged_L[anomaly_L].mean()),
     )
 
 
@@ -88,9 +110,9 @@ def evaluate(
         shortcuts=shortcuts(experiment, audit, reader),
     )
     out.incremental.score_used = last.score_used
-    pool = experiment.cohort.pool
-    if not np.isnan(audit.label_N[pool]).any():
-        out.contamination = Contamination(true=float(audit.anomaly_N[pool].mean()))
+    if (told := shift.shift_of(last.site.seed_s, last.site.s_TK)) is not None:
+        out.incremental.conformal.aligned.doubt = told.doubt
+    out.contamination = _contamination(experiment, audit, last)
     kinds = sorted(set(audit.kind_T[audit.anomaly_T]) - {""})
     if kinds:
         normal_T = audit.label_T == 0
@@ -143,6 +165,19 @@ def round_metrics(experiment: Experiment, audit: Audit, row: Round) -> RoundMetr
         out.ks_seed_vs_pool_normals = calibrate.two_sample(fit.s_N[cohort.seeds], fit.s_N[normals])
     if metrics.has_both_classes(anomaly_N[pool]):
         out.pool_roc_auc = metrics.roc_auc(anomaly_N[pool], fit.s_N[pool])
+    return out
+
+
+def _contamination(experiment: Experiment, audit: Audit, last: Fit) -> Contamination:
+    """The share of anomalies in the pool: by its labels where they are known, and without them."""
+    cohort, out = experiment.cohort, Contamination()
+    if not np.isnan(audit.label_N[cohort.pool]).any():
+        out.true = float(audit.anomaly_N[cohort.pool].mean())
+    found = estimate_contamination(
+        last.seed_s, last.s_N[cohort.pool], cohort.group_N[cohort.seeds], cohort.group_N[cohort.pool],
+        numpy_generator(experiment.config.random_seed, "contamination"),
+    )  # fmt: skip
+    out.estimate, out.fitted, out.low = found.storey, found.fitted, found.low
     return out
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from swag_ray.features.reader import Rows
@@ -44,6 +45,7 @@ class Cohort:
         test_key: stands for the test images, in their order.
         id_N, seed_N, fold_N, rows_N: id (an Arrow column: a third of numpy's size), whether trusted, fold and features
             of the train images, sorted by id.
+        group_N: which train images belong together (a patient's): equal numbers.
         id_T, rows_T: the same of the test images, which every fold scores.
         folds: K.
         variants: auxiliary anomalies, None where none are made.
@@ -55,6 +57,7 @@ class Cohort:
     seed_N: NDArray[np.bool_]
     fold_N: NDArray[np.int8]
     rows_N: Rows
+    group_N: NDArray[np.int32]
     id_T: pa.ChunkedArray
     rows_T: Rows
     folds: int
@@ -86,10 +89,12 @@ def build_cohort(table: pa.Table, split: Split, rows: Rows, folds: int, fingerpr
     # The keys hold content, not file names or labels.
     sha256 = table.column("sha256")
     content, test_content = digest(sha256.take(train_rows), seed_N, fold_N), digest(sha256.take(test_rows))
+    group_N = pc.index_in(group := table.column("group").take(train_rows), pc.unique(group)).to_numpy()
     return Cohort(
         key=stage_key("cohort", {"fingerprint": fingerprint, "content": content, "folds": folds}),
         test_key=stage_key("cohort", {"fingerprint": fingerprint, "test": test_content}),
         id_N=table.column("id").take(train_rows), seed_N=seed_N, fold_N=fold_N, rows_N=rows.take(train),
+        group_N=group_N.astype(np.int32),
         id_T=table.column("id").take(test_rows), rows_T=rows.take(test), folds=folds,
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ from swag_ray import config as cfg
 from swag_ray.cluster.workers import Workers
 from swag_ray.config import Config
 from swag_ray.core import calibrate
-from swag_ray.core.fusion import Arm
+from swag_ray.core.fusion import Arm, fused_test, fused_train, travels
 from swag_ray.features.cohort import Cohort
 from swag_ray.progress import Progress
 from swag_ray.store.stages import Arrays
@@ -161,6 +161,17 @@ class Fit:
     def s_T(self) -> Floats:
         """Test scores: the mean over the folds."""
         return self.s_TK.mean(axis=1)
+
+    @cached_property
+    def site(self) -> Fit:
+        """The same by the site score, which leaves out the head of rejects (`fusion.travels`); without u."""
+        arms = tuple(part for part in self.arms if travels(part.arm.name))
+        if len(arms) == len(self.arms):
+            return self
+        rest, no_u = [part.arm for part in arms], np.full_like(self.u_N, np.nan)
+        return replace(
+            self, arms=arms, s_N=fused_train(rest), s_TK=fused_test(rest), u_N=no_u, head_on=False
+        )  # fmt: skip
 
     @cached_property
     def p_N(self) -> Floats:

@@ -112,6 +112,25 @@ class Decisions(Table):
     """Anomalies that are flagged."""
 
 
+class AlignedDecisions(Table):
+    """What is flagged by aligned p-values of the site score, which leaves out the head of rejects: the seeds moved to
+    where the test images lie, found from these without a label. It takes all of them at once, moves no ranking and
+    enters no other figure."""
+
+    shift: Number | None = None
+    """How far the test images lie above the seeds, in the seeds' sd."""
+    contamination: Number | None = None
+    """The share of anomalies that the fit takes off the test images' upper end."""
+    residual: Number | None = None
+    """What the fit leaves, in the seeds' sd."""
+    rate_test_normals: Number | None = None
+    """Share of the test set's normals that are flagged."""
+    recall: Number | None = None
+    """Share of the test set's anomalies that are flagged."""
+    doubt: str | None = None
+    """Why the fit is not to be believed; only in `incremental`, and absent where nothing speaks against it."""
+
+
 class ConformalDecisions(Decisions):
     """What is flagged at the conformal threshold, which no label takes part in, and whether its promise holds."""
 
@@ -124,6 +143,8 @@ class ConformalDecisions(Decisions):
     (beta-binomial)."""
     rate_pool_normals: Number | None = None
     """Share of the pool's normals that are flagged. Absent without pool labels, or where the pool has no score."""
+    aligned: AlignedDecisions = Field(default_factory=AlignedDecisions)
+    """The same rate by aligned p-values. Absent with fewer than 50 test images."""
 
 
 class OperatingPoint(Table):
@@ -258,11 +279,13 @@ class Contamination(Table):
     true: Number | None = None
     """By the pool's labels. Absent without them."""
     estimate: Number | None = None
-    """Estimated without labels. Absent where the run does not estimate it."""
+    """Estimated without labels, by Storey's rule. Absent where the pool has no score."""
+    fitted: Number | None = None
+    """The same by the fit of the pool's low end to the seeds', which errs more; absent with it."""
     low: Number | None = None
-    """Lower end of the estimate's interval; absent with it."""
+    """One-sided 95 % lower bound of both; absent with them."""
     high: Number | None = None
-    """Upper end of the estimate's interval; absent with it."""
+    """Absent without labels: anomalies that look normal cannot be counted."""
 
 
 class Dataset(Table):
@@ -326,7 +349,7 @@ class RunMetrics(Table):
     """ROC-AUC on the test set, max(a, 1 - a), of trivial scores: `thumbnail_1nn`, `grey`, `border`, `image_size`,
     `file_bytes`."""
     contamination: Contamination = Field(default_factory=Contamination)
-    """The share of anomalies in the pool. Absent without pool labels."""
+    """The share of anomalies in the pool, by its labels and without them."""
     roc_auc_by_kind: dict[str, Number] = Field(default_factory=dict)
     """Kind of anomaly to its ROC-AUC against all test normals. Absent where the dataset names no kinds."""
     warnings: list[str] = Field(default_factory=list)

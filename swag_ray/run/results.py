@@ -11,8 +11,11 @@ import numpy as np
 from swag_ray.config import to_yaml
 from swag_ray.detector.bundle import save_detector
 from swag_ray.detector.detector import Detector, DetectorArm
+from swag_ray.detector.domain import seed_domain
 from swag_ray.experiment.pipeline import ExperimentResult
+from swag_ray.methods.fit import Experiment
 from swag_ray.methods.settings import bank_settings, contrast_settings
+from swag_ray.models.tasks import ScoreTask
 from swag_ray.record.files import (
     CONFIG_FILE,
     DETECTOR_FOLDER,
@@ -60,7 +63,14 @@ def detector_of(result: ExperimentResult) -> Detector:
     fused = last.score_used == "fused"
     models = tuple(last.folds)
     arms = [
-        DetectorArm(arm.name, arm.weight, arm.location, arm.sd, models if arm.name == "bank" else tuple(part.folds))
+        DetectorArm(
+            arm.name,
+            arm.weight,
+            arm.location,
+            arm.sd,
+            models if arm.name == "bank" else tuple(part.folds),
+            seed_s=arm.s_N[cohort.seeds],
+        )
         for part in last.arms
         for arm in [part.arm]
         if arm.weight > 0
@@ -72,4 +82,11 @@ def detector_of(result: ExperimentResult) -> Detector:
         rate=config.calibration.false_positive_rate, seed_s=last.seed_s,
         seed_fold=cohort.fold_N[cohort.seeds], models=models, banks=banks,
         arms=tuple(arms) if fused else (), typical=result.prepared.typical,
+        domain=experiment.workers.run_one(seed_domain, _seeds(experiment), spec),
     )  # fmt: skip
+
+
+def _seeds(experiment: Experiment) -> ScoreTask:
+    """Returns the seeds, each with its own fold."""
+    cohort = experiment.cohort
+    return ScoreTask(np.arange(len(cohort.seeds)), cohort.rows_N.take(cohort.seeds), cohort.fold_N[cohort.seeds])

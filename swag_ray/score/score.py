@@ -2,48 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from swag_ray.detector.bundle import load_backbone, load_detector
+from swag_ray.core.shift import Shift, sentence, shift_of
 from swag_ray.detector.detector import Detector
+from swag_ray.detector.site import Site, load_site
 from swag_ray.errors import InputError, reason_of
-from swag_ray.features.extract import extract
-from swag_ray.images import layout
 from swag_ray.images.deep import range_warnings
 from swag_ray.images.oddities import inverted, looks_of, oddity_warnings, twins
 from swag_ray.record.csv_cells import csv_cell
-from swag_ray.record.files import (
-    ARRAYS_FILE,
-    BACKBONE_FILE,
-    DETECTOR_FILE,
-    DETECTOR_FOLDER,
-    write_table,
-    write_text,
-)
-from swag_ray.record.remote import local_copy
+from swag_ray.record.files import write_table, write_text
+from swag_ray.score.drift import append_to_log, check_log
+from swag_ray.score.rows import SCORED, ScoredFiles, detector_digest, score_images
 from swag_ray.system.files import whole_file
-from swag_ray.system.threads import one_thread
-from swag_ray.wording import plural
-
-if TYPE_CHECKING:
-    from swag_ray.features.backbone import Backbone
+from swag_ray.wording import clause, plural
 
 FORMATS = (".csv", ".json", ".parquet")
-
-BUNDLE = (DETECTOR_FILE, ARRAYS_FILE, BACKBONE_FILE)  # what `detector/` holds, or a copy of it
-
-COLUMNS = ("path", "score", "p", "above_threshold", "status", "seconds")
-SCORED = "scored"  # the status of an image that has a score; of any other the reason
-CHUNK = 64  # images that are decoded and scored at a time
+COLUMNS = {
+    "path": "string", "score": "double", "p": "double", "aligned_p": "double", "above_threshold": "bool",
+    "status": "string", "out_of_domain": "string", "seconds": "double",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,6 +40,7 @@ class Counts:
         unreadable: `path: reason`; their rows hold the reason and no score.
         left_out: files in the folders that are no images, by reason.
         warnings: what is doubtful of the scored ones, one line each.
+        like: whether they score like the seeds or the site, a sentence.
     """
 
     scored: int
@@ -64,35 +49,95 @@ class Counts:
     unreadable: tuple[str, ...]
     left_out: dict[str, int]
     warnings: tuple[str, ...]
+    like: str
 
 
-def score_to_file(run_dir: str | Path, images: Sequence[Path], out: Path) -> Counts:
-    """Score all images with the detector of a run directory (or a copied bundle) and write the table.
+def score_to_file(
+    run_dir: str | Path,
+    images: Sequence[Path],
+    out: Path,
+    *,
+    site: Path | None = None,
+    rate: float | None = None,
+    drift_log: Path | None = None,
+) -> Counts:
+    """Scores all images with the detector of a run directory (or a copied bundle) and writes the table.
+
+    Args:
+        site: SITE.json of `swag-ray calibrate`: its p-values decide what is flagged.
+        rate: false-positive rate of a flag; None: the run's.
+        drift_log: file to note in how these images score.
 
     Raises:
-        InputError: no detector, no image, an unknown format, or no readable image; then nothing is written.
+        InputError: no detector, no image, an unknown format, another detector's site or log, or no readable image;
+            then nothing is written.
     """
+    _check_out(out)
+    if rate is not None and not 0 < rate < 1:
+        raise InputError(f"--rate: {rate:g} is no share of normals", "give one between 0 and 1, such as 0.05")
+    digest = detector_digest(run_dir) if site is not None or drift_log is not None else ""
+    place = load_site(site, digest) if site is not None else None
+    if drift_log is not None:
+        check_log(drift_log, digest)
+    scored = score_images("score", run_dir, images)
+    detector, good = scored.detector, scored.good
+    rate = detector.rate if rate is None else rate
+    columns = _flagged(scored, place, rate)
+    _write(columns, out)
+    site_TK = scored.site_nK
+    shift = (
+        shift_of(detector.site_seed_s, site_TK)
+        if place is None
+        else shift_of(place.reference(detector), site_TK, place.known)
+    )
+    if drift_log is not None:
+        append_to_log(drift_log, digest, detector, site_TK)
+    like, doubtful = sentence(shift, len(good), "the trusted images" if place is None else "the site")
+    warnings = [*_unreachable(detector, place, rate), *_doubts(detector, good)]
+    if strange := sum(row["out_of_domain"] is not None for row in good):
+        counted = clause(strange, "image", "is", "are")
+        warnings.append(
+            f"score: {counted} unlike anything the detector was made for (out_of_domain): no score tells of them"
+        )
+    if doubtful:
+        warnings.append(f"score: {like}{_advice(shift, place, rate)}")
+    flagged = sum(bool(row["above_threshold"]) for row in columns)
+    return Counts(len(good), flagged, rate, scored.unreadable, scored.left_out, tuple(warnings), like)
+
+
+def _check_out(out: Path) -> None:
     if out.suffix.lower() not in FORMATS:
         raise InputError(f"--out: '{out}' must end in {', '.join(FORMATS)}")
     if not out.parent.is_dir():
         raise InputError(f"--out: no folder '{out.parent}'", "make it first")
     if out.is_dir() or not os.access(out.parent, os.W_OK):
         raise InputError(f"--out: cannot write '{out}'", "choose another place")
-    left_out: Counter[str] = Counter()
-    paths = find_images(images, left_out)
-    from swag_ray.detector.bundle import load_detector
 
-    with local_copy(run_dir, "score", f"{DETECTOR_FOLDER}/", *BUNDLE) as run:
-        folder = run / DETECTOR_FOLDER if (run / DETECTOR_FOLDER).is_dir() else run
-        detector = load_detector(folder)
-        rows = list(score_files(folder, paths))
-    good = [row for row in rows if row["status"] == SCORED]
-    unreadable = tuple(f"{row['path']}: {row['status']}" for row in rows if row["status"] != SCORED)
-    if not good:
-        raise InputError(f"score: none of the {len(rows)} images can be read; the first is {unreadable[0]}")
-    _write([{name: row[name] for name in COLUMNS} for row in rows], out)
-    flagged = sum(row["above_threshold"] for row in good)
-    return Counts(len(good), flagged, detector.rate, unreadable, dict(left_out), tuple(_doubts(detector, good)))
+
+def _flagged(scored: ScoredFiles, site: Site | None, rate: float) -> list[dict[str, Any]]:
+    """The table's rows, in the order of `COLUMNS`; aligned_p with a site alone."""
+    aligned = iter(site.p_values(scored.detector, scored.score_nK, scored.site_nK)) if site is not None else None
+    rows = []
+    for row in scored.rows:
+        there = row["status"] == SCORED
+        p = row["p"]
+        out = {"path": row["path"], "score": row["score"], "p": p}
+        if aligned is not None:
+            out["aligned_p"] = p = float(next(aligned)) if there else None
+        out["above_threshold"] = bool(p <= rate) if there else None
+        rows.append(out | {name: row[name] for name in ("status", "out_of_domain", "seconds")})
+    return rows
+
+
+def _advice(shift: Shift | None, site: Site | None, rate: float) -> str:
+    if shift is None or shift.doubt is not None:
+        return "; known normals of this place tell: swag-ray calibrate --normals"
+    if site is not None:
+        return "; calibrate again"
+    more = "more" if shift.alignment.shift > 0 else "less"
+    return (
+        f", so the threshold flags {more} than {rate:.0%} of their normals; swag-ray calibrate sets it for this place"
+    )
 
 
 def _doubts(detector: Detector, rows: list[dict[str, Any]]) -> list[str]:
@@ -102,103 +147,38 @@ def _doubts(detector: Detector, rows: list[dict[str, Any]]) -> list[str]:
     twin_rows = twins(looks, [row["sha256"] for row in rows])
     lines = oddity_warnings(paths, looks.blank_N, inverted(looks, detector.typical), twin_rows)
     bits_N = np.array([row["top"].bit_length() if row["top"] else 0 for row in rows], np.uint8)
-    return _unreachable(detector) + lines + range_warnings(paths, bits_N, detector.spec.white, given=True)
+    return lines + range_warnings(paths, bits_N, detector.spec.white, given=True)
 
 
-def _unreachable(detector: Detector) -> list[str]:
-    """The line for a detector of so few seeds that no p-value is as low as its false-positive rate."""
-    least = 1 / (len(detector.seed_s) + 1)
-    if least <= detector.rate:
+def _unreachable(detector: Detector, site: Site | None, rate: float) -> list[str]:
+    """The line for so few reference scores that no p-value is as low as the false-positive rate."""
+    count, thing = (len(site.known_m), "known normal") if site and site.known_m else (len(detector.seed_s), "seed")
+    least = 1 / (count + 1)
+    if least <= rate:
         return []
     return [
-        f"score: no image can be flagged, whatever it shows: {plural(len(detector.seed_s), 'seed')} reach no p below "
-        f"{least:.2g}, and the rate is {detector.rate:g}; rank by score, or build the detector from more seeds"
+        f"score: no image can be flagged, whatever it shows: {plural(count, thing)} reach no p below {least:.2g}, and "
+        f"the rate is {rate:g}; rank by score, or build the detector from more seeds"
     ]
-
-
-def find_images(images: Sequence[Path], left_out: Counter[str]) -> list[Path]:
-    """Files as given, and what `images.layout` calls an image at any depth of folders; the rest is tallied by reason.
-
-    Raises:
-        InputError: a path that does not exist, or no image at all.
-    """
-    found: list[Path] = []
-    for path in images:
-        if path.is_dir():
-            found.extend(layout.find_images(path, left_out))
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise InputError(f"score: no file or folder '{path}'")
-    if not found:
-        others = f" ({held})" if (held := layout.left_out(left_out)) else ""
-        suffixes = ", ".join(layout.IMAGE_SUFFIXES)
-        raise InputError(f"score: no image ({suffixes}) in {', '.join(map(str, images))}{others}")
-    return list(dict.fromkeys(found))
 
 
 def _write(rows: list[dict[str, Any]], out: Path) -> None:
     import pyarrow as pa
     from pyarrow import csv
 
+    # Types are given: a column without a value would have none.
+    schema = pa.schema([(name, COLUMNS[name]) for name in rows[0]])
     try:
         match out.suffix.lower():
             case ".csv":
+                cells = [{k: csv_cell(v) for k, v in row.items()} for row in rows]
                 with whole_file(out) as draft:
-                    csv.write_csv(
-                        pa.Table.from_pylist([{k: csv_cell(v) for k, v in row.items()} for row in rows]), draft
-                    )
+                    csv.write_csv(pa.Table.from_pylist(cells, schema), draft)
             case ".parquet":
-                write_table(out, pa.Table.from_pylist(rows))
+                write_table(out, pa.Table.from_pylist(rows, schema))
             case _:
                 import json
 
                 write_text(out, json.dumps(rows, indent=2))
     except OSError as error:
         raise InputError(f"--out: cannot write '{out}' ({reason_of(error)})", "choose another place") from error
-
-
-def score_files(folder: Path, paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """Score image files with the bundle in `folder`, in this process.
-
-    Yields:
-        path, score, p, above_threshold (None without a score), seconds (its share of its batch's time), status
-        (`scored`, or why it cannot be read); look, sha256 and top for what is doubtful.
-    """
-    detector = load_detector(folder)
-    backbone = load_backbone(folder, detector.spec)
-    # As the run's actors: with more threads, torch convolves otherwise and scores differ a little.
-    with one_thread("faiss"):  # every detector asks a bank
-        for i in range(0, len(paths), CHUNK):
-            yield from _scored(detector, backbone, paths[i : i + CHUNK])
-
-
-def _scored(detector: Detector, backbone: Backbone, chunk: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    spec, start = detector.spec, time.perf_counter()
-    data, denied = zip(*map(_read, chunk), strict=True)
-    rows = list(extract(backbone, data, spec.image_size, spec.white))
-    for row, reason in zip(rows, denied, strict=True):
-        row["error"] = reason or row["error"]
-    good = [row["features"] for row in rows if row["error"] is None]
-    if good:
-        score_nK = detector.scores({s: np.stack([f[s] for f in good]) for s in spec.strides})
-        values = iter(zip(score_nK.mean(axis=1), detector.p_values(score_nK), strict=True))
-    seconds = (time.perf_counter() - start) / len(chunk)
-    for path, row, content in zip(chunk, rows, data, strict=True):
-        score, p = next(values) if row["error"] is None else (None, None)
-        yield {
-            "path": os.fsencode(path).decode(errors="replace"),  # a name may be of another encoding
-            "score": None if score is None else float(score), "p": None if p is None else float(p),
-            "above_threshold": None if p is None else bool(p <= detector.rate),
-            "status": row["error"] or SCORED, "seconds": seconds, "top": row["top"],
-            "look": (row["statistics"][0], row["width"], row["height"]) if row["statistics"] else None,
-            "sha256": hashlib.sha256(content).hexdigest(),
-        }  # fmt: skip
-
-
-def _read(path: Path) -> tuple[bytes, str | None]:
-    """A file's bytes, or none and why."""
-    try:
-        return path.read_bytes(), None
-    except OSError as error:
-        return b"", reason_of(error)

@@ -54,6 +54,10 @@ def test_a_bundle_scores_test_images_as_the_fit_did_bit_for_bit(
         score_TK = one.scores(patches)
         assert score_TK.shape == (len(cohort.id_T), cohort.folds) and np.array_equal(score_TK, loop.last.s_TK)
         assert np.array_equal(one.p_values(score_TK), loop.last.p_T)
+        site = loop.last.site
+        assert np.array_equal(one.site_seed_s, site.seed_s)
+        assert np.array_equal(one.scores_and_site(patches)[1], site.s_TK)
+        assert np.array_equal(site.s_TK, loop.last.s_TK) == ("head" not in arms)
         assert one.score_used == loop.last.score_used
         assert np.array_equal(one.distance_maps(patches), detector.distance_maps(patches))
 

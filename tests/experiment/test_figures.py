@@ -234,12 +234,44 @@ def test_conformal_decisions(found: Evaluated) -> None:
         }  # fmt: skip
         figures = dict(found.figures(name)["conformal"])
         assert figures.pop("rate_interval") == pytest.approx([low, high])
+        figures.pop("aligned")
         pool_normals = fit.s_N[~cohort.seed_N][~pool_label]  # anomalies may have no score
         if not np.isnan(pool_normals).any():
             p_pool = np.array([(1 + sum(seeds >= s)) / (n + 1) for s in pool_normals])
             expected["rate_pool_normals"] = (p_pool <= RATE).mean()
         assert figures == pytest.approx(expected)
     assert at_rate or not found.drawn, "a p-value at the rate itself, or this says nothing of it"
+
+
+def aligned_by_search(seeds: Floats, s_TK: Floats) -> tuple[float, float, float]:
+    """Residual, share of anomalies and shift, by numpy's quantiles and a plain search."""
+    tried, centiles = [], np.linspace(0.03, 0.6, 20)
+    for share in np.arange(91) / 100:
+        above = np.quantile(s_TK, (1 - share) * centiles) - np.quantile(seeds, centiles)
+        tried.append((float(above.std()), float(share), float(above.mean())))
+    return min(tried)
+
+
+def test_aligned_decisions(found: Evaluated) -> None:
+    """Of the site score: the arms but the head of rejects."""
+    cohort, label = found.experiment.cohort, found.label
+    fold = cohort.fold_N[cohort.seed_N]
+    for name, fit in found.fits.items():
+        seeds, s_TK = seeds_of(found, fit), fit.s_TK
+        arms = [part.arm for part in fit.arms]
+        if any(arm.name == "head" for arm in arms):
+            rest = [arm for arm in arms if arm.name != "head"]
+            s_TK = sum(arm.weight * (arm.s_TK - arm.location) / arm.sd for arm in rest)
+            seeds = sum(arm.weight * (arm.s_N[cohort.seed_N] - arm.location) / arm.sd for arm in rest)
+        residual, share, shift = aligned_by_search(seeds, s_TK)
+        p = np.array([(1 + sum(seeds + shift >= own[fold])) / (len(seeds) + 1) for own in s_TK])
+        figures = dict(found.figures(name)["conformal"]["aligned"])
+        assert ("doubt" in figures) <= (name == "incremental")
+        figures.pop("doubt", None)
+        sd = seeds.std(ddof=1)
+        expected = {"shift": shift / sd, "contamination": share, "residual": residual / sd}
+        expected |= {"rate_test_normals": (p <= RATE)[~label].mean(), "recall": (p <= RATE)[label].mean()}
+        assert figures == pytest.approx(expected)
 
 
 def resampled(found: Evaluated, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -354,7 +386,14 @@ def test_arms_kinds_and_contamination(found: Evaluated) -> None:
         shown = ~label | (found.scores.kind == kind).to_numpy()
         assert found.metrics["roc_auc_by_kind"][kind] == pytest.approx(area(label[shown], own[shown]))
     assert list(found.metrics["roc_auc_by_kind"]) == list(KINDS)
-    assert found.metrics["contamination"] == {"true": pytest.approx(found.pool_label.mean())}
+    shares = dict(found.metrics["contamination"])
+    assert shares.pop("true") == pytest.approx(found.pool_label.mean())
+    seeds, pool = seeds_of(found, last), last.s_N[~found.experiment.cohort.seed_N]
+    assert shares.pop("fitted") == aligned_by_search(seeds, pool[:, None])[1]
+    p = np.array([(1 + sum(seeds >= s)) / (len(seeds) + 1) for s in pool])
+    assert shares.pop("estimate") == pytest.approx(max(0, 1 - (1 + sum(p > 0.5)) / (len(p) * 0.5)), abs=0.02)
+    low = shares.pop("low")
+    assert not shares and 0 <= low <= min(found.metrics["contamination"][name] for name in ("estimate", "fitted"))
     assert found.metrics["incremental"]["score_used"] == last.score_used
 
 

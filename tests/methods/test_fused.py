@@ -92,6 +92,19 @@ def test_no_auxiliary_head_sees_its_fold_nor_variants_of_it(found: tuple[Experim
         assert task.weight is not None and (task.weight == 1).all()
 
 
+def test_the_site_score_leaves_out_the_head_of_rejects(found: tuple[Experiment, Trajectory]) -> None:
+    """It ranks as the first fit does, which the seeds alone have taught, whatever the head's weight."""
+    _, loop = found
+    first, last = loop.rows[0].fit, loop.last
+    assert arm(last, "head").arm.weight > 0.1 and [part.arm.name for part in last.site.arms] == ["bank", "auxiliary"]
+    for of_site, of_first in ((last.site.s_N, first.s_N), (last.site.s_TK, first.s_TK)):
+        slope = np.polyfit(of_first.ravel(), of_site.ravel(), 1)
+        np.testing.assert_allclose(np.polyval(slope, of_first), of_site, atol=1e-9)
+        assert slope[0] > 0
+    assert np.array_equal(last.site.p_T, first.p_T) and not np.array_equal(last.p_T, first.p_T)
+    assert np.isnan(last.site.u_N).all() and first.site is first and loop.seed_bank.site is loop.seed_bank
+
+
 def test_the_auxiliary_weight_is_what_held_out_variants_say(found: tuple[Experiment, Trajectory]) -> None:
     experiment, loop = found
     cohort, variants, first = experiment.cohort, variants_of(experiment), loop.rows[0].fit

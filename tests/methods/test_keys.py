@@ -215,7 +215,7 @@ def test_a_label_that_moves_the_split_moves_every_key(tmp_path: Path, method: st
 
 def test_the_cohort_has_no_place_for_a_label() -> None:
     assert {f.name for f in dataclasses.fields(Cohort)} == {
-        "key", "test_key", "id_N", "seed_N", "fold_N", "rows_N", "id_T", "rows_T", "folds", "variants",
+        "key", "test_key", "group_N", "id_N", "seed_N", "fold_N", "rows_N", "id_T", "rows_T", "folds", "variants",
     }, "a field that holds labels would reach the method"  # fmt: skip
     assert {f.name for f in dataclasses.fields(Variants)} == {"key", "host_V", "kind_V", "rows_V"}
 

@@ -25,32 +25,7 @@ from tests.support.command_line import Command, borrowed
 pytestmark = pytest.mark.ray
 Tiny = Callable[..., Config]
 Row = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("score")
-
-
-@pytest.fixture
-def tests(session_store: Path, finished: Path) -> Path:
-    """The folder of the test images, both classes below it."""
-    (drawn,) = (session_store / "datasets").glob("digit-anatomy-*")
-    return drawn / "test"
-
-
-@pytest.fixture
-def finished(tiny: Tiny, local_ray: None, directory: Path) -> Path:
-    """A run; the first test that asks waits for it."""
-    if not (directory / "run" / "metrics.json").exists():
-        run_experiment(tiny(rounds=1, controls=[]), directory / "run")
-    return directory / "run"
-
-
-@pytest.fixture
-def bundle(finished: Path, tmp_path: Path) -> Path:
-    """A copy of its detector, elsewhere."""
-    return shutil.copytree(finished / "detector", tmp_path / "bundle")
+LIKE = "whether they score like the trusted images takes 50 images or more to tell"
 
 
 def recorded(run: Path) -> dict[str, Row]:
@@ -75,7 +50,7 @@ def test_a_copied_bundle_scores_as_the_run_did(command: Command, bundle: Path, f
     rows = pq.read_table(out).to_pylist()
     assert_same(rows, finished)
     flagged = sum(row["above_threshold"] for row in rows)
-    assert ended.out == f"48 images scored, {flagged} flagged (p <= 0.05), written to {out}\n"
+    assert ended.out == f"48 images scored, {flagged} flagged (p <= 0.05), written to {out}\n{LIKE}\n"
     assert len({row["score"] for row in rows}) > 40, "scores that tell images apart"
 
 
@@ -90,7 +65,7 @@ def test_a_rate_that_no_p_reaches_is_told(command: Command, bundle: Path, tests:
 def test_files_and_folders_in_three_formats(
     command: Command, finished: Path, tests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("swag_ray.score.score.CHUNK", 3)  # several batches, one of them without a readable image
+    monkeypatch.setattr("swag_ray.score.rows.CHUNK", 3)  # several batches, one of them without a readable image
     few = sorted((tests / "NORMAL").iterdir())[:3]
     mixed = tmp_path / "mixed" / "below"
     mixed.mkdir(parents=True)
@@ -124,7 +99,7 @@ def test_files_and_folders_in_three_formats(
                 read[suffix] = pq.read_table(out).to_pylist()
     names = [*(str(path) for path in few), str(mixed / "COPY.PNG")]
     for suffix, every in read.items():
-        assert list(every[0]) == ["path", "score", "p", "above_threshold", "status", "seconds"]
+        assert list(every[0]) == ["path", "score", "p", "above_threshold", "status", "out_of_domain", "seconds"]
         without = [row for row in every if row["status"] != "scored"]
         assert [(Path(row["path"]).name, row["status"]) for row in without[:3]] == [
             (name, "empty file") for name in ("a.png", "b.jpg", "c.jpeg")
@@ -192,7 +167,7 @@ def test_a_bundle_of_another_format(command: Command, bundle: Path, tests: Path,
     record = json.loads((bundle / "detector.json").read_text())
     (bundle / "detector.json").write_text(json.dumps(record | {"format": 99}))
     complaint = command("score", bundle, tests, "--out", tmp_path / "s.csv").complaint
-    assert complaint.endswith("has format 99, this version reads 2")
+    assert complaint.endswith("has format 99, this version reads 3")
 
 
 @pytest.mark.parametrize("method", ["contrast", "published"])

@@ -99,11 +99,14 @@ def _head(row: RoundMetrics) -> str | None:
 
 def _contamination(run: RunRecord) -> Html:
     found = run.metrics.contamination
-    true, estimate, low, high = (percent(value) for value in (found.true, found.estimate, found.low, found.high))
+    true, estimate, fitted, low = (percent(x) for x in (found.true, found.estimate, found.fitted, found.low))
     texts = [f"Share of anomalies in the pool: {true} by its labels."] if true else []
-    if estimate:
-        span = f" (interval {low} to {high})" if low and high else ""
-        texts.append(f"Estimated without labels: {estimate}{span}.")
+    if estimate and low:
+        other = f", {fitted} by the shape of the low scores" if fitted else ""
+        texts.append(
+            f"Estimated without labels: {estimate} by Storey's rule{other}; in all likelihood no less "
+            f"than {low}. There may be more: anomalies that look normal cannot be counted."
+        )
     return paragraph(" ".join(texts), class_="note")
 
 
@@ -157,6 +160,7 @@ def calibration_section(run: RunRecord, plots: Mapping[str, Plot]) -> Html:
         texts.append(f"Measured: {' and '.join(measured)}.")
     if span:
         texts.append(f"With this many seeds and normals, chance alone gives {percent(span[0])} to {percent(span[1])}.")
+    texts += _aligned(run)
     last = next((p for row in reversed(run.metrics.rounds) if (p := p_value(row.ks_seed_vs_pool_normals))), None)
     if last:
         texts.append(
@@ -164,6 +168,21 @@ def calibration_section(run: RunRecord, plots: Mapping[str, Plot]) -> Html:
             f"p {'' if last[0] == '<' else '= '}{last}; a small p says that seeds no longer score like unseen normals."
         )
     return section("Calibration", paragraph(" ".join(texts)), show(plots, "test_scores", "calibration"))
+
+
+def _aligned(run: RunRecord) -> list[str]:
+    """The threshold where the test images are from, in a sentence for whoever reads films."""
+    found = run.metrics.incremental.conformal.aligned
+    shift, rate, recall = found.shift, percent(found.rate_test_normals), percent(found.recall)
+    if shift is None or not rate or not run.metrics.can_flag:
+        return []
+    way = "higher" if shift > 0 else "lower"
+    text = (
+        f"The test images as a whole score {abs(shift):.2f} sd {way} than the trusted ones; a threshold moved by as "
+        f"much, which takes no label, flags {rate} of the test set's normals and finds {recall} of its anomalies "
+        "(by the site score, which leaves out the head of rejects). At a new site swag-ray calibrate moves it."
+    )
+    return [text, *([f"Yet this fit is in doubt: {found.doubt}."] if found.doubt else [])]
 
 
 def origin_section(run: RunRecord, config_text: str) -> Html:
