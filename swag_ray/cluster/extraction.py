@@ -2,8 +2,8 @@
 
 A work item is a whole shard or several, so no pixel ever leaves the actor that decoded it: file names go in, a count
 comes out.
-An actor on the CPU has one core, and decodes and embeds on it in turns. One on a GPU has its share of the node's cores,
-and decodes on all of them while the GPU embeds. Neither is ever more than a few batches ahead.
+An actor on the CPU has one core, and decodes and embeds on it in turns. One on a GPU has a few of the node's cores, and
+decodes on all of them while the GPU embeds. Neither is ever more than a few batches ahead.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import numpy as np
 
 from swag_ray.cluster.attempts import LOOK_SECONDS, StartWatch, counted, forget_all
 from swag_ray.cluster.capacity import Bundle, actor_options
+from swag_ray.cluster.own_gpus import keep_to_own_gpus
 from swag_ray.cluster.session import Session
 from swag_ray.errors import InputError, StorageError, reason_of
 from swag_ray.features.extract import BATCH, GPU_BATCH, Pixels, ahead, decode, embed
@@ -36,7 +37,7 @@ from swag_ray.features.spec import FeatureSpec
 from swag_ray.store.stages import digest
 from swag_ray.store.store import Store
 from swag_ray.system.allocator import keep_freed_memory, trim_freed_memory
-from swag_ray.system.device import device
+from swag_ray.system.device import device, is_out_of_gpu_memory
 from swag_ray.system.threads import keep_to_one_thread
 
 LOOP_SECONDS = 5.0  # for Ray Data's loop to notice that it has ended
@@ -131,6 +132,10 @@ class ShardExtractor:
             first = shards[len(seconds)].recipes[0].path
             advice = "lower cluster.actors, or run where there is more memory"
             return InputError(f"memory: too little to decode images like '{first}'", advice)
+        except RuntimeError as error:
+            if not is_out_of_gpu_memory(error):
+                raise
+            return InputError("GPU memory: too little for the backbone", "lower cluster.actors, or free the GPU")
         except OSError as error:  # a full disk is the user's to mend: one line, not Ray's stack
             return self.store.storage_error(error)
         return None
@@ -187,6 +192,7 @@ class CountedExtractor(ShardExtractor):
     """
 
     def __init__(self, extraction: str, root: str, spec: FeatureSpec, decoders: int = 0) -> None:
+        keep_to_own_gpus()
         super().__init__(root, spec, decoders)
         self.extraction = extraction
 

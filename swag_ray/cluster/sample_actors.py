@@ -17,6 +17,7 @@ import ray
 
 from swag_ray.cluster.attempts import LOOK_SECONDS, StartWatch, counted_task
 from swag_ray.cluster.capacity import actor_options
+from swag_ray.cluster.own_gpus import keep_to_own_gpus
 from swag_ray.cluster.session import Session, get_or_raise
 from swag_ray.features.reader import FeatureReader
 from swag_ray.store.stages import digest
@@ -43,6 +44,7 @@ class SampleActor:
     """One worker, one thread: figures must not depend on how many cores a machine has."""
 
     def __init__(self) -> None:
+        keep_to_own_gpus()
         keep_to_one_thread("faiss")
         keep_freed_memory()
         self.readers: dict[str, FeatureReader] = {}

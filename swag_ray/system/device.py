@@ -20,3 +20,10 @@ def device() -> torch.device:
 
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def is_out_of_gpu_memory(error: BaseException) -> bool:
+    """Whether torch raised this because the GPU has too little memory left."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError)

@@ -62,6 +62,10 @@ def die_once(reader: Any, task: int, folder: str) -> tuple[int, int]:
     return task * task, len(reader.shards)
 
 
+def visible_gpus(reader: Any, task: int) -> str | None:
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
 def refuse(reader: Any, task: int) -> None:
     raise InputError("memory.neighbours: too many")
 
@@ -75,6 +79,11 @@ def test_results_in_the_order_of_the_tasks(pool: SamplePool) -> None:
     assert pool.map(square, [1, 2], ray.put(shared)) == [50_001, 50_004], "a reference is passed on, not put again"
     assert ray.get(pool.references(square, [3, 4])) == [9, 16]
     assert pool.map(square, []) == []
+
+
+def test_an_actor_that_was_given_no_gpu_sees_none(pool: SamplePool) -> None:
+    """Ray shows it all of them (`cluster.gpus: 0` on a machine that has one)."""
+    assert pool.map(visible_gpus, [0]) == [""]
 
 
 def test_all_actors_work_with_one_thread_each(pool: SamplePool) -> None:

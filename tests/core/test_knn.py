@@ -52,3 +52,14 @@ def test_gpu_equals_brute_force() -> None:
     expected_NK, expected_index_NK = brute_force_knn(rows(500, 0), rows(64, 1), 3)
     np.testing.assert_allclose(distance_NK, expected_NK, atol=1e-3)
     assert (index_NK == expected_index_NK).mean() > 0.99
+
+
+@pytest.mark.skipif(not on_gpu(), reason="faiss sees no GPU")
+def test_indices_on_a_gpu_share_what_a_search_needs() -> None:
+    """An actor keeps one index per fold and weight sample: with 1.5 GB each, as faiss reserves, they fill any GPU."""
+    torch = pytest.importorskip("torch")
+    free, _ = torch.cuda.mem_get_info()
+    held = [Index(rows(500, seed)) for seed in range(20)]
+    assert free - torch.cuda.mem_get_info()[0] < 20 * 1.5e9 / 2  # of the whole GPU, which others may use too
+    for seed, index in enumerate(held):
+        np.testing.assert_array_equal(index.search(rows(500, seed), 1)[1][:, 0], np.arange(500))

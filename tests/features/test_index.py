@@ -290,6 +290,20 @@ def test_bytes_that_are_not_the_listed_ones_are_refused(images: Images) -> None:
     assert not images.shards() and extracted(names[2]) == ("", "")
 
 
+def test_a_gpu_without_room_for_the_backbone_is_one_line(images: Images) -> None:
+    """Nothing is written: features that were not made must not look like images that cannot be read."""
+    import torch
+
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 128.00 MiB.")
+
+    worker = ShardExtractor(images.store.root, images.spec)
+    worker.backbone.register_forward_pre_hook(full)
+    done = worker(shards(a=images.recipes(list(images.paths)[:3])))
+    assert done["problem"].tolist() == ["GPU memory: too little for the backbone"]
+    assert "cluster.actors" in done["advice"][0] and not images.shards()
+
+
 def test_a_flipped_bit_in_a_shard_is_noticed_when_it_is_read(images: Images) -> None:
     names = list(images.paths)[:4]
     ShardExtractor(images.store.root, images.spec)(shards(a=images.recipes(names)))

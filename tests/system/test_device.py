@@ -11,7 +11,7 @@ from swag_ray.core.head import HeadSettings, fit_head, sample_weights
 from swag_ray.core.seeding import torch_generator
 from swag_ray.features.backbone import build_backbone
 from swag_ray.features.extract import GPU_BATCH, extract
-from swag_ray.system.device import device
+from swag_ray.system.device import device, is_out_of_gpu_memory
 from tests.support.images import blocks, encoded
 
 CPU = torch.device("cpu")
@@ -27,6 +27,18 @@ def test_whoever_asks_for_the_device_computes_in_float32() -> None:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
     device()
     assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+
+
+def test_only_what_the_gpu_lacks_is_out_of_gpu_memory() -> None:
+    assert is_out_of_gpu_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
+    assert not is_out_of_gpu_memory(RuntimeError("shapes differ")) and not is_out_of_gpu_memory(MemoryError())
+
+
+@on_gpu
+def test_a_gpu_that_is_full_is_told_from_other_errors() -> None:
+    with pytest.raises(RuntimeError) as found:
+        torch.empty(2**50, dtype=torch.uint8, device="cuda")
+    assert is_out_of_gpu_memory(found.value)
 
 
 def head_on(where: torch.device | None) -> swag.State:
