@@ -71,8 +71,7 @@ def fit_posterior(seed_z_n: NDArray[Any], pool_z_m: NDArray[Any]) -> Posterior:
     seed_n, pool_m = finite("seed_z_n", seed_z_n, None), finite("pool_z_m", pool_z_m, None)
     if not len(pool_m):
         raise ValueError("pool_z_m: no pool image")
-    error = np.sqrt(1 / len(pool_m) + 1 / len(seed_n))
-    pi0 = min(1.0, storey(seed_n, pool_m) + error)
+    pi0 = min(1.0, storey(seed_n, pool_m) + np.sqrt(1 / len(pool_m) + 1 / len(seed_n)))
     terms = _terms(np.concatenate([seed_n, pool_m]))
     from_pool = np.repeat([0.0, 1.0], [len(seed_n), len(pool_m)])
     coefficients = _logistic(terms, from_pool, np.array([0.0, RIDGE, RIDGE]) * len(terms))

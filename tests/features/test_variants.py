@@ -113,7 +113,7 @@ def test_a_recipe_makes_its_variant_of_the_decoded_squares() -> None:
 
 def test_the_cohort_says_whose_variants_they_are() -> None:
     """Hosts are train rows: images of the test set do not count. What has no features is left out."""
-    table = pa.table({"id": list("abcdef"), "sha256": list("ABCDEF")})
+    table = pa.table({"id": list("abcdef"), "sha256": list("ABCDEF"), "group": list("ABCDEF")})
     role_N, fold_N = np.array([POOL, SEED, TEST, SEED, POOL, SEED], np.int8), np.array([0, 0, -1, 1, 1, 1], np.int8)
     split = Split(role_N, fold_N, (), {}, (1, 2), 0.0, 0.0)
     rows = Rows(np.zeros(6, np.int32), np.arange(6, dtype=np.int32))
