@@ -15,10 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swag_ray.core import head, outliers
-from swag_ray.core.fusion import Arm, evidence, fused_test, fused_train, fused_uncertainty, head_weight
+from swag_ray.core.fusion import (
+    Arm,
+    contradiction,
+    evidence,
+    fused_test,
+    fused_train,
+    fused_uncertainty,
+    head_weight,
+    uncontradicted,
+)
 from swag_ray.core.posterior import Posterior, fit_posterior
 from swag_ray.core.seeding import numpy_generator
-from swag_ray.methods.auxiliary_fit import auxiliary_fit
+from swag_ray.features.cohort import Cohort
+from swag_ray.methods.auxiliary_fit import AuxiliaryFit, auxiliary_fit
 from swag_ray.methods.bank_fit import bank_fit
 from swag_ray.methods.fit import Experiment, Fit, FittedArm, Floats, TrainingSet
 from swag_ray.methods.folds import fold_tasks
@@ -42,11 +52,11 @@ class Contrast:
         if found is None:
             return replace(seed_bank, arms=(bank,))
         heads = found.heads
-        arm = replace(Arm.of("auxiliary", heads.s_N, heads.s_TK, cohort.seeds, found.reason), weight=found.weight)
+        arm = _auxiliary_arm(found, bank.arm, cohort)
         auxiliary = FittedArm(arm, heads.folds, heads.raw_NS)
         # The heads do not depend on the prior weight, what is decided on the fused score does.
         key = stage_key("fit", experiment.reads("auxiliary.weight") | {"round": 0}, [found.key])
-        if found.weight == 0:
+        if arm.weight == 0:
             return replace(seed_bank, key=key, arms=(bank, auxiliary))
         sd = float(fused_train([bank.arm, arm])[cohort.seeds].std(ddof=1))
         return _fused(experiment, key, [part.weighing(part.arm.weight / sd) for part in (bank, auxiliary)])
@@ -90,6 +100,15 @@ class Contrast:
 def _posterior(fit: Fit) -> Posterior:
     """How likely each image is abnormal by a fit's scores."""
     return fit_posterior(fit.z_N[fit.cohort.seeds], fit.z_N[fit.cohort.pool])
+
+
+def _auxiliary_arm(found: AuxiliaryFit, bank: Arm, cohort: Cohort) -> Arm:
+    """The arm of the auxiliary heads: as much as seeds and variants say, unless it contradicts the bank."""
+    arm = Arm.of("auxiliary", found.heads.s_N, found.heads.s_TK, cohort.seeds)
+    size, seen = contradiction(bank.part(bank.s_N), arm.part(arm.s_N), cohort.seed_N)
+    share = uncontradicted(size)
+    reason = found.reason if share == 1 else f"{found.reason}; {seen}, which leaves it {share:.0%} of its weight"
+    return replace(arm, weight=found.weight * share, reason=reason)
 
 
 def _fused(experiment: Experiment, key: str, parts: list[FittedArm]) -> Fit:

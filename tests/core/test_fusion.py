@@ -83,6 +83,50 @@ class TestAuxiliaryWeight:
         assert found == pytest.approx(weight) and f"{bank:.2f} by the bank, {head:.2f} by the head" in reason
 
 
+class TestContradiction:
+    @pytest.mark.parametrize(
+        ("size", "share"), [(-5.0, 1.0), (0.0, 1.0), (1.0, 1.0), (1.25, 0.75), (1.5, 0.5), (2.0, 0.0), (9.0, 0.0)]
+    )
+    def test_a_head_loses_its_weight_between_one_and_two_standard_errors(self, size: float, share: float) -> None:
+        assert fusion.uncontradicted(size) == pytest.approx(share)
+
+    @pytest.mark.parametrize("correlation", [-0.6, -0.2, 0.0, 0.5])
+    def test_scores_that_run_against_each_other_contradict_by_their_correlation(self, correlation: float) -> None:
+        bank, other = np.linalg.qr(np.random.default_rng(3).normal(size=(90, 2)))[0].T
+        bank, other = bank - bank.mean(), other - other.mean()
+        other -= bank * (other @ bank) / (bank @ bank)
+        head = correlation * bank / bank.std() + np.sqrt(1 - correlation**2) * other / other.std()
+        size, seen = fusion.contradiction(bank / bank.std(), head, SEED_N)
+        assert size >= -correlation * 90**0.5 - 1e-9
+        if correlation < 0:
+            assert size == pytest.approx(-correlation * 90**0.5) and f"{correlation:+.2f}" in seen
+
+    def test_so_do_images_too_normal_to_be_true_that_the_bank_suspects(self) -> None:
+        rng, few = np.random.default_rng(0), np.flatnonzero(~SEED_N)[:6]
+        bank, head = rng.normal(size=90), rng.normal(size=90)
+        bank[few], head[few] = 2.0, -12.0
+        others = np.delete(np.arange(90), few)
+        # As they correlate without the six, they do not run against each other over all 90.
+        head[others] += 3 * bank[others]
+        size, seen = fusion.contradiction(bank, head, SEED_N)
+        assert np.corrcoef(bank, head)[0, 1] > -0.1
+        assert fusion.REFUTED < size < 1.1 * 2 * 6**0.5 and "more normal than the seeds" in seen
+        bank[few] = -2.0
+        assert fusion.contradiction(bank, head, SEED_N)[0] < 0, "normal by both: no contradiction"
+
+    def test_independent_arms_are_left_alone(self) -> None:
+        sizes = []
+        for seed in range(200):
+            rng = np.random.default_rng(seed)
+            sizes.append(fusion.contradiction(rng.normal(size=90), rng.normal(size=90), SEED_N)[0])
+        assert np.mean([fusion.uncontradicted(size) for size in sizes]) > 0.85
+        assert np.mean(np.array(sizes) >= fusion.REFUTED) < 0.06
+
+    def test_scores_must_be_finite(self) -> None:
+        with pytest.raises(ValueError, match="z_head_N"):
+            fusion.contradiction(np.zeros(90), np.full(90, np.nan), SEED_N)
+
+
 class TestHeadWeight:
     def test_the_evidence_is_the_mean_score_of_likely_anomalies_and_of_as_likely_seeds(self) -> None:
         z_N, eta_N = np.random.default_rng(0).normal(size=90), np.random.default_rng(1).random(90)

@@ -204,6 +204,24 @@ def test_variants_that_are_their_hosts_get_no_weight(tmp_path: Path) -> None:
         np.testing.assert_allclose(standardised(first.s_N, experiment.cohort.seed_N), loop.seed_bank.z_N, atol=0.2)
 
 
+@pytest.mark.parametrize("anomalies", [40, 6])
+def test_variants_opposite_to_the_anomalies_lose_their_weight(tmp_path: Path, anomalies: int) -> None:
+    """40 or 6 of them beside 120 pool normals: alone, the head ranks nearly every anomaly below the normals."""
+    for seed in range(3):
+        experiment, audit = made_up_experiment(
+            tmp_path / str(seed), config("rounds=2"), variants=True, opposite=True, normals=240, anomalies=anomalies,
+            tests=60, seed=seed,
+        )  # fmt: skip
+        loop = incremental_loop(experiment)
+        first = loop.rows[0].fit
+        by_head = arm(first, "auxiliary").arm.s_TK.mean(axis=1)
+        assert roc_auc_score(audit.anomaly_T, by_head) < 0.1
+        bank = roc_auc_score(audit.anomaly_T, loop.seed_bank.s_T)
+        for fit in (first, loop.last):
+            assert roc_auc_score(audit.anomaly_T, fit.s_T) > bank - 0.01
+        assert "of its weight" in arm(first, "auxiliary").arm.reason
+
+
 def test_quality_weighs_each_variant_by_its_own_fold_s_bank(tmp_path: Path) -> None:
     experiment, _ = made_up_experiment(tmp_path, config("rounds=1", "auxiliary.quality=eap", *OFF), variants=True)
     loop = incremental_loop(experiment)

@@ -130,6 +130,7 @@ def made_up_experiment(
     listed: Callable[[pa.Table], pa.Table] = lambda table: table,
     variants: bool = False,
     variant_shift: float = 1.5,
+    opposite: bool = False,
 ) -> tuple[Experiment, Audit]:
     """An experiment on `normals` + `anomalies` train and 2 x `tests` test images.
 
@@ -141,6 +142,7 @@ def made_up_experiment(
             the truth's.
         variants: whether the seeds have auxiliary anomalies, one each.
         variant_shift: how far altered patches lie from the host's, in sd; 0 makes variants equal to their hosts.
+        opposite: whether they lie opposite to the anomalies; otherwise in a direction of their own.
     """
     label = np.repeat([False, True, False, True], [normals, anomalies, tests, tests])
     split = np.repeat(["train", "test"], [normals + anomalies, 2 * tests])
@@ -156,7 +158,7 @@ def made_up_experiment(
         }
     )  # fmt: skip
     store = Store(root)
-    shards, rows = write_features(store, table.column("sha256").to_pylist(), label, shift, generator)
+    shards, rows, direction = write_features(store, table.column("sha256").to_pylist(), label, shift, generator)
     every, table = table, listed(table)
     rows = rows.take(pc.index_in(table.column("id"), every.column("id")).to_numpy())
     cut = make_split(
@@ -166,7 +168,10 @@ def made_up_experiment(
     cohort = build_cohort(table, cut, rows, settings.split.folds, f"{FINGERPRINT}-{seed}-{shift}")
     audit = build_audit(table, cut)
     if variants:
-        made, shards = write_variants(store, shards, cohort.rows_N, cohort.seeds, variant_shift, seed)
+        made, shards = write_variants(
+            store, shards, cohort.rows_N, cohort.seeds, -variant_shift if opposite else variant_shift, seed,
+            direction if opposite else None,
+        )  # fmt: skip
         cohort = replace(cohort, variants=made)
     workers = workers or InProcessWorkers()
     workers.use_features(store.root, FINGERPRINT, shards, cohort.seeds)
@@ -175,8 +180,12 @@ def made_up_experiment(
 
 def write_features(
     store: Store, sha256: list[str], label: NDArray[np.bool_], shift: float, generator: np.random.Generator
-) -> tuple[list[str], Rows]:
-    """Shards of drawn features: places look alike in all images; an anomaly differs in a quarter of its places."""
+) -> tuple[list[str], Rows, dict[int, NDArray[Any]]]:
+    """Shards of drawn features: places look alike in all images; an anomaly differs in a quarter of its places.
+
+    Returns:
+        The shards, the images' rows, and in which direction anomalies differ.
+    """
     places = {s: generator.normal(0, 2, (PLACES, c)) for s, c in CHANNELS.items()}
     direction = {s: generator.choice([-1, 1], c) for s, c in CHANNELS.items()}
     # Trivial properties tell a little: anomalies are darker, in smaller pictures. Drawn by a generator of their own, so
@@ -202,12 +211,13 @@ def write_features(
         part = shard_table(sha256[start : start + SHARD], made[start : start + SHARD], list(CHANNELS))
         write_shard(store, store.path("features", FINGERPRINT, shards[-1]), part)
     number = np.arange(len(made), dtype=np.int32)
-    return shards, Rows(number // SHARD, number % SHARD)
+    return shards, Rows(number // SHARD, number % SHARD), direction
 
 
 def write_variants(
-    store: Store, shards: list[str], rows_N: Rows, seeds: NDArray[np.int64], shift: float, seed: int
-) -> tuple[Variants, list[str]]:
+    store: Store, shards: list[str], rows_N: Rows, seeds: NDArray[np.int64], shift: float, seed: int,
+    direction: dict[int, NDArray[Any]] | None = None,
+) -> tuple[Variants, list[str]]:  # fmt: skip
     """One variant of each seed, in an order of their own: the host's features, shifted in a quarter of its places.
 
     Returns:
@@ -216,7 +226,7 @@ def write_variants(
     generator = np.random.default_rng([seed, len(seeds)])
     host_V = generator.permutation(seeds)
     patches = FeatureReader(store.root, FINGERPRINT, shards).patches(rows_N.take(host_V), list(CHANNELS))
-    direction = {s: generator.choice([-1, 1], c) for s, c in CHANNELS.items()}
+    drawn = {s: generator.choice([-1, 1], c) for s, c in CHANNELS.items()}
     nothing = (np.zeros((32, 32), np.uint8), np.zeros(7, np.float32), 0.0)
     made: list[dict[str, Any]] = []
     for i in range(len(host_V)):
@@ -224,7 +234,7 @@ def write_variants(
         features = {}
         for s in CHANNELS:
             x = patches[s][i].astype(np.float64)
-            x[where] += shift * direction[s]
+            x[where] += shift * (direction or drawn)[s]
             features[s] = x.astype(np.float16)
         made.append({"error": None, "features": features, "statistics": nothing, "width": 9, "height": 9})
     names = [f"{FINGERPRINT}-variant-{host}" for host in host_V]
@@ -235,7 +245,7 @@ def write_variants(
         write_shard(store, store.path("features", FINGERPRINT, more[-1]), part)
     number = np.arange(len(made), dtype=np.int32)
     rows_V = Rows((len(shards) + number // SHARD).astype(np.int32), number % SHARD)
-    key = f"{FINGERPRINT}-variants-{seed}-{shift}"
+    key = f"{FINGERPRINT}-variants-{seed}-{shift}{'' if direction is None else '-opposite'}"
     return Variants(key, host_V, np.full(len(made), "made-up"), rows_V), shards + more
 
 

@@ -19,9 +19,10 @@ ABOUT = (
 )
 COUNTED = (
     "Test ROC-AUC is that of the arm alone. The auxiliary head counts the more, the less the bank sees of held-out "
-    "variants by itself, as long as the head knows them. The head of rejects counts the more, the further likely "
-    "anomalies that it has not seen stand out and the more of them there are; the other arms share what is left of 1. "
-    "Admitted images teach no arm; they are in the bank that draws the heatmaps."
+    "variants by itself, as long as the head knows them and does not contradict the bank about the train images. The "
+    "head of rejects counts the more, the further likely anomalies that it has not seen stand out and the more of them "
+    "there are; the other arms share what is left of 1. Admitted images teach no arm; they are in the bank that draws "
+    "the heatmaps."
 )
 KINDS = {
     "foreign_patch": "Foreign patch: a soft ellipse of another trusted image, blended in",
