@@ -6,11 +6,11 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from swag_ray.cli.dataset_commands import AsJson, Set, datasets_check
 from swag_ray.cli.detector_commands import Quiet, calibrate, drift, score
 from swag_ray.cli.exit import as_one_line, flushed, interruptible, usage_error
 from swag_ray.cli.process import prepare_process
@@ -35,10 +35,6 @@ app.add_typer(config_app, name="config")
 app.add_typer(datasets_app, name="datasets")
 
 app.add_typer(store_app, name="store")
-
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a config field; repeatable.")]
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
 
 def main() -> NoReturn:
@@ -186,31 +182,7 @@ for command in (score, calibrate, drift):
     app.command()(command)
 
 
-@datasets_app.command("check")
-def datasets_check(
-    root: Annotated[Path, typer.Argument(metavar="ROOT", help="Folder that holds train and test.")],
-    normal: Annotated[
-        str | None, typer.Option(help="Folder name of the normal class; default: the one called NORMAL.")
-    ] = None,
-    anomaly: Annotated[
-        list[str] | None, typer.Option(help="Folder name of an anomalous class; default: all others.")
-    ] = None,
-    group: Annotated[str | None, typer.Option(help="Regular expression whose first group names the patient.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Say what a dataset folder holds, and what of it would trip a run."""
-    from dataclasses import asdict
-
-    from swag_ray.cli.tables import show_check
-    from swag_ray.images.check import describe, guess_classes
-    from swag_ray.images.folders import list_folder
-
-    if normal is None or not anomaly:
-        normal, others = guess_classes(root, normal or "normal")
-        anomaly = anomaly or others
-    listing = list_folder(root, normal=normal, anomaly=anomaly, group=group)
-    found = describe(listing, seed_fraction=0.3, folds=5)
-    print(json.dumps(asdict(found), default=str)) if as_json else show_check(found)
+datasets_app.command("check")(datasets_check)
 
 
 @app.command()

@@ -22,7 +22,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 
 from swag_ray.config import Config, fields, parse_config
 from swag_ray.config.search import RANGES, Distribution, distribution
-from swag_ray.config.sections import Section, absolute, as_tuple, run_name, weights_place
+from swag_ray.config.sections import DatasetConfig, Section, absolute, as_tuple, run_name, weights_place
 from swag_ray.config.text import apply_override, dump_yaml, one_line, read_yaml
 from swag_ray.core.seeding import numpy_generator
 from swag_ray.errors import InputError
@@ -33,11 +33,12 @@ Point = dict[str, Any]
 LATE = ("rounds", "gate.", "calibration.", "controls")
 
 
+OF_SPLIT = ("contamination", "on_corrupt")  # fields of a dataset that its images do not depend on
 DRAWS = 100  # points of a space, of which one must make a config
 NOTES = ("planned", "reference")  # that a sweep's directory adds to its sweep.yaml
 # Relative ones are meant from where the sweep is called; trials, and who resumes it, are elsewhere.
 PATHS: dict[str, Callable[[str], str]] = {
-    "dataset.root": absolute,
+    **{f"dataset.{name}": absolute for name in ("root", "seed_root", "pool_root", "test_root", "manifest")},
     "store": absolute,
     "backbone.weights": weights_place,
 }
@@ -216,11 +217,7 @@ def source_key(config: Config) -> str:
     return digest(
         fields(
             config,
-            "dataset.kind",
-            "dataset.root",
-            "dataset.normal",
-            "dataset.anomaly",
-            "dataset.digit_anatomy",
+            *(f"dataset.{name}" for name in DatasetConfig.model_fields if name not in OF_SPLIT),
             "split.group",
             "backbone",
         )

@@ -67,6 +67,23 @@ def test_the_summary_tells_what_the_score_is_made_of(used: str, arms: dict[str, 
     assert said in out.getvalue()
 
 
+def test_without_labels_nothing_is_told_that_needs_one() -> None:
+    found, out = screen()
+    found.round(RoundMetrics.read({"round": 1, "rejects": 2, "head_on": False, "admitted": 3, "candidates": 9}))
+    assert out.getvalue() == "  round 1 · admitted 3 of 9 candidates · rejects 2 · head off\n"
+    metrics: dict[str, Any] = {
+        "incremental": {"conformal": {"rate_nominal": 0.05}, "score_used": "bank"}, "baselines": {"seed_only": {}},
+        "totals": {"ever_admitted": 3}, "timing": {"total": 4.0},
+    }  # fmt: skip
+    found.summary(Run(Path("runs/x"), metrics, "runs/x"))
+    said = out.getvalue()
+    assert "score used: bank · 3 images admitted\n" in said and "pool.csv" in said
+    assert "ROC-AUC" not in said and "None" not in said and "seed_only" not in said
+    metrics["incremental"]["conformal"] |= {"threshold": 0.05, "fp": 1, "tn": 9, "rate_test_normals": 0.1}
+    found.summary(Run(Path("runs/x"), metrics, "runs/x"))
+    assert "incremental │       - │      - │      - │               1 │  0.100 (0.05)" in out.getvalue()
+
+
 def test_a_warning_is_printed_once() -> None:
     """The summary goes through all warnings again, those that came while the run went on among them."""
     out = io.StringIO()

@@ -10,12 +10,15 @@ import pytest
 from swag_ray.config import Config, parse_config
 from swag_ray.experiment.shown_names import (
     shown_files,
+    shown_further,
     shown_ignored,
     shown_paths,
     shown_warnings,
     with_shown_ids,
 )
-from swag_ray.images.folders import Listing, list_folder
+from swag_ray.images.folders import list_folder
+from swag_ray.images.listing import Listing
+from swag_ray.images.manifest import list_manifest
 from tests.support.images import small_set, write
 
 PLAIN, ANONYMOUS = (
@@ -61,3 +64,22 @@ def test_warnings_and_records_hold_no_name(listing: Listing, config: Config) -> 
     assert shown[1:] == ("'dataset.root/train/a file' is odd", "no name")
     assert ignored == {"class not named": 3, "folder not named": 4, "hidden": 3}
     assert shown_paths(["a"], config).to_pylist() == [None]
+
+
+def test_a_name_that_left_the_listing_is_none_in_a_warning(tmp_path: Path) -> None:
+    """A test image that is a seed's copy is no row; a manifest's own columns may say who somebody is."""
+    for seed, name in enumerate(("Jane one", "Jane two", "Jane pool")):
+        write(tmp_path / "deep" / f"{name}.png", seed)
+    write(tmp_path / "deep" / "Jane again.png", 0)
+    rows = ["Jane one,seed", "Jane two,seed", "Jane pool,pool", "Jane again,test", "Jane two,pool"]
+    (tmp_path / "a.csv").write_text("path,role,who\n" + "".join(f"deep/{r.replace(',', '.png,')},Jane\n" for r in rows))
+    listing = list_manifest(tmp_path / "a.csv")
+    dataset = {"kind": "manifest", "manifest": str(tmp_path / "a.csv")}
+    plain, anonymous = (
+        parse_config({"name": "a", "dataset": dataset, "report": {"anonymous": value}}) for value in (False, True)
+    )
+    assert "Jane again.png" in " ".join(shown_warnings(listing.warnings, listing, plain))
+    shown = shown_warnings((*listing.warnings, f"'{tmp_path}/deep' is odd"), listing, anonymous)
+    assert "Jane" not in " ".join(shown) and str(tmp_path) not in " ".join(shown)
+    assert shown_further(listing.table, plain).column_names == ["who"]
+    assert shown_further(listing.table, anonymous).num_columns == 0

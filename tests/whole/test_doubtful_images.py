@@ -73,7 +73,7 @@ def test_a_run_reads_the_range_and_tells_what_is_doubtful(run: Run) -> None:
     for part in (
         "109 16-bit images use 12 bits at most and are read with the range 0 to 4095", "2 images are blank",
         "5 images look inverted",
-        "4 images of other bytes look the same at 32 x 32 pixels, 2 pictures in all",
+        "4 images of other bytes look the same as a thumbnail, 2 pictures in all",
         "1 unreadable image was skipped", "another type (.dcm)",
     ):  # fmt: skip
         assert part in told, part
@@ -104,6 +104,6 @@ def test_score_reads_films_as_the_run_did_and_tells_what_is_doubtful(
     assert rows["full.png"]["status"].startswith("samples up to 65") and rows["full.png"]["score"] is None
     for part in (
         "1 image looks inverted", "inverted.png", "1 of 6 16-bit images uses 9 bits at most",
-        "2 images of other bytes look the same at 32 x 32 pixels, 1 picture in all",
+        "2 images of other bytes look the same as a thumbnail, 1 picture in all",
     ):  # fmt: skip
         assert part in ended.err, part

@@ -138,7 +138,7 @@ def gallery(overlays: Overlays | None, scores: TestScores | None, rate: float | 
     scales = Scales.of(overlays)
     cards = [
         _card(overlays, index, strip, kinds.get(overlays.id[index]), rate)
-        for index, strip in enumerate(strips(overlays, scales, "test image"))
+        for index, strip in enumerate(strips(overlays, scales, "image"))
     ]
     half = (len(cards) + 1) // 2
     return join(

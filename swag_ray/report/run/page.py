@@ -116,7 +116,7 @@ def _about(run: RunRecord) -> Html:
     """What was run, in a line: method, data, seed; then the disclaimer."""
     dataset = run.settings("dataset")
     facts = [f"method {run.config['method']}"] if run.config.get("method") else []
-    named = ("kind",) if is_anonymous(run.config) else ("kind", "root")
+    named = ("kind",) if is_anonymous(run.config) else ("kind", "root", "seed_root", "pool_root", "manifest")
     source = [str(dataset[key]) for key in named if dataset.get(key)]
     if source:
         facts.append(f"data {' '.join(source)}")

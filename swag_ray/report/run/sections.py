@@ -112,7 +112,8 @@ def _contamination(run: RunRecord) -> Html:
 
 def overlay_section(run: RunRecord) -> Html:
     rate = number(run.settings("calibration").get("false_positive_rate"))
-    return section("Highest- and lowest-scored test images", gallery(run.overlays, run.scores, rate))
+    shown = "test images" if run.scores is None or run.scores.id else "images of the pool"
+    return section(f"Highest- and lowest-scored {shown}", gallery(run.overlays, run.scores, rate))
 
 
 def kinds_section(run: RunRecord) -> Html:
