@@ -78,7 +78,7 @@ UNUSED: dict[tuple[str, str], tuple[str, ...]] = {
     ("method", "published"): ("head", "auxiliary", "outliers"),
     ("dataset.kind", "folder"): ("dataset.digit_anatomy",),
     ("dataset.kind", "digit_anatomy"): (
-        "dataset.root", "dataset.normal", "dataset.anomaly", "dataset.range", "split.group",
+        "dataset.root", "dataset.normal", "dataset.anomaly", "dataset.range", "dataset.frames", "split.group",
     ),
 }  # fmt: skip
 # Defaults that differ from the sections' own.

@@ -1,9 +1,10 @@
 """Lists an image set ROOT/train|test/CLASS/image as one table, identical wherever the set is moved.
 
-Columns of the table, sorted by id, then split: id (file stem, "-", 8 hex digits of the bytes' SHA-256), path (relative
-to `Listing.root`, with /), split ("train" or "test"), class_name (as the config spells it), kind (sort of anomaly, or
-null), label (True = anomaly), sha256, file_bytes, group (patient or identical bytes, within a split). An image that is
-in both train and test stands twice, under one id: (id, split) is the key.
+Columns of the table, sorted by id, then split: id (file stem, "-", 8 hex digits of the bytes' SHA-256; of a DICOM,
+which exports name by the patient, 16 of these alone), path (relative to `Listing.root`, with /), split ("train" or
+"test"), class_name (as the config spells it), kind (sort of anomaly, or null), label (True = anomaly), sha256,
+file_bytes, group (patient or identical bytes, within a split). An image that is in both train and test stands twice,
+under one id: (id, split) is the key.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from swag_ray.errors import InputError, reason_of
-from swag_ray.images.deep import HEADER, may_be_deep
+from swag_ray.images.deep import may_be_deep
+from swag_ray.images.dicom import HEAD, is_dicom, require_pydicom
 from swag_ray.images.groups import assign_groups, compile_pattern, suggest_patients
 from swag_ray.images.layout import (
     IMAGE_SUFFIXES,
@@ -85,6 +87,7 @@ class _Image:
     file_bytes: int = 0
     group: str = ""
     deep: bool = False
+    dicom: bool = False
 
     @property
     def path(self) -> Path:
@@ -92,6 +95,8 @@ class _Image:
 
     @property
     def id(self) -> str:
+        if self.dicom:
+            return self.sha256[:16]
         # NFC: one name has two spellings in bytes, by the system that unpacked the archive.
         return f"{unicodedata.normalize('NFC', os.path.splitext(self.name)[0])}-{self.sha256[:8]}"
 
@@ -123,6 +128,8 @@ def list_folder(root: Path, *, normal: str, anomaly: Sequence[str], group: str |
         images += _split_images(folder, split, classes, ignored)
     _check_classes(images, layout.train, layout.test, classes, warnings)
     images = _with_digests(images)
+    if any(image.dicom for image in images):
+        require_pydicom()
     images, counts = _without_doubles(images, warnings)
     images = [image for split in ("train", "test") for image in _with_groups(images, split, pattern)]
     counts |= {f"{split}_groups": _groups(images, split) for split in ("train", "test")}
@@ -212,20 +219,21 @@ def _with_digests(images: Sequence[_Image]) -> list[_Image]:
             part = images[start : start + ASKED]
             digests = pool.map(_digest, [image.path for image in part])
             found += [
-                replace(image, sha256=sha256, file_bytes=size, deep=deep)
-                for image, (sha256, size, deep) in zip(part, digests, strict=True)
+                replace(image, sha256=sha256, file_bytes=size, deep=deep, dicom=dicom)
+                for image, (sha256, size, deep, dicom) in zip(part, digests, strict=True)
             ]
     return found
 
 
-def _digest(path: Path) -> tuple[str, int, bool]:
-    """A file's SHA-256, its size, and whether it may hold 16 bits a sample."""
+def _digest(path: Path) -> tuple[str, int, bool, bool]:
+    """A file's SHA-256, its size, whether it may hold 16 bits a sample, and whether it is a DICOM."""
     try:
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             size = file.tell()
             file.seek(0)
-            return sha256, size, may_be_deep(file.read(HEADER))
+            start = file.read(HEAD)
+            return sha256, size, may_be_deep(start), is_dicom(start)
     except OSError as error:
         raise InputError(f"dataset.root: cannot read {path} ({reason_of(error)})", "remove it or its fault") from None
 
