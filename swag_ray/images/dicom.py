@@ -3,9 +3,9 @@
 Of a file only the tags of PIXELS and GREY are read, all of them about pixels. No message quotes what a tag says, and
 none of pydicom's, which may, is passed on. pydicom is imported where a DICOM is decoded, nowhere else.
 
-Compressed frames are decoded by pylibjpeg's plug-ins alone, so that pixels do not depend on what else is installed.
-None of these decoders minds a frame that is larger than its header says, or that ends too early: both are looked for
-here before anything is decoded.
+Compressed frames are decoded by pylibjpeg's plug-ins alone, so that pixels do not depend on what else is installed; RLE
+by pydicom itself, because pylibjpeg-rle 2.2 panics on a damaged file. No decoder minds a frame that is larger than its
+header says, or that ends too early: both are looked for here before anything is decoded.
 
 Shapes: H x W pixels.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 import io
 import zlib
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -46,6 +47,7 @@ GREY = (
     *(f"{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue")),
     *(f"Segmented{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue")),
 )  # fmt: skip
+KINDS = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 RLE = "1.2.840.10008.1.2.5"
 SYNTAXES = {  # compressed ones, and what a person calls them
     "1.2.840.10008.1.2.4.50": "JPEG", "1.2.840.10008.1.2.4.51": "JPEG of 12 bits",
@@ -55,6 +57,7 @@ SYNTAXES = {  # compressed ones, and what a person calls them
     "1.2.840.10008.1.2.4.201": "JPEG 2000", "1.2.840.10008.1.2.4.202": "JPEG 2000",
     "1.2.840.10008.1.2.4.203": "JPEG 2000", RLE: "RLE",
 }  # fmt: skip
+RLE_SEGMENTS, RLE_NOTHING = 15, 128  # the most there are; a byte that says nothing
 AT_A_TIME = 2**20  # bytes that are unpacked to count them
 ENDING = 16  # bytes in which a codestream ends: padding may follow
 J2K_START = b"\xff\x4f\xff\x51"  # the second marker gives the size
@@ -194,11 +197,12 @@ def _frame(tags: Dataset, frames: str, most_pixels: int, least_side: int) -> Fra
         raise ImageError("a DICOM whose transfer syntax is none of those that are read") from None
     if decoder.is_encapsulated and name is None:
         raise ImageError("a DICOM whose transfer syntax is none of those that are read")
+    plugin = "" if name is None else "pydicom" if syntax == RLE else "pylibjpeg"
     if name is not None:
-        if "pylibjpeg" not in decoder.available_plugins:
+        if plugin not in decoder.available_plugins:
             raise InputError(f"dataset: a DICOM compressed as {name} needs a plug-in that is not installed", EXTRA)
         _check_codestream(tags, number, count, syntax)
-    plugin, as_it_is = "pylibjpeg" if name else "", {"correct_unused_bits": False}
+    as_it_is = {"correct_unused_bits": False}
     values, found = decoder.as_array(tags, index=number, decoding_plugin=plugin, **as_it_is)  # type: ignore[arg-type]
     if values.ndim == 3 and found["photometric_interpretation"] != "RGB":
         raise ImageError("a DICOM of a kind of colours that is not read")
@@ -214,6 +218,8 @@ def _check_header(tags: Dataset, most_pixels: int, least_side: int) -> None:
     """Refuses what holds no image, or too large or small a one."""
     if "FloatPixelData" in tags or "DoubleFloatPixelData" in tags:
         raise ImageError("a DICOM whose samples are fractions; 8 to 16 bits are read")
+    if str(tags.get("PhotometricInterpretation", "")).strip() not in KINDS and "PixelData" in tags:
+        raise ImageError("a DICOM of a kind of colours that is not read")
     width, height = (number_of(tags, keyword, 0) or 0 for keyword in ("Columns", "Rows"))
     if "PixelData" not in tags or not width or not height:
         raise ImageError("a DICOM without an image")
@@ -252,12 +258,29 @@ def _check_codestream(tags: Dataset, number: int, count: int, syntax: str) -> No
         tags.PixelData, number, number_of_frames=count, extended_offsets=offsets if all(offsets) else None
     )
     if syntax == RLE:
-        return  # each segment unpacks to at most what the header promises
+        _check_rle(stream, int(tags.Columns) * int(tags.Rows))
+        return
     if JPEG_END not in stream[-ENDING:]:
         raise ImageError("truncated DICOM")
     wanted = tags.Columns, tags.Rows, number_of(tags, "SamplesPerPixel", 1)
     if codestream_size(stream) != wanted:
         raise ImageError("a DICOM whose compressed image is of another size or kind than its header says")
+
+
+def _check_rle(stream: bytes, pixels: int) -> None:
+    """Refuses a frame of which a segment (a byte of each pixel) unpacks to more than it should; pydicom minds too
+    little alone.
+    """
+    count = min(int.from_bytes(stream[:4], "little"), RLE_SEGMENTS)
+    starts = [int.from_bytes(stream[4 * i : 4 * i + 4], "little") for i in range(1, count + 1)]
+    for place, end in pairwise([*starts, len(stream)]):
+        found = 0
+        while place < end - 1:
+            head = stream[place]  # a run of one byte, or so many bytes as they are
+            found += 0 if head == RLE_NOTHING else head + 1 if head < RLE_NOTHING else 257 - head
+            place += 1 if head == RLE_NOTHING else head + 2 if head < RLE_NOTHING else 2
+            if found > 2 * pixels:  # some writers pad
+                raise ImageError("a DICOM whose compressed image is larger than its header says")
 
 
 def codestream_size(stream: bytes) -> tuple[int, int, int] | None:

@@ -79,8 +79,6 @@ def _levels(frame: Frame, grey_range: str) -> NDArray[np.float32]:
 
         colours = apply_color_lut(frame.values, frame.tags)[..., :3]
         return _grey_of_colours(colours, np.iinfo(colours.dtype).max)
-    if kind not in ("MONOCHROME1", "MONOCHROME2"):
-        raise ImageError("a DICOM of a kind of colours that is not read")
     padding = _padding(frame)
     levels = _windowed(frame, _modality(frame), grey_range, padding)
     if kind == "MONOCHROME1":
