@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import posixpath
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
@@ -65,7 +66,10 @@ def shown_warnings(warnings: Iterable[str], listing: Listing, config: Config) ->
             named[posixpath.basename(path)] = _digest(*pair)
     named[str(listing.root)] = "dataset.root"
     for name in sorted(named, key=len, reverse=True):  # one name may be part of another
-        found = tuple(text.replace(name, named[name]) for text in found)
+        if os.path.splitext(name)[1]:
+            found = tuple(text.replace(name, named[name]) for text in found)
+        else:  # a DICOM's, which may be a word or a number: no part of another
+            found = tuple(re.sub(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])", named[name], text) for text in found)
     return found
 
 

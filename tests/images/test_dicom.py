@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 import subprocess
 import sys
+import threading
 import warnings
 import zlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +29,16 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from swag_ray.images.check import describe
 from swag_ray.images.decode import Reading, deep_top, picture, read_grey
 from swag_ray.images.dicom import HEAD, codestream_size, is_dicom
 from swag_ray.images.dicom_grey import dicom_levels
+from swag_ray.images.folders import list_folder
 from swag_ray.images.image_error import ImageError
+from swag_ray.images.silence import silenced
+from swag_ray.score.rows import find_images
 from tests.support.dicom import film, saved, twelve_bits
-from tests.support.images import blocks
+from tests.support.images import blocks, write
 
 DATA = Path(pydicom.__file__).parent / "data"
 OTHERS = (".json", ".txt", ".py", ".pyc", ".dump", ".icc", ".gz", ".md", ".sha256")
@@ -352,7 +359,7 @@ def test_no_message_and_no_warning_quotes_a_tag(
                 levels_of(without[:place] + head + name + without[place:])
                 read += 1
             except ImageError as error:
-                assert "Planted" not in str(error) and error.__cause__ is None and error.__suppress_context__
+                assert "Planted" not in str(error) and (error.__context__ is None or error.__suppress_context__)
     assert 5 < read < len(texts)
     assert not [str(w.message) for w in said]
     assert "Planted" not in caplog.text + "".join(capfd.readouterr())
@@ -395,6 +402,7 @@ def test_what_is_not_installed_is_said_with_the_extra(missing: str, syntax: Any,
 import sys
 sys.modules[{missing!r}] = None
 from swag_ray.errors import InputError
+from swag_ray.images.check import describe
 from swag_ray.images.decode import picture
 try:
     picture(open({str(tmp_path / "a.dcm")!r}, "rb").read(), 32)
@@ -403,3 +411,63 @@ except InputError as error:
 """
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.startswith(reason) and "pip install 'swag-ray[dicom]'" in said and said.count("\n") == 1
+
+
+def test_threads_that_silence_warnings_do_not_undo_each_others() -> None:
+    inside, leave = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with silenced():
+            inside.set()
+            leave.wait()
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        thread = threading.Thread(target=other)
+        thread.start()
+        inside.wait()
+        with silenced():
+            leave.set()
+            thread.join()
+            warnings.warn("first", stacklevel=1)
+        warnings.warn("second", stacklevel=1)
+    assert [str(w.message) for w in said] == ["second"]
+
+
+def test_a_pacs_export_is_listed_by_content(tmp_path: Path) -> None:
+    """Names as exports give them; what is no image, a DICOMDIR and other files beside are counted."""
+    number = 0
+    for split in ("train", "test"):
+        for name in ("NORMAL", "SICK"):
+            folder = tmp_path / split / name
+            folder.mkdir(parents=True)
+            for file in ("IM000001", "1.2.840.113619.2.55", "a.dcm", "b.IMA"):
+                number += 1
+                picture = twelve_bits(np.asarray(blocks(number, SIDE)))
+                (folder / file).write_bytes(saved(film(picture, PatientName=PLANTED)))
+            write(folder / "c.png", number + 100)
+            shutil.copy(DATA / "test_files" / "dicomdirtests" / "DICOMDIR", folder)
+            (folder / "README").write_text("no image")
+            (folder / "notes.17").write_text("nor this")
+            (folder / "report.pdf").write_bytes(saved(film(twelve_bits(GREY))))
+    listing = list_folder(tmp_path, normal="NORMAL", anomaly=["SICK"], group=None)
+    assert listing.table.num_rows == 20
+    assert listing.ignored == {
+        "DICOMDIR files": 4, "files of another type (.17)": 4, "files of another type (.pdf)": 4,
+        "files of another type (no suffix)": 4,
+    }  # fmt: skip
+    for row in listing.table.to_pylist():
+        if not row["path"].endswith("c.png"):
+            assert row["id"] == row["sha256"][:16]
+    assert listing.deep == ()
+    found = describe(listing, seed_fraction=0.5, folds=2)
+    assert not found.unreadable and found.image_sizes == {"64 x 64": 16, "32 x 32": 4}
+    tally: Counter[str] = Counter()
+    assert len(find_images("score", [tmp_path], tally)) == 20 and tally["DICOMDIR files"] == 4
+
+
+def test_the_wheels_own_tree_is_listed_whole() -> None:
+    tally: Counter[str] = Counter()
+    listed = find_images("score", [DATA / "test_files" / "dicomdirtests"], tally)
+    assert len([path for path in listed if path.suffix in ("", ".dcm")]) == len(listed)
+    assert tally["DICOMDIR files"] == 7 and not [path for path in listed if path.name == "DICOMDIR"]
