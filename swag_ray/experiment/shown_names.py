@@ -18,6 +18,7 @@ from swag_ray.config import Config
 from swag_ray.images.folders import Listing
 
 UNLISTED = "a file"
+LONG_NUMBER = 5  # digits of a file name that may tell a patient
 
 
 def with_shown_ids(table: pa.Table, config: Config) -> pa.Table:
@@ -68,8 +69,10 @@ def shown_warnings(warnings: Iterable[str], listing: Listing, config: Config) ->
     for name in sorted(named, key=len, reverse=True):  # one name may be part of another
         if os.path.splitext(name)[1]:
             found = tuple(text.replace(name, named[name]) for text in found)
-        else:  # a DICOM's, which may be a word or a number: no part of another
-            found = tuple(re.sub(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])", named[name], text) for text in found)
+        else:  # a DICOM's, which may be a word: no part of another; or a small number, as counts are: in a path alone
+            before = "(?<=/)" if name.isdigit() and len(name) < LONG_NUMBER else r"(?<![\w.-])"
+            pattern = re.compile(rf"{before}{re.escape(name)}(?![\w.-])")
+            found = tuple(pattern.sub(named[name], text) for text in found)
     return found
 
 
