@@ -159,7 +159,7 @@ class ShardExtractor:
 
     def _rows(self, recipes: list[Recipe]) -> Generator[dict[str, Any]]:
         def decoded(recipe: Recipe, files: tuple[bytes, ...]) -> Pixels:
-            return decode(partial(recipe.decode, files, self.spec.image_size, self.spec.white))
+            return decode(partial(recipe.decode, files, self.spec.image_size, self.spec.reading))
 
         if self.decoders:  # what waits for the GPU are small squares; a file is in memory only while it is decoded
             work, most = (lambda recipe: decoded(recipe, recipe.files(self._read))), 2 * GPU_BATCH

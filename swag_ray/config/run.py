@@ -94,7 +94,7 @@ UNUSED: dict[tuple[str, str], tuple[str, ...]] = {
     ("dataset.kind", "manifest"): ("dataset.digit_anatomy", *OF_FOLDER, *OF_UNLABELLED),
     ("dataset.kind", "digit_anatomy"): (
         *OF_FOLDER, "dataset.test_fraction", *OF_UNLABELLED, "dataset.manifest", "dataset.normal", "dataset.anomaly",
-        "dataset.on_leak", "dataset.range", "split.group",
+        "dataset.on_leak", "dataset.range", "dataset.frames", "split.group",
     ),
 }  # fmt: skip
 # Defaults that differ from the sections' own.

@@ -184,9 +184,15 @@ class DatasetConfig(Section):
     on_corrupt: Literal["skip", "refuse"] = Field(
         default="skip", description="an unreadable image is counted, or ends the run"
     )
-    range: Literal["bits"] = Field(
+    range: Literal["bits", "percentile"] = Field(
         default="bits",
-        description="grey range of 16-bit images; bits: 0 to 2^b - 1, b the bits in use over all of the set",
+        description="grey range of 16-bit images and of DICOM without VOI LUT and window; bits: 0 to 2^b - 1, b the "
+        "bits in use, of PNG and TIFF over all of the set; percentile: each DICOM's own, 1 % to 99 %, for CT without",
+    )
+    frames: Literal["refuse", "middle"] = Field(
+        default="refuse",
+        description="a DICOM of several frames counts as unreadable, or the one in the middle is taken: which shows "
+        "what is sought, no file says",
     )
     digit_anatomy: DigitAnatomyConfig = DigitAnatomyConfig()
 

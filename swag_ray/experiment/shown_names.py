@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import posixpath
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ from swag_ray.config import Config
 from swag_ray.images.listing import Listing, further_columns
 
 UNLISTED = "a file"
+LONG_NUMBER = 5  # digits of a file name that may tell a patient
 
 
 def with_shown_ids(table: pa.Table, config: Config) -> pa.Table:
@@ -74,7 +76,12 @@ def shown_warnings(warnings: Iterable[str], listing: Listing, config: Config) ->
             named[posixpath.basename(path)] = _digest(*pair)
     named |= dict.fromkeys(places, "a folder of the dataset" if listing.folders else "dataset.root")
     for name in sorted(named, key=len, reverse=True):  # one name may be part of another
-        found = tuple(text.replace(name, named[name]) for text in found)
+        if os.path.splitext(name)[1]:
+            found = tuple(text.replace(name, named[name]) for text in found)
+        else:  # a DICOM's, which may be a word: no part of another; or a small number, as counts are: in a path alone
+            before = "(?<=/)" if name.isdigit() and len(name) < LONG_NUMBER else r"(?<![\w.-])"
+            pattern = re.compile(rf"{before}{re.escape(name)}(?![\w.-])")
+            found = tuple(pattern.sub(named[name], text) for text in found)
     return found
 
 

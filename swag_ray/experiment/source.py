@@ -123,6 +123,9 @@ def feature_spec(config: Config) -> FeatureSpec:
     """What the config's features depend on. Raises InputError when the weights cannot be had."""
     from swag_ray.features.weights import check_weights, weights_digest
 
-    b = config.backbone
+    b, dataset = config.backbone, config.dataset
     check_weights(b.name, b.weights)
-    return FeatureSpec(b.name, b.weights, weights_digest(b.name, b.weights), b.image_size, b.strides, b.grid)
+    return FeatureSpec(
+        b.name, b.weights, weights_digest(b.name, b.weights), b.image_size, b.strides, b.grid,
+        range=dataset.range, frames=dataset.frames,
+    )  # fmt: skip

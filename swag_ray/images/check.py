@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from swag_ray.errors import InputError, reason_of
-from swag_ray.images.decode import FULL_WHITE, read_grey
+from swag_ray.images.decode import FULL_WHITE, Reading, read_grey
 from swag_ray.images.deep import bits_in_use, range_warnings, white_of
 from swag_ray.images.image_error import ImageError
 from swag_ray.images.layout import class_folders, find_layout, find_undivided
@@ -160,7 +160,7 @@ def read_images(
     def size(row: int, path: str) -> tuple[int, int] | str:
         try:
             # At a thumbnail's size: decoding finds all faults, resizing none.
-            decoded = read_grey((listing.root / path).read_bytes(), THUMBNAIL, white)
+            decoded = read_grey((listing.root / path).read_bytes(), THUMBNAIL, Reading(white))
         except ImageError as error:
             return str(error)
         except MemoryError:

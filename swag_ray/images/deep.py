@@ -20,7 +20,6 @@ from swag_ray.images.places import Place
 from swag_ray.images.png import is_deep
 from swag_ray.wording import clause, plural
 
-HEADER = 26  # bytes of a file that `may_be_deep` looks at
 TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the latter two of BigTIFF
 FEW_DEEPER = 0.1  # share of a set's deep images up to which those of most bits are its odd ones
 SHOWN = 3  # paths that a warning names

@@ -26,6 +26,8 @@ class ImageFile:
         role: "seed" or "pool"; None: not said, or of the test set.
         patient: whose it is, where a folder or a column says so.
         row: of the manifest.
+        deep: whether it may hold 16 bits a sample.
+        dicom: whether it is a DICOM, which exports name by the patient: its id holds nothing of its name.
     """
 
     folder: Place
@@ -41,6 +43,7 @@ class ImageFile:
     file_bytes: int = 0
     group: str = ""
     deep: bool = False
+    dicom: bool = False
 
     @property
     def path(self) -> Place:
@@ -48,6 +51,8 @@ class ImageFile:
 
     @property
     def id(self) -> str:
+        if self.dicom:
+            return self.sha256[:16]
         # NFC: one name has two spellings in bytes, by the system that unpacked the archive.
         return f"{unicodedata.normalize('NFC', os.path.splitext(self.name)[0])}-{self.sha256[:8]}"
 

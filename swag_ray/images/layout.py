@@ -6,14 +6,16 @@ Folder names match whatever their case, an exact match first. The pair is called
 config says; a set that is not divided has its class folders in one place.
 
 One rule for `run`, `score` and `datasets check` says what an image file is: a file, or a link to one, with one of
-IMAGE_SUFFIXES. Hidden and system names (`.ipynb_checkpoints`) are left out with all below them; links to folders are
-followed, each folder once; links that lead nowhere (or to themselves, or to where no access is), pipes and files of
-another type are left out. All are counted.
+IMAGE_SUFFIXES, or a DICOM by its content, where the name has no suffix or ends as UIDs do (a PACS export's). Hidden and
+system names (`.ipynb_checkpoints`) are left out with all below them; links to folders are followed, each folder once;
+links that lead nowhere (or to themselves, or to where no access is), pipes, DICOMDIR and files of another type are left
+out. All are counted.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -21,20 +23,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swag_ray.errors import InputError, reason_of
-from swag_ray.images.places import Place, RemoteEntry, RemotePath, below
+from swag_ray.images.dicom import HEAD, is_dicom, is_directory
+from swag_ray.images.places import Place, RemoteEntry, RemotePath, below, locate
 
 IMAGE_SUFFIXES = (
-    ".jpeg", ".jpg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif",
+    ".jpeg", ".jpg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".dcm", ".dicom", ".ima",
 )  # fmt: skip
+NUMBER = re.compile(r"\.\d+")  # what a DICOM that is named by its UID has for a suffix
 SYSTEM_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 HIDDEN = "hidden or system files"
 OTHER_TYPE = "files of another type"  # followed by their suffix in brackets
 BROKEN_LINK = "links that lead nowhere"
 NO_FILE = "pipes and devices"
+DIRECTORY = "DICOMDIR files"
 NESTED = "images in sub-folders of class folders"
 ONE = {  # of the reasons, where they are told of a single file
     HIDDEN: "hidden or system file", OTHER_TYPE: "file of another type", BROKEN_LINK: "link that leads nowhere",
-    NO_FILE: "pipe or device", NESTED: "image in a sub-folder of a class folder",
+    NO_FILE: "pipe or device", DIRECTORY: "DICOMDIR file", NESTED: "image in a sub-folder of a class folder",
 }  # fmt: skip
 MAX_DEPTH = 3  # ROOT/chest_xray/chest_xray/train is as deep as known downloads go
 USUAL = {"train": ("train", "training"), "test": ("test", "testing")}  # names of the parts
@@ -305,11 +310,27 @@ def _left_out(entry: Entry) -> str | None:
     if _is_hidden(entry.name):
         return HIDDEN
     suffix = os.path.splitext(entry.name)[1].lower()
-    if suffix not in IMAGE_SUFFIXES:
-        return f"{OTHER_TYPE} ({suffix or 'no suffix'})"
-    if _answers(entry.is_file):
+    listed = suffix in IMAGE_SUFFIXES
+    if not listed and suffix and not NUMBER.fullmatch(suffix):
+        return f"{OTHER_TYPE} ({suffix})"
+    if not _answers(entry.is_file):
+        other = BROKEN_LINK if entry.is_symlink() else NO_FILE
+        return other if listed else f"{OTHER_TYPE} ({suffix or 'no suffix'})"
+    if listed:
         return None
-    return BROKEN_LINK if entry.is_symlink() else NO_FILE
+    start = _start(entry)
+    if start is not None and is_dicom(start):
+        return DIRECTORY if is_directory(start) else None
+    return f"{OTHER_TYPE} ({suffix or 'no suffix'})"
+
+
+def _start(entry: Entry) -> bytes | None:
+    """The first bytes of a file; None where they cannot be read."""
+    try:
+        with locate(entry.path).open("rb") as file:
+            return file.read(HEAD)
+    except OSError:
+        return None
 
 
 def _is_folder(entry: Entry) -> bool:

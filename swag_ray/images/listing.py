@@ -1,10 +1,10 @@
 """One table of an image set, whatever it came as, identical wherever the set is moved.
 
-Columns, sorted by id, then split: id (file stem, "-", 8 hex digits of the bytes' SHA-256), path (relative to
-`Listing.root`, with /), split ("train" or "test"), class_name (as the config spells it; where a set has no classes,
-what the images are: seed, pool or test), kind (sort of anomaly, or null), label (True = anomaly, null = unknown),
-sha256, file_bytes, group (patient or identical bytes, within a split). An image that is in both train and test stands
-twice, under one id: (id, split) is the key.
+Columns, sorted by id, then split: id (file stem, "-", 8 hex digits of the bytes' SHA-256; of a DICOM, which exports
+name by the patient, 16 of these alone), path (relative to `Listing.root`, with /), split ("train" or "test"),
+class_name (as the config spells it; where a set has no classes, what the images are: seed, pool or test), kind (sort of
+anomaly, or null), label (True = anomaly, null = unknown), sha256, file_bytes, group (patient or identical bytes, within
+a split). An image that is in both train and test stands twice, under one id: (id, split) is the key.
 Sets whose owner says who is trusted have `role` besides ("seed" or "pool"; null in test); the columns of a manifest
 come last, their names behind `COLUMN`.
 """
@@ -22,7 +22,8 @@ import numpy as np
 import pyarrow as pa
 
 from swag_ray.errors import InputError, reason_of
-from swag_ray.images.deep import HEADER, may_be_deep
+from swag_ray.images.deep import may_be_deep
+from swag_ray.images.dicom import HEAD, is_dicom, require_pydicom
 from swag_ray.images.groups import suggest_patients
 from swag_ray.images.held_out import with_test_drawn
 from swag_ray.images.identical import without_doubles, without_leaks
@@ -97,10 +98,12 @@ def build_listing(
         folders: as in `Listing`.
 
     Raises:
-        InputError: an unreadable file, a pattern that is none, or a leak that is refused.
+        InputError: an unreadable file, DICOM without pydicom, a pattern that is none, or a leak that is refused.
     """
     lines = list(warnings)
     files = _with_digests(images, rules.called)
+    if any(file.dicom for file in files):
+        require_pydicom()
     files, counts = without_doubles(files, rules, lines)
     drawn: dict[str, int] = {}
     if rules.test_fraction is not None:
@@ -129,20 +132,21 @@ def _with_digests(images: Sequence[ImageFile], called: str) -> list[ImageFile]:
             part = images[start : start + ASKED]
             digests = pool.map(lambda image: _digest(image.path, called), part)
             found += [
-                replace(image, sha256=sha256, file_bytes=size, deep=deep)
-                for image, (sha256, size, deep) in zip(part, digests, strict=True)
+                replace(image, sha256=sha256, file_bytes=size, deep=deep, dicom=dicom)
+                for image, (sha256, size, deep, dicom) in zip(part, digests, strict=True)
             ]
     return found
 
 
-def _digest(path: Place, called: str) -> tuple[str, int, bool]:
-    """A file's SHA-256, its size, and whether it may hold 16 bits a sample."""
+def _digest(path: Place, called: str) -> tuple[str, int, bool, bool]:
+    """A file's SHA-256, its size, whether it may hold 16 bits a sample, and whether it is a DICOM."""
     try:
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             size = file.seek(0, os.SEEK_END)  # of a file in memory, hashing leaves it at the start
             file.seek(0)
-            return sha256, size, may_be_deep(file.read(HEADER))
+            start = file.read(HEAD)
+            return sha256, size, may_be_deep(start), is_dicom(start)
     except OSError as error:
         raise InputError(f"{called}: cannot read {path} ({reason_of(error)})", "remove it or its fault") from None
 

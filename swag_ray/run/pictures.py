@@ -121,7 +121,7 @@ def _variants(prepared: Prepared) -> Arrays:
     for recipe in (plan.recipes[i] for i in shown):
         files = recipe.files(lambda path, sha256: _file(locate(path)))
         try:
-            pairs.append(recipe.pictures(files, spec.image_size, spec.white))
+            pairs.append(recipe.pictures(files, spec.image_size, spec.reading))
         except ImageError as error:
             raise _changed(locate(recipe.path), error) from error
     return {
@@ -138,7 +138,7 @@ def _ids(column: pa.ChunkedArray, rows: NDArray[np.int64]) -> NDArray[np.str_]:
 
 def _pixels(path: Place, spec: FeatureSpec) -> NDArray[np.uint8]:
     try:
-        return picture(_file(path), spec.image_size, spec.white)
+        return picture(_file(path), spec.image_size, spec.reading)
     except ImageError as error:
         raise _changed(path, error) from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow.compute as pc
 import pytest
 
@@ -19,7 +20,8 @@ from swag_ray.experiment.shown_names import (
 from swag_ray.images.folders import list_folder
 from swag_ray.images.listing import Listing
 from swag_ray.images.manifest import list_manifest
-from tests.support.images import small_set, write
+from tests.support.dicom import film, saved, twelve_bits
+from tests.support.images import blocks, small_set, write
 
 PLAIN, ANONYMOUS = (
     parse_config({"name": "a", "dataset": {"kind": "digit_anatomy"}, "report": {"anonymous": value}})
@@ -83,3 +85,20 @@ def test_a_name_that_left_the_listing_is_none_in_a_warning(tmp_path: Path) -> No
     assert "Jane" not in " ".join(shown) and str(tmp_path) not in " ".join(shown)
     assert shown_further(listing.table, plain).column_names == ["who"]
     assert shown_further(listing.table, anonymous).num_columns == 0
+
+
+def test_names_without_suffix_are_replaced_whole_and_counts_stay(tmp_path: Path) -> None:
+    seed = 100
+    for split in ("train", "test"):
+        for label in ("NORMAL", "PNEUMONIA"):
+            for name in ("DOE", "1", "123456"):
+                seed += 1
+                path = tmp_path / split / label / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(saved(film(twelve_bits(np.asarray(blocks(seed))))))
+    listing = list_folder(tmp_path, normal="NORMAL", anomaly=["PNEUMONIA"], group=None)
+    assert listing.table.num_rows == 12
+    line = "1 of 123 images (train/NORMAL/1, DOE, test/NORMAL/123456) is DOER than 0.1"
+    (shown,) = shown_warnings([line], listing, ANONYMOUS)
+    assert shown.startswith("1 of 123 images (train/NORMAL/") and shown.endswith(" is DOER than 0.1")
+    assert "DOE," not in shown and "123456" not in shown and "NORMAL/1," not in shown

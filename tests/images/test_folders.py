@@ -240,8 +240,8 @@ def test_refusals_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     refused(root, r"dataset\.root: .*test has one class only, no folder PNEUMONIA")
     (root / "test" / "PNEUMONIA").mkdir()
     refused(root, r"dataset\.root: .*PNEUMONIA holds no image")
-    (root / "test" / "PNEUMONIA" / "a.dcm").write_bytes(b"x")
-    refused(root, r"dataset\.root: .*PNEUMONIA holds no image, only 1 file of another type \(\.dcm\)")
+    (root / "test" / "PNEUMONIA" / "a.pdf").write_bytes(b"x")
+    refused(root, r"dataset\.root: .*PNEUMONIA holds no image, only 1 file of another type \(\.pdf\)")
 
     def forbidden(_: object) -> None:
         raise PermissionError(13, "Permission denied")
@@ -271,25 +271,25 @@ def test_one_rule_says_what_is_an_image_and_the_rest_is_counted(tmp_path: Path) 
     (folder / "below").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "elsewhere")
     os.mkfifo(folder / "pipe.png")
-    (folder / "film.dcm").write_bytes(b"x")
+    (folder / "film.pdf").write_bytes(b"x")
     write(folder / ".ipynb_checkpoints" / "copy-checkpoint.png", 500)
     before = listed(small_set(tmp_path / "plain")).table.num_rows
     listing = listed(root)
     assert listing.table.num_rows == before + 8, "seven other suffixes and the link to a file"
     assert listing.ignored == {
-        "files of another type (.dcm)": 1,
+        "files of another type (.pdf)": 1,
         "hidden or system files": 1,
         "images in sub-folders of class folders": 1,
         "links that lead nowhere": 1,
         "pipes and devices": 1,
     }
     (line,) = (line for line in listing.warnings if "left out" in line)
-    assert line.endswith("1 file of another type (.dcm), 1 link that leads nowhere, 1 pipe or device")
+    assert line.endswith("1 file of another type (.pdf), 1 link that leads nowhere, 1 pipe or device")
     tally: Counter[str] = Counter()
     found = find_images(folder, tally)
     assert len(found) == 4 + 8 + 1, "and what the linked folder holds, once"
     assert found == sorted(found) and tally == {
-        "files of another type (.dcm)": 1, "hidden or system files": 1, "links that lead nowhere": 1,
+        "files of another type (.pdf)": 1, "hidden or system files": 1, "links that lead nowhere": 1,
         "pipes and devices": 1,
     }  # fmt: skip
 
@@ -321,11 +321,11 @@ def test_a_link_to_itself_or_past_a_lock_leads_nowhere(tmp_path: Path) -> None:
 def test_what_is_left_out_is_told_in_one_or_many() -> None:
     told = {
         "links that lead nowhere": 1,
-        "files of another type (.dcm)": 2,
+        "files of another type (.pdf)": 2,
         "images in sub-folders of class folders": 1,
     }
     assert left_out(told) == (
-        "2 files of another type (.dcm), 1 image in a sub-folder of a class folder, 1 link that leads nowhere"
+        "2 files of another type (.pdf), 1 image in a sub-folder of a class folder, 1 link that leads nowhere"
     )
 
 
