@@ -27,7 +27,7 @@ from swag_ray.features.index import feature_set
 from swag_ray.features.recipe import Recipe
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.features.weights import weights_digest
-from swag_ray.images.decode import FULL_WHITE, Reading, read_grey
+from swag_ray.images.decode import Reading, read_grey
 from swag_ray.images.deep import bits_in_use
 from swag_ray.images.oddities import looks_of
 from swag_ray.methods.bank_fit import bank_fit
@@ -166,7 +166,7 @@ def variant_levels() -> dict[str, list[float]]:
     made = {}
     for kind, how in VARIANTS.items():
         lends = ("donor", "2") if how.foreign else ()
-        decoded = Recipe("host", "1", kind, *lends).decode(files[: 1 + how.foreign], 64, FULL_WHITE)
+        decoded = Recipe("host", "1", kind, *lends).decode(files[: 1 + how.foreign], 64, Reading())
         change_HW = np.asarray(decoded.image_1HW[0]).astype(float) - np.asarray(blocks(3, 64))
         made[kind] = numbers(change_HW.reshape(8, -1).mean(axis=1))
     return made
