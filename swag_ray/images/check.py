@@ -6,7 +6,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from swag_ray.errors import InputError, reason_of
-from swag_ray.images.decode import FULL_WHITE, Reading, read_grey
+from swag_ray.images.decode import AS_STORED, Reading, read_grey
 from swag_ray.images.deep import bits_in_use, range_warnings, white_of
 from swag_ray.images.image_error import ImageError
 from swag_ray.images.layout import class_folders, find_layout, find_undivided
@@ -83,6 +83,7 @@ def describe(
     contamination: float | None = None,
     random_seed: int = 0,
     false_positive_rate: float = 0.05,
+    reading: Reading = AS_STORED,
     threads: int = 2,
 ) -> Description:
     """Decodes every image of `listing` and tries the split. Unreadable images are reported, never raised.
@@ -91,6 +92,7 @@ def describe(
         listing: the images.
         seed_fraction, folds, contamination, random_seed: of the split that is tried.
         false_positive_rate: at which a run would flag images.
+        reading: what a config says of reading; the greatest sample is found here.
         threads: that decode.
     """
     table = listing.table
@@ -99,7 +101,7 @@ def describe(
     bits_N = bits_in_use(
         [listing.root / path for path in deep], threads=threads, advance=lambda images: None, lenient=True
     )
-    found, looks = read_images(listing, white=white_of(bits_N), threads=threads)
+    found, looks = read_images(listing, reading=replace(reading, white=white_of(bits_N)), threads=threads)
     lines = list(listing.warnings)
     readable_N = np.array([isinstance(size, tuple) for size in found], np.bool_)
     readable = table.filter(pa.array(readable_N))
@@ -138,13 +140,13 @@ def describe(
 
 
 def read_images(
-    listing: Listing, *, white: int = FULL_WHITE, threads: int = 2
+    listing: Listing, *, reading: Reading = AS_STORED, threads: int = 2
 ) -> tuple[list[tuple[int, int] | str], Looks]:
     """Decodes every row's image.
 
     Args:
         listing: the images.
-        white: the greatest sample of its 16-bit images.
+        reading: of the set.
         threads: that decode.
 
     Returns:
@@ -160,7 +162,7 @@ def read_images(
     def size(row: int, path: str) -> tuple[int, int] | str:
         try:
             # At a thumbnail's size: decoding finds all faults, resizing none.
-            decoded = read_grey((listing.root / path).read_bytes(), THUMBNAIL, Reading(white))
+            decoded = read_grey((listing.root / path).read_bytes(), THUMBNAIL, reading)
         except ImageError as error:
             return str(error)
         except MemoryError:
