@@ -33,7 +33,8 @@ def datasets_check(
         list[str] | None, typer.Option(help="Folder name of an anomalous class; default: all others.")
     ] = None,
     group: Annotated[
-        str | None, typer.Option(help="Regular expression whose first group names the patient; or folder, column.")
+        str | None,
+        typer.Option(help="Regular expression whose first group names the patient; or folder, column, patient_id."),
     ] = None,
     pool: Annotated[str | None, typer.Option(help="Folder of unknown images; ROOT then holds trusted ones.")] = None,
     test_fraction: Annotated[

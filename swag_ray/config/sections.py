@@ -87,7 +87,7 @@ def run_name(value: str) -> str:
 
 
 def _group_pattern(value: str) -> str:
-    if value in ("folder", "column"):
+    if value in ("folder", "column", "patient_id"):
         return value
     try:
         groups = re.compile(value).groups
@@ -208,7 +208,8 @@ class SplitConfig(Section):
     group: Annotated[str, AfterValidator(_group_pattern)] | None = Field(
         default=None,
         description="who the patient is: a regular expression on the file name, whose first group names him; folder: "
-        "the folder that he has below the class, seeds or pool; column: that of a manifest; null: none known",
+        "the folder that he has below the class, seeds or pool; column: that of a manifest; patient_id: a DICOM's, by "
+        "a digest; null: none known",
     )
 
 

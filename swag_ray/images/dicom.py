@@ -1,6 +1,7 @@
 """DICOM files: which they are, and one frame's stored values. What grey these mean is `images/dicom_grey.py`.
 
-Of a file only the tags of PIXELS and GREY are read, all of them about pixels. No message quotes what a tag says, and
+Of a file only the tags of PIXELS and GREY are read, all of them about pixels (and by `images/dicom_patient.py`, where a
+config asks for it, the patient's id). No message quotes what a tag says, and
 none of pydicom's, which may, is passed on. pydicom is imported where a DICOM is decoded, nowhere else.
 
 Compressed frames are decoded by pylibjpeg's plug-ins alone, so that pixels do not depend on what else is installed; RLE
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -134,7 +136,8 @@ def read_frame(data: bytes, frames: str, most_pixels: int, least_side: int) -> F
         raise ImageError("a DICOMDIR, which names images and holds none")
     with silenced():
         try:
-            return _frame(_parsed(data, 4 * most_pixels), frames, most_pixels, least_side)
+            tags = parsed(data, 4 * most_pixels, (*PIXELS, *GREY))
+            return _frame(tags, frames, most_pixels, least_side)
         except (ImageError, InputError):
             raise
         except Exception as error:  # its text may quote what the file says of a patient
@@ -175,10 +178,23 @@ class _Bounded(io.BytesIO):
         return data
 
 
-def _parsed(data: bytes, most_bytes: int) -> Dataset:
+def parsed(data: bytes, most_bytes: int, keywords: Sequence[str], *, pixels: bool = True) -> Dataset:
+    """Returns some tags of a DICOM file.
+
+    Args:
+        data: the file.
+        most_bytes: that it may unpack to.
+        keywords: of the tags.
+        pixels: whether any of them stands with the pixels or behind.
+
+    Raises:
+        ImageError: it unpacks to more.
+        Exception: whatever pydicom raises for a damaged file.
+    """
     from pydicom import dcmread
 
-    return dcmread(_Bounded(data, most_bytes), force=True, specific_tags=[*PIXELS, *GREY])
+    file = _Bounded(data, most_bytes)
+    return dcmread(file, force=True, specific_tags=list(keywords), stop_before_pixels=not pixels)
 
 
 def _frame(tags: Dataset, frames: str, most_pixels: int, least_side: int) -> Frame:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from swag_ray.errors import InputError
-from swag_ray.images.groups import FOLDER_GROUP, compile_pattern
+from swag_ray.images.groups import FOLDER_GROUP, PATIENT_GROUP, compile_pattern
 from swag_ray.images.image_file import ImageFile, OnLeak, Rules, require_text
 from swag_ray.images.layout import (
     IMAGE_SUFFIXES,
@@ -22,6 +22,8 @@ from swag_ray.images.layout import (
 )
 from swag_ray.images.listing import Listing, build_listing
 from swag_ray.images.places import Place, below
+
+NESTED_GROUPS = (FOLDER_GROUP, PATIENT_GROUP)  # with these, images may lie in folders of a class folder
 
 
 def list_folder(
@@ -42,7 +44,8 @@ def list_folder(
         normal: class folder of the normal images.
         anomaly: class folders of the anomalies. One may be missing from train or from test, not from both.
         group: regular expression on the file name, its first group the patient; "folder": the folder in the class
-            folder that the image is in; None: only identical bytes are grouped.
+            folder that the image is in; "patient_id": a DICOM's, folders in class folders searched; None: only
+            identical bytes are grouped.
         train, test: names of the two folders; None: the usual ones.
         test_fraction: share of the groups that a test set is drawn of, where there is no test folder.
         on_leak: what becomes of test images that are in train too.
@@ -50,7 +53,7 @@ def list_folder(
     Raises:
         InputError: one line that names dataset.root, dataset.anomaly or split.group, what is wrong and what to do.
     """
-    if group is not None and group != FOLDER_GROUP:
+    if group is not None and group not in NESTED_GROUPS:
         compile_pattern(group)
     classes = _classes(normal, anomaly)
     root = root.expanduser().absolute() if isinstance(root, Path) else root
@@ -62,7 +65,7 @@ def list_folder(
     warnings: list[str] = []
     images: list[ImageFile] = []
     for split, folder in _parts(layout).items():
-        images += class_files(folder, split, classes, ignored, nested=group == FOLDER_GROUP)
+        images += class_files(folder, split, classes, ignored, nested=group in NESTED_GROUPS)
     _check_classes(images, layout, classes, warnings)
     rules = Rules(group, on_leak, test_fraction)
     return build_listing(root, images, rules, ignored=ignored, warnings=warnings)

@@ -1,4 +1,4 @@
-"""Which images belong together: one patient (a pattern on the file name) or identical bytes."""
+"""Which images belong together: one patient (as file name, folder, column or DICOM say) or identical bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from collections.abc import Iterable, Sequence
 from swag_ray.errors import InputError
 
 BY_BYTES, BY_FILE = "bytes:", "file:"  # what the names of groups begin with that no patient names
-FOLDER_GROUP, COLUMN_GROUP = "folder", "column"  # values of `split.group` that are no pattern
+# Values of `split.group` that are no pattern: the patient is known by other means than the file's name.
+FOLDER_GROUP, COLUMN_GROUP, PATIENT_GROUP = "folder", "column", "patient_id"
+NAMED_GROUPS = (FOLDER_GROUP, COLUMN_GROUP, PATIENT_GROUP)
 _SEPARATOR = re.compile(r"[-_. ]")
 
 

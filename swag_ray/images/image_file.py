@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from swag_ray.errors import InputError
-from swag_ray.images.groups import COLUMN_GROUP, FOLDER_GROUP, assign_patients, patients_of
+from swag_ray.images.groups import NAMED_GROUPS, assign_patients, patients_of
 from swag_ray.images.places import Place
 
 OnLeak = Literal["drop", "keep", "refuse"]
@@ -24,7 +24,7 @@ class ImageFile:
         folder, name: where it is.
         split, class_name, kind, label: as in the table.
         role: "seed" or "pool"; None: not said, or of the test set.
-        patient: whose it is, where a folder or a column says so.
+        patient: whose it is, where a folder, a column or a DICOM says so.
         row: of the manifest.
         deep: whether it may hold 16 bits a sample.
         dicom: whether it is a DICOM, which exports name by the patient: its id holds nothing of its name.
@@ -66,8 +66,8 @@ class Rules:
     """What of a config a listing keeps to.
 
     Attributes:
-        group: `split.group`: a regular expression on the file name whose first group is the patient, "folder" or
-            "column"; None: only identical bytes are grouped.
+        group: `split.group`: a regular expression on the file name whose first group is the patient, or one of
+            NAMED_GROUPS; None: only identical bytes are grouped.
         on_leak: what becomes of test images that are in train too.
         test_fraction: share of the groups of each class that a test set is drawn of; None: nothing is drawn.
         called: field that the images came by, for messages.
@@ -91,8 +91,7 @@ def with_groups(images: Sequence[ImageFile], split: str, group: str | None) -> l
     """Returns the images of a split with their groups: patients, joined where bytes are identical."""
     own = [image for image in images if image.split == split]
     names = [image.name for image in own]
-    said = group in (FOLDER_GROUP, COLUMN_GROUP)
-    patients = [image.patient for image in own] if said else patients_of(names, group)
+    patients = [image.patient for image in own] if group in NAMED_GROUPS else patients_of(names, group)
     groups = assign_patients(names, [image.digest for image in own], patients)
     return [replace(image, group=name) for image, name in zip(own, groups, strict=True)]
 

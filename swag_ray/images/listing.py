@@ -24,7 +24,8 @@ import pyarrow as pa
 from swag_ray.errors import InputError, reason_of
 from swag_ray.images.deep import may_be_deep
 from swag_ray.images.dicom import HEAD, is_dicom, require_pydicom
-from swag_ray.images.groups import suggest_patients
+from swag_ray.images.dicom_patient import patient_digest
+from swag_ray.images.groups import PATIENT_GROUP, suggest_patients
 from swag_ray.images.held_out import with_test_drawn
 from swag_ray.images.identical import without_doubles, without_leaks
 from swag_ray.images.image_file import ImageFile, Rules, with_groups
@@ -104,6 +105,8 @@ def build_listing(
     files = _with_digests(images, rules.called)
     if any(file.dicom for file in files):
         require_pydicom()
+    if rules.group == PATIENT_GROUP:
+        files = _with_patients(files, rules)
     files, counts = without_doubles(files, rules, lines)
     drawn: dict[str, int] = {}
     if rules.test_fraction is not None:
@@ -148,7 +151,31 @@ def _digest(path: Place, called: str) -> tuple[str, int, bool, bool]:
             start = file.read(HEAD)
             return sha256, size, may_be_deep(start), is_dicom(start)
     except OSError as error:
-        raise InputError(f"{called}: cannot read {path} ({reason_of(error)})", "remove it or its fault") from None
+        raise _unreadable(path, called, error) from None
+
+
+def _with_patients(images: Sequence[ImageFile], rules: Rules) -> list[ImageFile]:
+    """Fills in whose each DICOM is; what is none, or does not say, is nobody's."""
+
+    def patient(image: ImageFile) -> str | None:
+        if not image.dicom:
+            return None
+        try:
+            return patient_digest(image.path.read_bytes())
+        except OSError as error:
+            raise _unreadable(image.path, rules.called, error) from None
+
+    found: list[str | None] = []
+    with ThreadPoolExecutor(READERS) as pool:
+        for start in range(0, len(images), ASKED):
+            found += pool.map(patient, images[start : start + ASKED])
+    if not any(found):
+        raise InputError("split.group: patient_id, and no image is a DICOM with a PatientID", "group by something else")
+    return [replace(image, patient=name) for image, name in zip(images, found, strict=True)]
+
+
+def _unreadable(path: Place, called: str, error: OSError) -> InputError:
+    return InputError(f"{called}: cannot read {path} ({reason_of(error)})", "remove it or its fault")
 
 
 def _groups(images: Sequence[ImageFile], split: str) -> int:
@@ -160,7 +187,8 @@ def _warn(
 ) -> None:
     if counts["same_id_files"]:
         repeated = clause(counts["same_id_files"], "file", "repeats", "repeat")
-        warnings.append(f"{rules.called}: {repeated} another's name and bytes, left out")
+        what = "bytes (and name, of what is no DICOM)" if any(image.dicom for image in images) else "name and bytes"
+        warnings.append(f"{rules.called}: {repeated} another's {what}, left out")
     if ignored[NESTED]:
         nested = left_out({NESTED: ignored[NESTED]})
         warnings.append(f"{rules.called}: ignored: {nested}; move up what is to be used")

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from swag_ray.errors import InputError
-from swag_ray.images.groups import COLUMN_GROUP, compile_pattern
+from swag_ray.images.groups import COLUMN_GROUP, PATIENT_GROUP, compile_pattern
 from swag_ray.images.image_file import ImageFile, OnLeak, Rules, require_text
 from swag_ray.images.layout import USUAL
 from swag_ray.images.listing import Listing, build_listing
@@ -47,15 +47,15 @@ def list_manifest(
         manifest: the file.
         normal, anomaly: what the classes are called in the column `label`, besides the usual words; where anomalies
             are named, rows of other classes are ignored and counted.
-        group: regular expression on the file name, its first group the patient; "column": the column `group`; None:
-            only identical bytes are grouped.
+        group: regular expression on the file name, its first group the patient; "column": the column `group`;
+            "patient_id": a DICOM's; None: only identical bytes are grouped.
         test_fraction: share of the groups that a test set is drawn of, where the manifest has neither role nor split.
         on_leak: what becomes of test images that are in train too.
 
     Raises:
         InputError: one line that names the file, the row or column, and what to do.
     """
-    if group is not None and group != COLUMN_GROUP:
+    if group is not None and group not in (COLUMN_GROUP, PATIENT_GROUP):
         compile_pattern(group)
     manifest = manifest.expanduser().absolute() if isinstance(manifest, Path) else manifest
     table = read_manifest(manifest, FIELD)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from swag_ray.errors import InputError
 from swag_ray.images.folders import class_files, patient_folder
-from swag_ray.images.groups import FOLDER_GROUP, compile_pattern
+from swag_ray.images.groups import FOLDER_GROUP, PATIENT_GROUP, compile_pattern
 from swag_ray.images.image_file import ImageFile, OnLeak, Rules, require_text
 from swag_ray.images.layout import IMAGE_SUFFIXES, check_folder, class_folders, find_class, left_out, nested_images
 from swag_ray.images.listing import Listing, build_listing
@@ -38,13 +38,13 @@ def list_unlabelled(
             as they are.
         normal, anomaly: names of the class folders of `test_root`.
         group: regular expression on the file name, its first group the patient; "folder": the folder below these three
-            that an image is in, by its name; None: only identical bytes are grouped.
+            that an image is in, by its name; "patient_id": a DICOM's; None: only identical bytes are grouped.
         on_leak: what becomes of test images that are among seeds or pool too.
 
     Raises:
         InputError: one line that names the field, what is wrong and what to do.
     """
-    if group is not None and group != FOLDER_GROUP:
+    if group is not None and group not in (FOLDER_GROUP, PATIENT_GROUP):
         compile_pattern(group)
     given = {"dataset.seed_root": seed_root, "dataset.pool_root": pool_root, "dataset.test_root": test_root}
     roots = {called: _absolute(root) for called, root in given.items() if root is not None}

@@ -35,6 +35,10 @@ TEXTS = ("PN", "LO", "SH", "ST", "LT", "UT", "UC", "AE", "CS")
 NEEDED = ("PhotometricInterpretation",)
 
 
+def patient_of(seed: int) -> str:
+    return f"{NAME} {seed // 2}"
+
+
 def planted(seed: int, **changes: Any) -> bytes:
     """A film with the name in all of the standard's text tags but the one that says what a sample is."""
     dataset = film(twelve_bits(np.asarray(blocks(seed, SIDE))), **changes)
@@ -43,6 +47,7 @@ def planted(seed: int, **changes: Any) -> bytes:
             dataset.add_new(tag, kind, f"{NAME.upper() if kind == 'CS' else NAME} {keyword[:4]}"[:16])
     for keyword in ("Modality", "InstitutionName", "StudyDescription", "ReferringPhysicianName", "VOILUTFunction"):
         setattr(dataset, keyword, f"{NAME} x")
+    dataset.PatientID = patient_of(seed)
     return saved(dataset)
 
 
@@ -82,7 +87,8 @@ def config_of(place: Path) -> Config:
     return parse_config(
         {
             "name": "dicom", "dataset": {"root": str(place / "images"), "anomaly": "SICK"},
-            "split": {"seed_fraction": 0.5, "folds": 2}, "backbone": {"image_size": 64, "strides": [8, 16], "grid": 4},
+            "split": {"seed_fraction": 0.5, "folds": 2, "group": "patient_id"},
+            "backbone": {"image_size": 64, "strides": [8, 16], "grid": 4},
             "head": {"warmup_epochs": 2, "swag_epochs": 2}, "swag": {"samples": 2},
             "gate": {"budget": 5}, "rounds": 1, "controls": ["seed_only"], "store": str(place / "store"),
         }
@@ -101,11 +107,12 @@ def test_no_name_of_a_tag_is_found_anywhere(
     words = (NAME, NAME.upper(), NAME.encode("utf-16-le").decode("latin-1"))
     assert saying(place / "images", *words), "it is planted"
     refused = json.loads((run.directory / "metrics.json").read_text())["dataset"]
+    assert refused["train_groups"] < 40, "two films are of one patient"
     assert "cut.dcm" in json.dumps(refused) and "kind.dcm" in json.dumps(refused)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         score_to_file(run.directory, [place / "images"], place / "scores.csv")
-        listing = list_folder(place / "images", normal="NORMAL", anomaly=["SICK"], group=None)
+        listing = list_folder(place / "images", normal="NORMAL", anomaly=["SICK"], group="patient_id")
         found = describe(listing, seed_fraction=0.5, folds=2)
     assert len(found.unreadable) >= 3
     assert saying(run.directory, *words) == saying(place / "store", *words) == set()
