@@ -1,8 +1,8 @@
-"""The pictures of a run's report: test images, or the pool's where there are none; trusted images unlike the others;
-and examples of auxiliary anomalies.
+"""The pictures of a run's report: test images, or the pool's where there are none; the most suspicious of a pool that
+nothing is known of; trusted images unlike the others; and examples of auxiliary anomalies.
 
-They are all that plots/overlays.npz holds, in arrays of one entry per picture: of the first under plain names, of seeds
-under `seed.`, of variants under `variant.`. Made in the driver, without torch.
+They are all that plots/overlays.npz holds, in arrays of one entry per picture: of the first under plain names, then
+under `pool.`, of seeds under `seed.`, of variants under `variant.`. Made in the driver, without torch.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from swag_ray.store.stages import Arrays
 
 MEASURED = 300  # seeds at most, whose patches are the scale of the maps: 192 of 64 each lie above the 99th centile
 SHOWN = 6  # that many of the highest- and of the lowest-scored test images
+SUSPECTS = 12  # the highest-scored of the pool
 ODD_SEEDS = 8  # the highest-scored
 EXAMPLES = 4  # seeds whose variants are shown, of every kind
 
@@ -38,7 +39,8 @@ def report_pictures(result: ExperimentResult, detector: Detector) -> Arrays:
         InputError: an image file cannot be read any more.
     """
     shown = _test_images if len(result.prepared.experiment.cohort.id_T) else _pool_images
-    return shown(result, detector) | _odd_seeds(result, detector) | _variants(result.prepared)
+    found = shown(result, detector) | _odd_seeds(result, detector) | _variants(result.prepared)
+    return found | _suspects(result, detector)
 
 
 def _test_images(result: ExperimentResult, detector: Detector) -> Arrays:
@@ -60,15 +62,35 @@ def _pool_images(result: ExperimentResult, detector: Detector) -> Arrays:
     cohort, audit = prepared.experiment.cohort, prepared.audit
     scored = np.flatnonzero(~np.isnan(last.s_N[cohort.pool]))
     shown = scored[_extremes(last.s_N[cohort.pool][scored])]
+    label = {"label": audit.label_N[cohort.pool[shown]]}
+    return label | _mapped_pool(result, detector, shown) | {"seed_patches": _seed_patches(result, detector)}
+
+
+def _suspects(result: ExperimentResult, detector: Detector) -> Arrays:
+    """The highest-scored of the pool; nothing where any label of it is known."""
+    prepared, last = result.prepared, result.trajectory.last
+    pool = prepared.experiment.cohort.pool
+    if not np.isnan(prepared.audit.label_N[pool]).all():
+        return {}
+    order = np.argsort(-last.s_N[pool], kind="stable")[:SUSPECTS]  # NaN comes last
+    shown = order[~np.isnan(last.s_N[pool[order]])]
+    return (
+        {f"pool.{name}": array for name, array in _mapped_pool(result, detector, shown).items()} if len(shown) else {}
+    )
+
+
+def _mapped_pool(result: ExperimentResult, detector: Detector, shown: NDArray[np.int64]) -> Arrays:
+    """Some of the pool's images (of its rows, these) with their maps, each by the models of its own fold."""
+    prepared, last = result.prepared, result.trajectory.last
+    cohort = prepared.experiment.cohort
     rows = cohort.pool[shown]
     task = ScoreTask(np.arange(len(rows)), cohort.rows_N.take(rows), cohort.fold_N[rows])
     paths = prepared.pool_paths.take(pa.array(shown)).to_pylist()
     facts = {
-        "id": _ids(cohort.id_N, rows), "score": last.s_N[rows], "p": last.p_N[rows], "label": audit.label_N[rows],
+        "id": _ids(cohort.id_N, rows), "score": last.s_N[rows], "p": last.p_N[rows],
         "image": np.stack([_pixels(prepared.root / path, prepared.spec) for path in paths]),
     }  # fmt: skip
-    maps = prepared.experiment.workers.run_one(seed_maps, task, detector)
-    return facts | {"seed_patches": _seed_patches(result, detector)} | maps
+    return facts | prepared.experiment.workers.run_one(seed_maps, task, detector)
 
 
 def _extremes(score: NDArray[np.float64]) -> NDArray[np.int64]:
