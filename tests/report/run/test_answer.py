@@ -25,7 +25,8 @@ def test_the_answer_comes_first_and_what_to_do_behind_the_warnings(unknown: Path
     text = page(unknown).text
     parts = [
         "About 678 of the 980 pool images look abnormal (69.2", "in all likelihood no fewer than 607",
-        "stand out clearly", "pool images were admitted, how many of them anomalies is not known", "The most suspicious of the pool",
+        "stand out clearly", "pool images were admitted, how many of them anomalies is not known",
+        "The most suspicious of the pool",
         "All 980 images", "Head of the ranking", "What was admitted", "Trusted images least like the others",
         "Warnings", "What to do next", "role test", "swag-ray score runs/", "Rounds", "How it was run",
     ]  # fmt: skip
