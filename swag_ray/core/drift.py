@@ -21,7 +21,7 @@ from swag_ray.core.array_checks import Floats
 from swag_ray.core.seeding import numpy_generator
 
 # Chance of a false alarm in a year by what resampling shows of chance. It does not show anomalies that look nearly
-# normal, which move a fit now and then: with a third of them the chance is two to three times as large, 5 %.
+# normal, which move a fit now and then: of 180 simulated years with a tenth or a third of them 7 had an alarm.
 ALARMS = 0.02
 BLOCK = 100  # images
 DAY, YEAR = 1.0, 365.0  # days

@@ -38,9 +38,8 @@ class Site:
         date: when, ISO 8601.
         alignment: of the batch's site scores (`aligned`).
         low, high: interval of its shift (`alignment.spread`), in units of the score.
-        site_place: where site scores of the known normals lie (`normals`).
-        place: where their scores lie, of known normals too few for ranks.
-        known_m: their scores, mean over the folds, of known normals that are enough for ranks.
+        place, site_place: where scores and site scores of the known normals lie (`normals`).
+        known_m: their scores, mean over the folds, where they are enough for ranks (`normals`).
     """
 
     kind: Kind
@@ -50,25 +49,26 @@ class Site:
     alignment: Alignment | None = None
     low: float | None = None
     high: float | None = None
-    site_place: Place | None = None
     place: Place | None = None
+    site_place: Place | None = None
     known_m: tuple[float, ...] = ()
 
     def p_values(self, detector: Detector, score_TK: NDArray[np.float64], site_TK: NDArray[np.float64]) -> Floats:
         """Returns the place's p-values (T,) of images with these scores and site scores."""
         if self.alignment is not None:
             return aligned_p(self.alignment, detector.site_seed_s, detector.seed_fold, site_TK)
-        if self.place is not None:
-            return place_p(self.place, detector.seed_s, detector.seed_fold, score_TK)
-        return rank_p(np.array(self.known_m), score_TK)
+        if self.known_m:
+            return rank_p(np.array(self.known_m), score_TK)
+        assert self.place is not None
+        return place_p(self.place, detector.seed_s, detector.seed_fold, score_TK)
 
     def rates(self, detector: Detector, rate: float) -> tuple[float, float] | None:
         """Returns between which shares of the place's normals a nominal rate flags, in 90 of 100 cases; None where
         that is not known (`aligned`).
         """
-        if self.place is not None:
-            return place_rates(self.place, detector.seed_s, rate)
-        return rank_rates(len(self.known_m), rate) if self.known_m else None
+        if self.known_m:
+            return rank_rates(len(self.known_m), rate)
+        return None if self.place is None else place_rates(self.place, detector.seed_s, rate)
 
     def reference(self, detector: Detector) -> Floats:
         """Returns site scores (n,) as the place's normals have them: those of the seeds, moved to it."""
@@ -90,10 +90,8 @@ def save_site(site: Site, path: Path) -> None:
     if site.alignment is not None:
         record |= {"a": site.alignment.shift, "interval": [site.low, site.high]}
         record |= {"contamination": site.alignment.contamination, "residual": site.alignment.residual}
-    if site.site_place is not None:
-        record["site_score"] = asdict(site.site_place)
-    if site.place is not None:
-        record["score"] = asdict(site.place)
+    if site.place is not None and site.site_place is not None:
+        record |= asdict(site.place) | {"site_score": asdict(site.site_place)}
     if site.known_m:
         record["scores"] = list(site.known_m)
     write_json(path, record)
@@ -113,10 +111,9 @@ def load_site(path: Path, detector_digest: str) -> Site:
             fitted = Alignment(*(float(record[name]) for name in ("a", "contamination", "residual")))
             site = Site("aligned", detector, n, date, alignment=fitted, low=low, high=high)
         else:
-            known_m = tuple(map(float, record.get("scores", ())))
             site = Site(
-                "normals", detector, n, date, site_place=_place(record["site_score"]),
-                place=None if known_m else _place(record["score"]), known_m=known_m,
+                "normals", detector, n, date, place=_place(record), site_place=_place(record["site_score"]),
+                known_m=tuple(map(float, record.get("scores", ()))),
             )  # fmt: skip
     except OSError as error:
         raise InputError(f"--site: cannot read '{path}' ({reason_of(error)})") from error

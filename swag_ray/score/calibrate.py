@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from swag_ray.core.local_normals import FEWEST, FOR_RANKS, place_of, rank_rates
 from swag_ray.core.shift import FEWEST as FEWEST_UNKNOWN
@@ -91,13 +90,12 @@ def _by_normals(scored: ScoredFiles) -> Calibration:
         )
     if np.ptp(score_mK.mean(axis=1)) == 0:
         raise InputError("calibrate: all known normals have the same score", "are they one image?")
-    where = place_of(scored.site_nK)
-    if count < FOR_RANKS:
-        site = Site("normals", scored.digest, count, _now(), site_place=where, place=place_of(score_mK))
-        how = "the trusted images' spread at their mean and sd"
-    else:
-        site = Site("normals", scored.digest, count, _now(), site_place=where, known_m=_means(score_mK))
-        how = "ranks among them"
+    by_ranks = count >= FOR_RANKS
+    site = Site(
+        "normals", scored.digest, count, _now(), place=place_of(score_mK), site_place=place_of(scored.site_nK),
+        known_m=tuple(map(float, score_mK.mean(axis=1))) if by_ranks else (),
+    )  # fmt: skip
+    how = "ranks among them" if by_ranks else "the trusted images' spread at their mean and sd"
     rates = site.rates(detector, detector.rate)
     assert rates is not None
     text = (
@@ -105,10 +103,6 @@ def _by_normals(scored: ScoredFiles) -> Calibration:
         f"{rates[1]:.1%} of the place's normals, in 90 of 100 cases"
     )
     return Calibration(site, scored, text)
-
-
-def _means(score_mK: NDArray[np.float64]) -> tuple[float, ...]:
-    return tuple(float(score) for score in score_mK.mean(axis=1))
 
 
 def _would_help(detector: Detector) -> str:

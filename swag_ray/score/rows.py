@@ -94,7 +94,7 @@ def score_images(command: str, run_dir: str | Path, images: Sequence[Path]) -> S
     paths = find_images(command, images, left_out)
     with detector_folder(run_dir) as folder:
         detector = load_detector(folder)
-        scored = ScoredFiles(detector, digest_of(folder), list(score_files(folder, paths)), dict(left_out))
+        scored = ScoredFiles(detector, digest_of(folder), list(score_files(folder, detector, paths)), dict(left_out))
     if not scored.good:
         raise InputError(f"{command}: none of the {len(paths)} images can be read; the first is {scored.unreadable[0]}")
     return scored
@@ -121,15 +121,14 @@ def find_images(command: str, images: Sequence[Path], left_out: Counter[str]) ->
     return list(dict.fromkeys(found))
 
 
-def score_files(folder: Path, paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """Score image files with the bundle in `folder`, in this process.
+def score_files(folder: Path, detector: Detector, paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """Score image files with a detector and the backbone of its bundle in `folder`, in this process.
 
     Yields:
         path, score, p, score_K and site_K (None without a score), out_of_domain (why it is unlike anything the
         detector was made for, or None), seconds (its share of its batch's time), status (`scored`, or why it cannot be
         read); look, sha256 and top for what is doubtful.
     """
-    detector = load_detector(folder)
     backbone = load_backbone(folder, detector.spec)
     # As the run's actors: with more threads, torch convolves otherwise and scores differ a little.
     with one_thread("faiss"):  # every detector asks a bank

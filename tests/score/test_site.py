@@ -79,6 +79,10 @@ def test_known_normals_set_the_threshold(
     ended = command("calibrate", finished, *known, "--normals", "--out", site)
     assert ended.code == 0 and f"{count} known normals" in ended.out and "in 90 of 100 cases" in ended.out
     detector, score_mK = load_detector(finished / "detector"), score_images("score", finished, known).score_nK
+    record = json.loads(site.read_text())
+    assert record["kind"] == "normals" and record["n"] == count and ("scores" in record) == (count >= 100)
+    assert record["mean"] == pytest.approx(score_mK.mean())
+    assert record["sd"] == pytest.approx(score_mK.std() * np.sqrt(count / (count - 1)))
     rows = scored(command, finished, *known, "--site", site, out=out)
     expected = (
         rank_p(score_mK.mean(axis=1), score_mK)

@@ -198,7 +198,9 @@ def test_a_right_result_or_one_clear_line(name: str, folders: dict[str, str], pl
     ended = run(case, folders, plain)
     if case.says:
         assert ended.returncode == 2, ended.stderr
-        (line,) = ended.stderr.splitlines()
+        lines = ended.stderr.splitlines()
+        assert len(lines) == 1, ended.stderr
+        (line,) = lines
         assert line.startswith("swag-ray: ") and re.search(case.says, line.removeprefix("swag-ray: ")), line
         return
     assert (ended.returncode, ended.stderr) == (0, "")
