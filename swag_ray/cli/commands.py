@@ -13,6 +13,7 @@ import typer
 from swag_ray.cli.dataset_commands import AsJson, Set, datasets_check
 from swag_ray.cli.detector_commands import Quiet, calibrate, drift, score
 from swag_ray.cli.exit import as_one_line, flushed, interruptible, usage_error
+from swag_ray.cli.init_command import init
 from swag_ray.cli.process import prepare_process
 from swag_ray.errors import InputError
 
@@ -178,7 +179,7 @@ def report(
     print(report_again(run_dir))
 
 
-for command in (score, calibrate, drift):
+for command in (init, score, calibrate, drift):
     app.command()(command)
 
 
