@@ -13,6 +13,7 @@ import typer
 from swag_ray.cli.dataset_commands import AsJson, Set, datasets_check
 from swag_ray.cli.detector_commands import Quiet, calibrate, drift, score
 from swag_ray.cli.exit import as_one_line, flushed, interruptible, usage_error
+from swag_ray.cli.init_command import init
 from swag_ray.cli.process import prepare_process
 from swag_ray.errors import InputError
 
@@ -79,7 +80,7 @@ def _config_file(
 @app.command()
 def run(
     config: Annotated[
-        str | None, typer.Argument(metavar="[CONFIG]", help="YAML config; not needed with --resume.")
+        str | None, typer.Argument(metavar="[CONFIG]", help="YAML config or a shipped one's name; not with --resume.")
     ] = None,
     set_: Set = None,
     out: Annotated[
@@ -137,7 +138,7 @@ def _refuse_beside_repeat(resume: bool, profile: bool, overwrite: bool) -> None:
 @app.command()
 def sweep(
     config: Annotated[
-        str | None, typer.Argument(metavar="[CONFIG]", help="Sweep's YAML; not needed with --resume.")
+        str | None, typer.Argument(metavar="[CONFIG]", help="Sweep's YAML or a shipped one's name; not with --resume.")
     ] = None,
     set_: Set = None,
     out: Annotated[str | None, typer.Option(help="Sweep directory (default: sweeps/NAME).")] = None,
@@ -178,7 +179,7 @@ def report(
     print(report_again(run_dir))
 
 
-for command in (score, calibrate, drift):
+for command in (init, score, calibrate, drift):
     app.command()(command)
 
 
@@ -224,9 +225,10 @@ def doctor(
 def _run_configs(path: str, overrides: list[str]) -> list[Config]:
     """A run's config, or of a sweep a trial's on each dataset."""
     from swag_ray.config import load_config
+    from swag_ray.config.shipped import find_config
     from swag_ray.config.text import read_yaml
 
-    if "base" not in read_yaml(path):
+    if "base" not in read_yaml(find_config(path)):
         return [load_config(path, overrides)]
     from swag_ray.config.sweep import load_examples  # imports what the doctor may find missing
 

@@ -40,6 +40,7 @@ from swag_ray.config.sections import (
     run_name,
     store_path,
 )
+from swag_ray.config.shipped import find_config
 from swag_ray.config.text import apply_override, dump_yaml, one_line, read_yaml
 from swag_ray.errors import InputError
 
@@ -200,9 +201,13 @@ def _check_dataset(dataset: DatasetConfig, group: str | None) -> None:
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a YAML config, apply `a.b=value` overrides (values are YAML), check everything.
 
+    Args:
+        path: of the file, or the name of a shipped config (`config.shipped`).
+
     Raises:
         InputError: one line naming file, field, value and rule.
     """
+    path = find_config(path)
     return parse_config(read_yaml(path), overrides, source=str(path))
 
 

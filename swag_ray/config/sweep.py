@@ -23,6 +23,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from swag_ray.config import Config, fields, parse_config
 from swag_ray.config.search import RANGES, Distribution, distribution
 from swag_ray.config.sections import DatasetConfig, Section, absolute, as_tuple, run_name, weights_place
+from swag_ray.config.shipped import find_config
 from swag_ray.config.text import apply_override, dump_yaml, one_line, read_yaml
 from swag_ray.core.seeding import numpy_generator
 from swag_ray.errors import InputError
@@ -227,9 +228,13 @@ def source_key(config: Config) -> str:
 def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> SweepConfig:
     """Read a sweep's YAML and its base config, apply `a.b=value` overrides (of the base's fields too, as `base.a.b`).
 
+    Args:
+        path: of the file, or the name of a shipped sweep (`config.shipped`).
+
     Raises:
         InputError: one line naming file, field, value and rule.
     """
+    path = find_config(path)
     raw = read_yaml(path)
     for note in NOTES:
         raw.pop(note, None)
