@@ -72,8 +72,25 @@ class RunScreen:
             parts = [f"against seed-only, on this split: {gain}", *parts]
         self.console.print(" · ".join([*parts, *(["pool exhausted"] if t.exhausted else [])]), highlight=False)
         place = escape(f"{run.address}/{REPORT_FILE}")
-        ranked = f" · the pool, most suspicious first: {POOL_FILE} beside it" if t.admitted_anomalies is None else ""
-        self.console.print(f"{m.timing.total:.0f} s · report: {place}{ranked}", highlight=False)
+        if t.admitted_anomalies is not None:
+            self.console.print(f"{m.timing.total:.0f} s · report: {place}", highlight=False)
+            return
+        self.console.print(f"{m.timing.total:.0f} s", highlight=False)
+        for line in _answer(m, f"{run.address}/{POOL_FILE}", f"{run.address}/{REPORT_FILE}"):
+            self.console.print(line, highlight=False, markup=False)
+
+
+def _answer(m: RunMetrics, ranked: str, report: str) -> list[str]:
+    """The last lines of a run that nobody told anything of its pool: what was asked, and where it stands."""
+    from swag_ray.report.page.markup import THIN
+    from swag_ray.report.run.answer import look_abnormal
+
+    return [
+        "",
+        look_abnormal(m, m.dataset.split.get("pool", 0)).replace(THIN, " "),
+        f"ranked, the most suspicious first: {ranked}",
+        f"the report, with heatmaps of them:  {report}",
+    ]
 
 
 def _figures(m: RunMetrics) -> Table:

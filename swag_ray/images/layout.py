@@ -26,8 +26,9 @@ from swag_ray.errors import InputError, reason_of
 from swag_ray.images.dicom import HEAD, is_dicom, is_directory
 from swag_ray.images.places import Place, RemoteEntry, RemotePath, below, locate
 
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 IMAGE_SUFFIXES = (
-    ".jpeg", ".jpg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".dcm", ".dicom", ".ima",
+    ".jpeg", ".jpg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", *DICOM_SUFFIXES,
 )  # fmt: skip
 NUMBER = re.compile(r"\.\d+")  # what a DICOM that is named by its UID has for a suffix
 SYSTEM_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini"})

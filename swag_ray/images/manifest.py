@@ -149,7 +149,7 @@ class _Reading:
             raise self._wrong(
                 row, "is for training and has no label", "give it one, or a column role with seed and pool"
             )
-        place = _place_of(self.manifest, str(path).strip())
+        place = place_of(self.manifest, str(path).strip())
         require_text(place.parent, place.name, FIELD)
         group = values.get(GROUP)
         patient = None if group is None or not str(group).strip() else str(group).strip()
@@ -205,7 +205,8 @@ def _parts(manifest: Place, table: pa.Table, test_fraction: float | None) -> str
     return None
 
 
-def _place_of(manifest: Place, path: str) -> Place:
+def place_of(manifest: Place, path: str) -> Place:
+    """Returns where an image of a manifest is: beside it, or where a whole path or an s3:// address says."""
     if path.startswith(SCHEME):
         return locate(path, FIELD)
     if isinstance(manifest, RemotePath):

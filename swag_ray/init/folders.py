@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swag_ray.errors import InputError
-from swag_ray.images.folders import patient_folder
-from swag_ray.images.groups import FOLDER_GROUP
+from swag_ray.images.folders import NESTED_GROUPS, patient_folder
 from swag_ray.images.image_file import require_text
 from swag_ray.images.layout import MAX_DEPTH, USUAL, check_folder, class_folders, left_out, nested_images
 from swag_ray.images.places import Place, below, common_root
@@ -242,7 +241,7 @@ def _classes(root: Place, train: Place, test: Place | None, normal: str | None, 
 def _check_nested(films: Mapping[str, list[Film]], normal: str, group: Guess, train: Place) -> None:
     """Class folders are searched for images below them only where these folders are patients."""
     nested = [film for film in films[normal] if film.folder is not None]
-    if group.value != FOLDER_GROUP and 2 * len(nested) > len(films[normal]):
+    if group.value not in NESTED_GROUPS and 2 * len(nested) > len(films[normal]):
         raise unclear(
             f"{train / normal} has its images in sub-folders, which look like no patients",
             ["moving them up", TABLE, TWO_PATHS],
@@ -291,7 +290,7 @@ def _films(top: Place, files: Files) -> list[Film]:
     for folder, name in files:
         require_text(folder, name, "init")
     patients = {folder: patient_folder(top, folder) for folder in {folder for folder, _ in files}}
-    return [Film(patients[folder], name) for folder, name in files]
+    return [Film(patients[folder], name, folder) for folder, name in files]
 
 
 def _text(group: Guess) -> str | None:

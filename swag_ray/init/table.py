@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 import pyarrow as pa
 
 from swag_ray.errors import InputError
 from swag_ray.images.groups import COLUMN_GROUP
 from swag_ray.images.layout import USUAL
-from swag_ray.images.manifest import ABNORMAL, FIELD, NORMAL, UNKNOWN
+from swag_ray.images.manifest import ABNORMAL, FIELD, NORMAL, UNKNOWN, place_of
 from swag_ray.images.manifest_file import GROUP, LABEL, PATH, ROLE, SPLIT, read_manifest
-from swag_ray.images.places import SCHEME, Place
+from swag_ray.images.places import Place
 from swag_ray.init.folders import TEST_FRACTION, bytes_of
 from swag_ray.init.patients import Film, count_patients, guess_group
 from swag_ray.init.plan import Guess, Plan, normal_options, run_name, the_normal, unclear
@@ -52,18 +50,20 @@ def plan_table(manifest: Place, normal: str | None, given: Place | None = None) 
         guesses.append(Guess("dataset.test_fraction", TEST_FRACTION, reason))
     called = next((str(guess.value) for guess in guesses if guess.field == "dataset.normal"), None)
     trusted, training = _rows(part, text, called)
-    films = [Film(group or None, posixpath.basename(path)) for path, group in zip(text[PATH], text[GROUP], strict=True)]
+    places = [place_of(manifest, path) for path in text[PATH]]
+    films = [Film(group or None, place.name, place.parent) for place, group in zip(places, text[GROUP], strict=True)]
     if any(text[GROUP]):
         group = Guess("split.group", COLUMN_GROUP, "the table has a column group")
         patients = len({films[row].folder or row for row in trusted})
     else:
-        group = guess_group([Film(None, films[row].name) for row in training])
+        group = guess_group([films[row] for row in training])
         value = group.value if isinstance(group.value, str) else None
         patients = count_patients([films[row] for row in trusted], value)
     share = 1.0 if part is not None else 1 - TEST_FRACTION
     name = run_name([place for place in (given, manifest) if place is not None])
+    size = bytes_of([(place.parent, place.name) for place in places])
     return Plan(name, (*guesses, group), table.num_rows, int(share * len(trusted)), int(share * patients),
-                drawn=part != ROLE, bytes=_bytes(manifest, text[PATH]), notes=_notes(table, part, text))  # fmt: skip
+                drawn=part != ROLE, bytes=size, notes=_notes(table, part, text))  # fmt: skip
 
 
 def _labels(labels: Sequence[str], normal: str | None, manifest: Place, *, drawn: bool) -> list[Guess]:
@@ -105,14 +105,6 @@ def _notes(table: pa.Table, part: str | None, text: dict[str, list[str]]) -> tup
     if kept:
         notes.append(f"columns that come out again in every table: {', '.join(kept)}")
     return tuple(notes)
-
-
-def _bytes(manifest: Place, paths: Sequence[str]) -> int | None:
-    """The bytes of the images, where they lie on this machine's disks."""
-    if any(path.startswith(SCHEME) for path in paths) or not isinstance(manifest, Path):
-        return None
-    files = [manifest.parent / Path(path).expanduser() for path in paths]
-    return bytes_of([(file.parent, file.name) for file in files])
 
 
 def _text(table: pa.Table, name: str) -> list[str]:

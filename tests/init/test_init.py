@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -19,21 +17,23 @@ from swag_ray.init.write import Started, write_config
 from swag_ray.store.store import Store
 from tests.support.command_line import Command
 from tests.support.images import PATIENT, write
-
-NORMALS, ANOMALIES = 36, 24
+from tests.support.own_images import (
+    NORMALS,
+    Films,
+    classes_without_split,
+    csv_table,
+    data_json,
+    dicom_tree,
+    films_of,
+    folder_a_patient,
+    normals_and_unknowns,
+    training_and_testing,
+)
 
 
 @pytest.fixture
-def films(xray_root: Path) -> tuple[list[Path], list[Path]]:
-    """Real films: normal ones and those of pneumonia, with the names that they were published by."""
-    train = xray_root / "train"
-    return sorted((train / "NORMAL").iterdir())[:NORMALS], sorted((train / "PNEUMONIA").iterdir())[:ANOMALIES]
-
-
-def put(films: Sequence[Path], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for film in films:
-        shutil.copy(film, folder / film.name)
+def films(xray_root: Path) -> Films:
+    return films_of(xray_root)
 
 
 def started(tmp_path: Path, *paths: Path, normal: str | None = None) -> tuple[Config, Listing, Split, Started]:
@@ -57,16 +57,8 @@ def refused(tmp_path: Path, *paths: Path) -> str:
 
 
 @pytest.mark.data
-def test_training_and_testing(films: tuple[list[Path], list[Path]], tmp_path: Path) -> None:
-    normals, anomalies = films
-    root = tmp_path / "brain"
-    put(normals[:26], root / "Training" / "notumor")
-    put(anomalies[:12], root / "Training" / "glioma")
-    put(anomalies[12:16], root / "Training" / "pituitary")
-    put(normals[26:], root / "Testing" / "notumor")
-    put(anomalies[16:], root / "Testing" / "glioma")
-    (root / "readme.txt").write_text("of no matter")
-    config, listing, split, done = started(tmp_path, root)
+def test_training_and_testing(films: Films, tmp_path: Path) -> None:
+    config, listing, split, done = started(tmp_path, *training_and_testing(films, tmp_path))
     assert (config.name, config.dataset.kind, config.dataset.normal) == ("brain", "folder", "notumor")
     assert set(config.dataset.anomaly) == {"glioma", "pituitary"} and config.dataset.test_fraction is None
     assert listing.table.num_rows == 60 and split.counts["test"] == 18
@@ -75,12 +67,8 @@ def test_training_and_testing(films: tuple[list[Path], list[Path]], tmp_path: Pa
 
 
 @pytest.mark.data
-def test_classes_without_a_split(films: tuple[list[Path], list[Path]], tmp_path: Path) -> None:
-    root = tmp_path / "set"
-    put(films[0], root / "data" / "Healthy")
-    put(films[1], root / "data" / "sick")
-    put(films[1][:0], root / "data" / "empty")
-    config, listing, split, done = started(tmp_path, root)
+def test_classes_without_a_split(films: Films, tmp_path: Path) -> None:
+    config, listing, split, done = started(tmp_path, *classes_without_split(films, tmp_path))
     assert (config.dataset.test_fraction, config.dataset.normal, config.dataset.anomaly) == (0.2, "Healthy", ("sick",))
     assert listing.table.num_rows == 60 and split.counts["test"] >= 10
     assert any("empty is empty" in note for note in done.notes)
@@ -88,10 +76,8 @@ def test_classes_without_a_split(films: tuple[list[Path], list[Path]], tmp_path:
 
 @pytest.mark.data
 @pytest.mark.parametrize("swapped", [False, True])
-def test_normals_and_unknowns(films: tuple[list[Path], list[Path]], tmp_path: Path, swapped: bool) -> None:
-    seeds, pool = tmp_path / "clinic" / "normals", tmp_path / "clinic" / "unknown"
-    put(films[0][:24], seeds)
-    put([*films[0][24:], *films[1]], pool)
+def test_normals_and_unknowns(films: Films, tmp_path: Path, swapped: bool) -> None:
+    seeds, pool = normals_and_unknowns(films, tmp_path)
     config, listing, split, _ = started(tmp_path, *((pool, seeds) if swapped else (seeds, pool)))
     assert (config.dataset.seed_root, config.dataset.pool_root) == (str(seeds), str(pool))
     assert config.name == "clinic" and (split.counts["seed"], split.counts["pool"]) == (24, 36)
@@ -101,11 +87,8 @@ def test_normals_and_unknowns(films: tuple[list[Path], list[Path]], tmp_path: Pa
 
 
 @pytest.mark.data
-def test_a_folder_a_patient(films: tuple[list[Path], list[Path]], tmp_path: Path) -> None:
-    seeds, pool = tmp_path / "trusted", tmp_path / "pool"
-    for part, images in ((seeds, films[0]), (pool, films[1])):
-        for number, film in enumerate(images):
-            put([film], part / f"P{number // 2:03}" / f"study{number % 2}")
+def test_a_folder_a_patient(films: Films, tmp_path: Path) -> None:
+    seeds, pool = folder_a_patient(films, tmp_path)
     config, _, split, done = started(tmp_path, seeds, pool)
     assert config.split.group == "folder" and split.counts["seed_groups"] == NORMALS // 2
     assert any("a folder a patient" in guess.reason for guess in done.guesses)
@@ -119,13 +102,8 @@ def test_a_folder_a_patient(films: tuple[list[Path], list[Path]], tmp_path: Path
 
 
 @pytest.mark.data
-def test_a_csv(films: tuple[list[Path], list[Path]], tmp_path: Path) -> None:
-    put([*films[0], *films[1]], tmp_path / "films")
-    lines = ["path,label,group,age"]
-    lines += [f"films/{film.name},Healthy,n{number // 2},{number}" for number, film in enumerate(films[0])]
-    lines += [f"films/{film.name},Pneumonia,a{number // 2},{number}" for number, film in enumerate(films[1])]
-    (tmp_path / "films.csv").write_text("\n".join(lines))
-    config, listing, split, done = started(tmp_path, tmp_path / "films.csv")
+def test_a_csv(films: Films, tmp_path: Path) -> None:
+    config, listing, split, done = started(tmp_path, *csv_table(films, tmp_path))
     d = config.dataset
     assert (d.kind, d.normal, d.anomaly, d.test_fraction) == ("manifest", "Healthy", ("Pneumonia",), 0.2)
     assert config.split.group == "column" and listing.table.num_rows == 60 and split.counts["test"] >= 10
@@ -133,15 +111,46 @@ def test_a_csv(films: tuple[list[Path], list[Path]], tmp_path: Path) -> None:
 
 
 @pytest.mark.data
-def test_data_json_of_a_public_benchmark(films: tuple[list[Path], list[Path]], tmp_path: Path) -> None:
-    root = tmp_path / "RSNA"
-    put([*films[0], *films[1]], root / "images")
-    normals, anomalies = ([film.name for film in part] for part in films)
-    lists = {
-        "train": {"0": normals[:20], "unlabeled": {"0": normals[20:26], "1": anomalies[:10]}},
-        "test": {"0": normals[26:], "1": anomalies[10:]},
-    }
-    (root / "data.json").write_text(json.dumps(lists))
+def test_a_tree_of_dicom(films: Films, tmp_path: Path, command: Command) -> None:
+    paths = dicom_tree(films, tmp_path)
+    config, listing, split, done = started(tmp_path, *paths)
+    assert config.split.group == "patient_id" and listing.table.num_rows == 60
+    assert (split.counts["seed"], split.counts["pool"], split.counts["seed_groups"]) == (36, 24, 18)
+    (reason,) = [guess.reason for guess in done.guesses if guess.field == "split.group"]
+    assert "30 patients, 2 images at most of one, in 60 DICOMs looked into" in reason
+    assert any("left out: 2 DICOMDIR files" in note or "DICOMDIR files (2)" in note for note in done.notes)
+    shown = command("init", *paths, "--out", tmp_path / "again.yaml")
+    text = (tmp_path / "again.yaml").read_text() + shown.out + shown.err + str(done)
+    assert shown.code == 0 and "Planted" not in text, "no PatientID is shown or written"
+    classes = tmp_path / "classes"
+    for path, name in zip(paths, ("good", "bad"), strict=True):
+        shutil.copytree(path, classes / name)
+    (tmp_path / "made.yaml").unlink()
+    config, listing, *_ = started(tmp_path, classes)
+    assert (config.dataset.kind, config.split.group, listing.table.num_rows) == ("folder", "patient_id", 60)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("patient", ["anonymous", ""])
+def test_a_patient_id_that_tells_none_apart_is_not_taken(films: Films, tmp_path: Path, patient: str) -> None:
+    config, _, _, done = started(tmp_path, *dicom_tree(films, tmp_path, lambda number: patient))
+    assert config.split.group != "patient_id"
+    (reason,) = [guess.reason for guess in done.guesses if guess.field == "split.group"]
+    assert f"({1 if patient else 0} PatientID{'' if patient else 's'} in 60 DICOMs looked into: it tells none" in reason
+
+
+@pytest.mark.data
+def test_dicom_in_a_table_is_of_whom_it_says(films: Films, tmp_path: Path) -> None:
+    seeds, pool = dicom_tree(films, tmp_path)
+    rows = [f"{path},{role}" for root, role in ((seeds, "seed"), (pool, "pool")) for path in root.rglob("IM*")]
+    (tmp_path / "films.csv").write_text("\n".join(["path,role", *rows]))
+    config, _, split, _ = started(tmp_path, tmp_path / "films.csv")
+    assert config.split.group == "patient_id" and split.counts["seed_groups"] == 18
+
+
+@pytest.mark.data
+def test_data_json_of_a_public_benchmark(films: Films, tmp_path: Path) -> None:
+    (root,) = data_json(films, tmp_path)
     config, _, split, _ = started(tmp_path, root)
     assert (config.name, config.dataset.kind, config.dataset.manifest) == ("RSNA", "manifest", str(root / "data.json"))
     assert (split.counts["seed"], split.counts["pool"], split.counts["test"]) == (20, 16, 24)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from swag_ray.record.files import POOL_FILE
+from swag_ray.record.run_metrics import RunMetrics
 from swag_ray.report.page.markup import (  # fmt: skip
     Column,
     Html,
@@ -37,9 +38,23 @@ def answer(run: RunRecord) -> Html:
     if count is None:
         return Html()
     return join(
-        paragraph(_abnormal(run, count), class_="verdict"),
+        paragraph(look_abnormal(run.metrics, count), class_="verdict"),
         paragraph(" ".join(text for text in (_standing_out(run), f"{_capital(admissions(run))}.") if len(text) > 1)),
     )
+
+
+def look_abnormal(metrics: RunMetrics, count: int) -> str:
+    """Returns how many of so many pool images look abnormal, by the estimated contamination, with its bound."""
+    found = metrics.contamination
+    if found.estimate is None:
+        return f"How many of the {whole(count)} pool images look abnormal is not known."
+    abnormal, least = round(found.estimate * count), int((found.low or 0) * count)
+    what = f"of the {whole(count)} pool images"
+    if not abnormal and not least:
+        return f"None {what} need be abnormal: together they score as the trusted ones do."
+    verb = "looks" if abnormal == 1 else "look"
+    bound = f"in all likelihood no fewer than {whole(least)}" if least else "and it may be none"
+    return f"About {whole(abnormal)} {what} {verb} abnormal ({percent(found.estimate)}), {bound}."
 
 
 def suspects_section(run: RunRecord) -> Html:
@@ -100,20 +115,6 @@ def _with_labels(kind: str) -> Html:
     else:
         how = join("give some the role test and a label, and run again.")
     return join("To learn how good this ranking is, it takes images of known label: ", how)
-
-
-def _abnormal(run: RunRecord, count: int) -> str:
-    """The contamination as a number of images, with its bound."""
-    found = run.metrics.contamination
-    if found.estimate is None:
-        return f"How many of the {whole(count)} pool images look abnormal is not known."
-    abnormal, least = round(found.estimate * count), int((found.low or 0) * count)
-    what = f"of the {whole(count)} pool images"
-    if not abnormal and not least:
-        return f"None {what} need be abnormal: together they score as the trusted ones do."
-    verb = "looks" if abnormal == 1 else "look"
-    bound = f"in all likelihood no fewer than {whole(least)}" if least else "and it may be none"
-    return f"About {whole(abnormal)} {what} {verb} abnormal ({percent(found.estimate)}), {bound}."
 
 
 def _standing_out(run: RunRecord) -> str:
