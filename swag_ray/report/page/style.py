@@ -106,7 +106,7 @@ pre { overflow-x: auto;
   h2 { margin-top: 2.4rem; }
   dl { grid-template-columns: 1fr; gap: 0; }
   dd { margin-bottom: .6rem; }
-  .scroll th:first-child { max-width: 8.5rem; }
+  .scroll th:first-child { max-width: 8.5rem; overflow-wrap: break-word; }
   .matrices { gap: 1.4rem; }
   .arms td.text { min-width: 10.5rem; }
   .cards.pairs { grid-template-columns: 1fr 1fr; }
