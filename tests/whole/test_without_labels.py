@@ -9,6 +9,7 @@ import csv
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,24 @@ OF_THE_TEST = ("roc_auc", "pr_auc", "youden", "operating_points", "recall", "pre
                "fn", "tp", "rate_test_normals", "rate_interval", "shortcuts", "roc_auc_by_kind")  # fmt: skip
 
 
-def run_experiment(config: Config, directory: Path) -> Run:
+class Told(Progress):
+    """Keeps what a run says that it is at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    @contextmanager
+    def phase(self, name: str, text: str) -> Iterator[None]:
+        self.texts.append(text)
+        with super().phase(name, text):
+            yield
+
+
+def run_experiment(config: Config, directory: Path, progress: Progress | None = None) -> Run:
     """What `run.run_experiment` does, its folder's claim and Ray aside."""
     directory.mkdir(parents=True)
-    result = run_pipeline(check_source(config, Progress()), Extracting(), Progress())
+    result = run_pipeline(check_source(config, Progress()), Extracting(), progress or Progress())
     result.metrics.timing = Timing()
     write_results(directory, result)
     write_records(directory, result, None)
@@ -84,7 +99,11 @@ def hidden(config: Config, parts: Path, **dataset: Any) -> Config:
 
 @pytest.fixture(scope="module")
 def unlabelled(labelled: tuple[Config, Run], parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return run_experiment(hidden(labelled[0], parts), tmp_path_factory.mktemp("unlabelled") / "run")
+    told = Told()
+    run = run_experiment(hidden(labelled[0], parts), tmp_path_factory.mktemp("unlabelled") / "run", told)
+    assert not [text for text in told.texts if "true" in text], "no control is announced that cannot be had"
+    assert "control: random admission" in told.texts
+    return run
 
 
 def folder(run: Run) -> Path:
