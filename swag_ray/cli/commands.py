@@ -6,13 +6,14 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from swag_ray.cli.dataset_commands import AsJson, Set, datasets_check
 from swag_ray.cli.detector_commands import Quiet, calibrate, drift, score
 from swag_ray.cli.exit import as_one_line, flushed, interruptible, usage_error
+from swag_ray.cli.init_command import init
 from swag_ray.cli.process import prepare_process
 from swag_ray.errors import InputError
 
@@ -35,10 +36,6 @@ app.add_typer(config_app, name="config")
 app.add_typer(datasets_app, name="datasets")
 
 app.add_typer(store_app, name="store")
-
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a config field; repeatable.")]
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
 
 def main() -> NoReturn:
@@ -83,7 +80,7 @@ def _config_file(
 @app.command()
 def run(
     config: Annotated[
-        str | None, typer.Argument(metavar="[CONFIG]", help="YAML config; not needed with --resume.")
+        str | None, typer.Argument(metavar="[CONFIG]", help="YAML config or a shipped one's name; not with --resume.")
     ] = None,
     set_: Set = None,
     out: Annotated[
@@ -141,7 +138,7 @@ def _refuse_beside_repeat(resume: bool, profile: bool, overwrite: bool) -> None:
 @app.command()
 def sweep(
     config: Annotated[
-        str | None, typer.Argument(metavar="[CONFIG]", help="Sweep's YAML; not needed with --resume.")
+        str | None, typer.Argument(metavar="[CONFIG]", help="Sweep's YAML or a shipped one's name; not with --resume.")
     ] = None,
     set_: Set = None,
     out: Annotated[str | None, typer.Option(help="Sweep directory (default: sweeps/NAME).")] = None,
@@ -182,35 +179,11 @@ def report(
     print(report_again(run_dir))
 
 
-for command in (score, calibrate, drift):
+for command in (init, score, calibrate, drift):
     app.command()(command)
 
 
-@datasets_app.command("check")
-def datasets_check(
-    root: Annotated[Path, typer.Argument(metavar="ROOT", help="Folder that holds train and test.")],
-    normal: Annotated[
-        str | None, typer.Option(help="Folder name of the normal class; default: the one called NORMAL.")
-    ] = None,
-    anomaly: Annotated[
-        list[str] | None, typer.Option(help="Folder name of an anomalous class; default: all others.")
-    ] = None,
-    group: Annotated[str | None, typer.Option(help="Regular expression whose first group names the patient.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Say what a dataset folder holds, and what of it would trip a run."""
-    from dataclasses import asdict
-
-    from swag_ray.cli.tables import show_check
-    from swag_ray.images.check import describe, guess_classes
-    from swag_ray.images.folders import list_folder
-
-    if normal is None or not anomaly:
-        normal, others = guess_classes(root, normal or "normal")
-        anomaly = anomaly or others
-    listing = list_folder(root, normal=normal, anomaly=anomaly, group=group)
-    found = describe(listing, seed_fraction=0.3, folds=5)
-    print(json.dumps(asdict(found), default=str)) if as_json else show_check(found)
+datasets_app.command("check")(datasets_check)
 
 
 @app.command()
@@ -252,9 +225,10 @@ def doctor(
 def _run_configs(path: str, overrides: list[str]) -> list[Config]:
     """A run's config, or of a sweep a trial's on each dataset."""
     from swag_ray.config import load_config
+    from swag_ray.config.shipped import find_config
     from swag_ray.config.text import read_yaml
 
-    if "base" not in read_yaml(path):
+    if "base" not in read_yaml(find_config(path)):
         return [load_config(path, overrides)]
     from swag_ray.config.sweep import load_examples  # imports what the doctor may find missing
 

@@ -20,7 +20,7 @@ from swag_ray.cli.bars import TerminalProgress
 from swag_ray.config import Config
 from swag_ray.errors import InputError, reason_of
 from swag_ray.progress import Progress
-from swag_ray.record.files import REPORT_FILE
+from swag_ray.record.files import POOL_FILE, REPORT_FILE
 from swag_ray.record.run_metrics import RoundMetrics, RunMetrics
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ class RunScreen:
         self.progress: Progress = Progress() if quiet else TerminalProgress(self.console)
 
     def header(self, config: Config) -> None:
-        data = escape(config.dataset.root or config.dataset.kind)
+        d = config.dataset
+        data = escape(d.root or d.pool_root or d.manifest or d.kind)
         self.console.print(
             f"[bold]{config.name}[/] · {config.method} · {data} · seed {config.random_seed}", highlight=False
         )
@@ -51,7 +52,8 @@ class RunScreen:
             parts.append(f"rejects {row.rejects}{purity}")
         if row.round and row.head_on is not None:
             parts.append(f"head {_weight(row.head_weight)}" if row.head_on else "head off")
-        parts.append(f"test ROC-AUC {row.roc_auc:.4f}")
+        if row.roc_auc is not None:
+            parts.append(f"test ROC-AUC {row.roc_auc:.4f}")
         self.console.print("  " + " · ".join(parts), highlight=False)
 
     def summary(self, run: Run) -> None:
@@ -59,29 +61,58 @@ class RunScreen:
         m = RunMetrics.read(run.metrics)
         for warning in m.warnings:
             self.progress.warning(warning)
-        table = Table(title=None, header_style="bold")
-        for column in ("", "ROC-AUC", "PR-AUC", "recall", "false positives", "FPR (nominal)"):
-            table.add_column(column, justify="left" if not column else "right", no_wrap=not column)
-        for name, figures in [*m.baselines.items(), ("incremental", m.incremental)]:
-            c = figures.conformal
-            decided = [f"{c.recall:.3f}", str(c.fp), f"{c.rate_test_normals:.3f} ({c.rate_nominal:.2f})"]
-            if not m.can_flag:  # zeros would read as the detector's doing; a warning says why
-                decided = ["-"] * 3
-            table.add_row(
-                name, f"{figures.roc_auc:.4f}", f"{figures.pr_auc:.4f}", *decided,
-                style="bold" if name == "incremental" else None,
-            )  # fmt: skip
-        self.console.print(table)
+        own = m.incremental
+        if own.roc_auc is not None or own.conformal.threshold is not None:  # else no test image has a label
+            self.console.print(_figures(m))
         d, t = m.delta_vs_seed_only, m.totals
         wrong = f", {t.ever_admitted_anomalies} of them anomalies" if t.ever_admitted_anomalies is not None else ""
-        self.console.print(
-            f"against seed-only, on this split: {d.roc_auc:+.4f} (95 % {d.low:+.4f} to {d.high:+.4f}) · "
-            f"score used: {_score_used(m)} · {t.ever_admitted} images admitted{wrong}"
-            + (" · pool exhausted" if t.exhausted else ""),
-            highlight=False,
-        )
+        parts = [f"score used: {_score_used(m)}", f"{t.ever_admitted} images admitted{wrong}"]
+        if d.roc_auc is not None:
+            gain = f"{d.roc_auc:+.4f} (95 % {d.low:+.4f} to {d.high:+.4f})"
+            parts = [f"against seed-only, on this split: {gain}", *parts]
+        self.console.print(" · ".join([*parts, *(["pool exhausted"] if t.exhausted else [])]), highlight=False)
         place = escape(f"{run.address}/{REPORT_FILE}")
-        self.console.print(f"{m.timing.total:.0f} s · report: {place}", highlight=False)
+        if t.admitted_anomalies is not None:
+            self.console.print(f"{m.timing.total:.0f} s · report: {place}", highlight=False)
+            return
+        self.console.print(f"{m.timing.total:.0f} s", highlight=False)
+        for line in _answer(m, f"{run.address}/{POOL_FILE}", f"{run.address}/{REPORT_FILE}"):
+            self.console.print(line, highlight=False, markup=False)
+
+
+def _answer(m: RunMetrics, ranked: str, report: str) -> list[str]:
+    """The last lines of a run that nobody told anything of its pool: what was asked, and where it stands."""
+    from swag_ray.report.page.markup import THIN
+    from swag_ray.report.run.answer import look_abnormal
+
+    return [
+        "",
+        look_abnormal(m, m.dataset.split.get("pool", 0)).replace(THIN, " "),
+        f"ranked, the most suspicious first: {ranked}",
+        f"the report, with heatmaps of them:  {report}",
+    ]
+
+
+def _figures(m: RunMetrics) -> Table:
+    """The detectors' figures on the test images, "-" where there is none."""
+    table = Table(title=None, header_style="bold")
+    for column in ("", "ROC-AUC", "PR-AUC", "recall", "false positives", "FPR (nominal)"):
+        table.add_column(column, justify="left" if not column else "right", no_wrap=not column)
+    for name, figures in [*m.baselines.items(), ("incremental", m.incremental)]:
+        c = figures.conformal
+        rate = None if c.rate_test_normals is None else f"{c.rate_test_normals:.3f} ({c.rate_nominal:.2f})"
+        decided = [_text(c.recall, ".3f"), _text(c.fp, "d"), rate or "-"]
+        if not m.can_flag:  # zeros would read as the detector's doing; a warning says why
+            decided = ["-"] * 3
+        table.add_row(
+            name, _text(figures.roc_auc, ".4f"), _text(figures.pr_auc, ".4f"), *decided,
+            style="bold" if name == "incremental" else None,
+        )  # fmt: skip
+    return table
+
+
+def _text(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
 
 
 def _score_used(m: RunMetrics) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MARKS = {"ok": "[green]ok     [/]", "note": "[yellow]note   [/]", "problem": "[bold red]problem[/]"}
 UNREADABLE_SHOWN = 10
+IS = {True: "anomaly", False: "normal", None: "unknown"}
 
 ODD = {
     "deep": "16-bit images", "bits": "bits in use of 16", "blank": "blank images", "inverted": "inverted images",
@@ -35,7 +36,7 @@ def show_check(found: Description) -> None:
     for row in found.classes:
         name = escape(f"{row.class_name} / {row.kind}" if row.kind else row.class_name)
         table.add_row(
-            row.split, name, "anomaly" if row.label else "normal", str(row.images), str(row.groups),
+            row.split, name, IS[row.label], str(row.images), str(row.groups),
             str(row.unreadable), _spread(row.widths), _spread(row.heights),
         )  # fmt: skip
     console.print(table)
@@ -53,6 +54,12 @@ def show_check(found: Description) -> None:
         console.print(
             f"  a default split: {s['seed']} seeds, a pool of {s['pool']} with {highest:.1%} anomalies"
             f" (the highest dataset.contamination), {s['test']} test images",
+            highlight=False,
+        )
+    elif found.split_counts is not None:
+        s = found.split_counts
+        console.print(
+            f"  {s['seed']} seeds, a pool of {s['pool']} of which labels are unknown, {s['test']} test images",
             highlight=False,
         )
     for path, reason in list(found.unreadable.items())[:UNREADABLE_SHOWN]:

@@ -19,7 +19,6 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -34,6 +33,7 @@ from swag_ray.features.index import LARGE_SHARD
 from swag_ray.features.recipe import Recipe
 from swag_ray.features.shards import shard_table, write_shard
 from swag_ray.features.spec import FeatureSpec
+from swag_ray.images.places import locate
 from swag_ray.store.stages import digest
 from swag_ray.store.store import Store
 from swag_ray.system.allocator import keep_freed_memory, trim_freed_memory
@@ -159,7 +159,7 @@ class ShardExtractor:
 
     def _rows(self, recipes: list[Recipe]) -> Generator[dict[str, Any]]:
         def decoded(recipe: Recipe, files: tuple[bytes, ...]) -> Pixels:
-            return decode(partial(recipe.decode, files, self.spec.image_size, self.spec.white))
+            return decode(partial(recipe.decode, files, self.spec.image_size, self.spec.reading))
 
         if self.decoders:  # what waits for the GPU are small squares; a file is in memory only while it is decoded
             work, most = (lambda recipe: decoded(recipe, recipe.files(self._read))), 2 * GPU_BATCH
@@ -208,7 +208,7 @@ class CountedExtractor(ShardExtractor):
 def _read_image(path: str, sha256: str) -> bytes:
     """The bytes that were listed under this path: features of any others must not be kept under their digest."""
     try:
-        data = Path(path).read_bytes()
+        data = locate(path).read_bytes()
     except OSError as error:
         raise InputError(
             f"dataset: '{path}' was listed but cannot be read here ({reason_of(error)})",

@@ -18,6 +18,7 @@ import pyarrow as pa
 import ray
 
 from swag_ray.errors import InputError, reason_of
+from swag_ray.images.places import locate
 from swag_ray.store.store import Store
 
 SECONDS = 120.0  # a node that starts a worker process takes some, under load many
@@ -115,7 +116,7 @@ def probe_node(root: str, path: str, content: bytes, images: Sequence[str]) -> t
         return "unusable", root, error.problem.removeprefix("store: "), error.advice
     for image in images:
         try:
-            with open(image, "rb") as file:
+            with locate(image).open("rb") as file:
                 file.read(1)
         except OSError as error:
             return "dataset", image, reason_of(error)

@@ -40,6 +40,7 @@ from swag_ray.config.sections import (
     run_name,
     store_path,
 )
+from swag_ray.config.shipped import find_config
 from swag_ray.config.text import apply_override, dump_yaml, one_line, read_yaml
 from swag_ray.errors import InputError
 
@@ -72,13 +73,29 @@ __all__ = [
     "to_yaml",
 ]
 
+OF_FOLDER = ("dataset.root", "dataset.train", "dataset.test")
+OF_UNLABELLED = ("dataset.seed_root", "dataset.pool_root", "dataset.test_root")
+REQUIRED = {
+    "folder": {"root": "set it to the folder that holds train and test"},
+    "unlabelled": {
+        "seed_root": "set it to a folder of normal images that you trust",
+        "pool_root": "set it to a folder of images that you know nothing of",
+    },
+    "manifest": {"manifest": "set it to a CSV or Parquet file that lists the images"},
+}
 # Keys that a choice makes meaningless: refused when given, so that nothing a user wrote is silently ignored.
 UNUSED: dict[tuple[str, str], tuple[str, ...]] = {
     ("method", "contrast"): ("adapter",),
     ("method", "published"): ("head", "auxiliary", "outliers"),
-    ("dataset.kind", "folder"): ("dataset.digit_anatomy",),
+    ("dataset.kind", "folder"): ("dataset.digit_anatomy", *OF_UNLABELLED, "dataset.manifest"),
+    ("dataset.kind", "unlabelled"): (
+        "dataset.digit_anatomy", *OF_FOLDER, "dataset.test_fraction", "dataset.manifest", "dataset.contamination",
+        "split.seed_fraction",
+    ),
+    ("dataset.kind", "manifest"): ("dataset.digit_anatomy", *OF_FOLDER, *OF_UNLABELLED),
     ("dataset.kind", "digit_anatomy"): (
-        "dataset.root", "dataset.normal", "dataset.anomaly", "dataset.range", "split.group",
+        *OF_FOLDER, "dataset.test_fraction", *OF_UNLABELLED, "dataset.manifest", "dataset.normal", "dataset.anomaly",
+        "dataset.on_leak", "dataset.range", "dataset.frames", "split.group",
     ),
 }  # fmt: skip
 # Defaults that differ from the sections' own.
@@ -143,13 +160,7 @@ class Config(Section):
     def _rules(self) -> Config:
         """What no single field can check; the message names the field itself."""
         dataset, gate = self.dataset, self.gate
-        if dataset.kind == "folder":
-            if dataset.root is None:
-                raise ValueError("dataset.root: is required; set it to the folder that holds train and test")
-            if not dataset.anomaly:
-                raise ValueError("dataset.anomaly: is required; name the folder of the anomalous class")
-            if dataset.normal in dataset.anomaly:
-                raise ValueError(f"dataset.anomaly: must not hold dataset.normal ({dataset.normal!r})")
+        _check_dataset(dataset, self.split.group)
         missing = sorted(set(self.memory.strides) - set(self.backbone.strides))
         if missing:
             raise ValueError(f"memory.strides: {missing} must be among backbone.strides {list(self.backbone.strides)}")
@@ -170,12 +181,33 @@ class Config(Section):
         return self
 
 
+def _check_dataset(dataset: DatasetConfig, group: str | None) -> None:
+    """What no single field of a dataset can check."""
+    for name, advice in REQUIRED.get(dataset.kind, {}).items():
+        if getattr(dataset, name) is None:
+            raise ValueError(f"dataset.{name}: is required; {advice}")
+    if dataset.kind == "folder" and not dataset.anomaly:
+        raise ValueError("dataset.anomaly: is required; name the folder of the anomalous class")
+    if dataset.normal in dataset.anomaly:
+        raise ValueError(f"dataset.anomaly: must not hold dataset.normal ({dataset.normal!r})")
+    if dataset.test is not None and dataset.test_fraction is not None:
+        raise ValueError("dataset.test_fraction: draws a test set, and dataset.test names one; give one of them")
+    if group == "column" and dataset.kind != "manifest":
+        raise ValueError("split.group: 'column' needs dataset.kind manifest, which has the column group")
+    if group == "folder" and dataset.kind == "manifest":
+        raise ValueError("split.group: 'folder' is not read from a manifest; give it a column group and 'column'")
+
+
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a YAML config, apply `a.b=value` overrides (values are YAML), check everything.
+
+    Args:
+        path: of the file, or the name of a shipped config (`config.shipped`).
 
     Raises:
         InputError: one line naming file, field, value and rule.
     """
+    path = find_config(path)
     return parse_config(read_yaml(path), overrides, source=str(path))
 
 

@@ -87,8 +87,8 @@ def run_name(value: str) -> str:
 
 
 def _group_pattern(value: str) -> str:
-    if value == "column":
-        raise ValueError("must be a regular expression; a group column needs a manifest, and datasets have none yet")
+    if value in ("folder", "column", "patient_id"):
+        return value
     try:
         groups = re.compile(value).groups
     except re.error as error:
@@ -102,6 +102,7 @@ Strides = Annotated[
     tuple[Annotated[int, Field(ge=1, le=64)], ...], BeforeValidator(as_tuple), AfterValidator(_ascending)
 ]
 FolderName = Annotated[str, AfterValidator(_folder_name)]
+ImagePlace = Annotated[str, AfterValidator(store_path)]
 
 
 class Section(BaseModel):
@@ -126,17 +127,53 @@ class DigitAnatomyConfig(Section):
 
 
 class DatasetConfig(Section):
-    kind: Literal["folder", "digit_anatomy"] = Field(
-        default="folder", description="folder: root/train|test/CLASS; digit_anatomy: generated, needs no files"
+    kind: Literal["folder", "unlabelled", "manifest", "digit_anatomy"] = Field(
+        default="folder",
+        description="folder: root/train|test/CLASS; unlabelled: a folder of trusted images and one of unknown ones; "
+        "manifest: a table of files; digit_anatomy: generated, needs no files",
     )
-    root: Annotated[str, AfterValidator(absolute)] | None = Field(
+    root: ImagePlace | None = Field(
         default=None,
-        description="`folder`: the folder that holds train and test (required; relative to the current directory)",
+        description="`folder`: the folder that holds train and test (required; relative to the current directory), a "
+        "path or s3://",
     )
-    normal: FolderName = Field(default="NORMAL", description="`folder`: name of the normal class's folder")
+    train: FolderName | None = Field(
+        default=None, description="`folder`: name of the folder to train on; null: train or Training, in any case"
+    )
+    test: FolderName | None = Field(
+        default=None, description="`folder`: name of the folder to test on; null: test or Testing, in any case"
+    )
+    test_fraction: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="`folder`, `manifest`: of a set without a test part, the share of each class, in whole groups, "
+        "that becomes one, the same in every run",
+    )
+    seed_root: ImagePlace | None = Field(
+        default=None, description="`unlabelled`: folder of trusted, normal images (required); all of them are seeds"
+    )
+    pool_root: ImagePlace | None = Field(
+        default=None, description="`unlabelled`: folder of the images that nothing is known of (required)"
+    )
+    test_root: ImagePlace | None = Field(
+        default=None,
+        description="`unlabelled`: folder of test images, in the class folders that `normal` and `anomaly` name where "
+        "their labels are known",
+    )
+    manifest: ImagePlace | None = Field(
+        default=None,
+        description="`manifest`: CSV or Parquet file (required) with the columns path, role (seed, pool, test) or "
+        "split (train, test) and label; or a data.json with lists of normal, abnormal and unlabeled files",
+    )
+    normal: FolderName = Field(default="NORMAL", description="name of the normal class, of folders or in a manifest")
     anomaly: Annotated[tuple[FolderName, ...], BeforeValidator(_one_or_many), AfterValidator(_distinct)] = Field(
         default=(),
-        description="`folder`: name of the anomalous class's folder, or a list (required); others are ignored",
+        description="name of the anomalous class, or a list (required in `folder`); others are ignored",
+    )
+    on_leak: Literal["drop", "keep", "refuse"] = Field(
+        default="drop",
+        description="test images that are in train too, byte for byte: left out of test, kept, or the end of the run",
     )
     contamination: float | None = Field(
         default=None,
@@ -147,21 +184,32 @@ class DatasetConfig(Section):
     on_corrupt: Literal["skip", "refuse"] = Field(
         default="skip", description="an unreadable image is counted, or ends the run"
     )
-    range: Literal["bits"] = Field(
+    range: Literal["bits", "percentile"] = Field(
         default="bits",
-        description="`folder`: grey range of 16-bit images; bits: 0 to 2^b - 1, b the bits in use over all of the set",
+        description="grey range of 16-bit images and of DICOM without VOI LUT and window; bits: 0 to 2^b - 1, b the "
+        "bits in use, of PNG and TIFF over all of the set; percentile: each DICOM's own, 1 % to 99 %, for CT without",
+    )
+    frames: Literal["refuse", "middle"] = Field(
+        default="refuse",
+        description="a DICOM of several frames counts as unreadable, or the one in the middle is taken: which shows "
+        "what is sought, no file says",
     )
     digit_anatomy: DigitAnatomyConfig = DigitAnatomyConfig()
 
 
 class SplitConfig(Section):
     seed_fraction: float = Field(
-        default=0.3, gt=0, lt=1, description="share of train normals that is trusted (the paper's)"
+        default=0.3,
+        gt=0,
+        lt=1,
+        description="share of train normals that is trusted (the paper's); not read where seeds are given",
     )
     folds: int = Field(default=5, ge=2, le=20, description="models; each scores the images it never saw")
     group: Annotated[str, AfterValidator(_group_pattern)] | None = Field(
         default=None,
-        description="regular expression on the file name: its first group names the patient; null: none known",
+        description="who the patient is: a regular expression on the file name, whose first group names him; folder: "
+        "the folder that he has below the class, seeds or pool; column: that of a manifest; patient_id: a DICOM's, by "
+        "a digest; null: none known",
     )
 
 

@@ -22,7 +22,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 
 from swag_ray.config import Config, fields, parse_config
 from swag_ray.config.search import RANGES, Distribution, distribution
-from swag_ray.config.sections import Section, absolute, as_tuple, run_name, weights_place
+from swag_ray.config.sections import DatasetConfig, Section, absolute, as_tuple, run_name, weights_place
+from swag_ray.config.shipped import find_config
 from swag_ray.config.text import apply_override, dump_yaml, one_line, read_yaml
 from swag_ray.core.seeding import numpy_generator
 from swag_ray.errors import InputError
@@ -33,11 +34,12 @@ Point = dict[str, Any]
 LATE = ("rounds", "gate.", "calibration.", "controls")
 
 
+OF_SPLIT = ("contamination", "on_corrupt")  # fields of a dataset that its images do not depend on
 DRAWS = 100  # points of a space, of which one must make a config
 NOTES = ("planned", "reference")  # that a sweep's directory adds to its sweep.yaml
 # Relative ones are meant from where the sweep is called; trials, and who resumes it, are elsewhere.
 PATHS: dict[str, Callable[[str], str]] = {
-    "dataset.root": absolute,
+    **{f"dataset.{name}": absolute for name in ("root", "seed_root", "pool_root", "test_root", "manifest")},
     "store": absolute,
     "backbone.weights": weights_place,
 }
@@ -216,11 +218,7 @@ def source_key(config: Config) -> str:
     return digest(
         fields(
             config,
-            "dataset.kind",
-            "dataset.root",
-            "dataset.normal",
-            "dataset.anomaly",
-            "dataset.digit_anatomy",
+            *(f"dataset.{name}" for name in DatasetConfig.model_fields if name not in OF_SPLIT),
             "split.group",
             "backbone",
         )
@@ -230,9 +228,13 @@ def source_key(config: Config) -> str:
 def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> SweepConfig:
     """Read a sweep's YAML and its base config, apply `a.b=value` overrides (of the base's fields too, as `base.a.b`).
 
+    Args:
+        path: of the file, or the name of a shipped sweep (`config.shipped`).
+
     Raises:
         InputError: one line naming file, field, value and rule.
     """
+    path = find_config(path)
     raw = read_yaml(path)
     for note in NOTES:
         raw.pop(note, None)

@@ -23,12 +23,13 @@ from swag_ray.config import Config
 from swag_ray.doctor.finding import Finding, refused
 from swag_ray.doctor.machine import Machine, disk
 from swag_ray.errors import InputError, reason_of
+from swag_ray.experiment.datasets import list_images
 from swag_ray.experiment.prepare import planned_variants
-from swag_ray.experiment.source import feature_spec, list_images, split_table, stored_white
+from swag_ray.experiment.source import feature_spec, split_table, stored_white
 from swag_ray.features.index import shard_files
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.features.variants import NO_VARIANTS, VariantPlan
-from swag_ray.images.folders import Listing
+from swag_ray.images.listing import Listing
 from swag_ray.images.split import Split
 from swag_ray.store.store import Store
 from swag_ray.wording import plural, size, unequal_sizes

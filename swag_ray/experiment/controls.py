@@ -20,6 +20,7 @@ from swag_ray.methods.heads import Heads, fit_heads
 from swag_ray.progress import Progress
 from swag_ray.store.stages import Result, digest, stage_key
 
+LABELLED: tuple[Control, ...] = ("full_train", "oracle_gate", "supervised")  # need every label of the pool
 TEXTS: dict[Control, str] = {
     "seed_only": "control: seeds alone",
     "full_train": "control: all true normals of the train folder",
@@ -33,7 +34,10 @@ def run_controls(experiment: Experiment, audit: Audit, trajectory: Trajectory) -
     """Returns the config's controls as fits to evaluate. Those that need labels are absent without them."""
     done: dict[str, Fit] = {}
     quiet = replace(experiment, progress=Progress())  # a control's own rounds are not the run's
+    known = not np.isnan(audit.label_N).any()
     for name in experiment.config.controls:
+        if name in LABELLED and not known:
+            continue
         with experiment.progress.phase("controls", TEXTS[name]):
             fit = _control(quiet, audit, trajectory, name)
         if fit is not None:
@@ -42,21 +46,20 @@ def run_controls(experiment: Experiment, audit: Audit, trajectory: Trajectory) -
 
 
 def _control(experiment: Experiment, audit: Audit, trajectory: Trajectory, name: Control) -> Fit | None:
-    pool_N, known = ~experiment.cohort.seed_N, not np.isnan(audit.label_N).any()
+    pool_N = ~experiment.cohort.seed_N
     normal_N = pool_N & (audit.label_N == 0)
     match name:
         case "seed_only":
             return trajectory.seed_bank
         case "random_admission":
             return incremental_loop(experiment, AdmissionRule(name, allowed_N=pool_N)).last
-        case "full_train" if known:
+        case "full_train":
             members = np.flatnonzero(experiment.cohort.seed_N | normal_N)
             return bank_fit(experiment, members, score_pool="members")
-        case "oracle_gate" if known:
+        case "oracle_gate":
             return incremental_loop(experiment, AdmissionRule(name, allowed_N=normal_N)).last
-        case "supervised" if known:
+        case "supervised":
             return supervised_fit(experiment, audit)
-    return None
 
 
 def supervised_fit(experiment: Experiment, audit: Audit) -> Fit | None:

@@ -39,23 +39,25 @@ from swag_ray.record.run_metrics import (
 
 
 def detector_metrics(experiment: Experiment, audit: Audit, fit: Fit) -> DetectorMetrics:
-    """Ranking and decisions of one detector on the labelled test images, and how its p-values hold on normals."""
+    """Ranking and decisions of one detector on the labelled test images, and how its p-values hold on normals.
+
+    What test images of one class cannot tell is absent; without a labelled one, all but the rates on the pool.
+    """
     rate = experiment.config.calibration.false_positive_rate
     cohort, known = experiment.cohort, audit.known_T
     anomaly_L, s_L, p_L = audit.anomaly_T[known], fit.s_T[known], fit.p_T[known]
     normals = int((~anomaly_L).sum())
-    decided: dict[str, Any] = metrics.at_rate(anomaly_L, p_L, rate)
-    conformal = ConformalDecisions(
-        **decided,
-        rate_nominal=rate,
-        rate_test_normals=float((p_L[~anomaly_L] <= rate).mean()),
-        rate_interval=list(calibrate.rate_interval(rate, len(cohort.seeds), normals)),
-    )
+    conformal = ConformalDecisions(**_decided(anomaly_L, p_L, rate), rate_nominal=rate)
+    if normals:
+        conformal.rate_test_normals = float((p_L[~anomaly_L] <= rate).mean())
+        conformal.rate_interval = list(calibrate.rate_interval(rate, len(cohort.seeds), normals))
     pool_normal = np.flatnonzero(~cohort.seed_N & (audit.label_N == 0))
     if len(pool_normal) and not np.isnan(fit.s_N[pool_normal]).any():
         p = calibrate.conformal_p(fit.seed_s, fit.s_N[pool_normal])  # anomalies may have no score
         conformal.rate_pool_normals = float((p <= rate).mean())
     conformal.aligned = _aligned(fit, known, anomaly_L, rate)
+    if not metrics.has_both_classes(anomaly_L):
+        return DetectorMetrics(conformal=conformal)
     # The same resamplings for every detector, so that their intervals can be compared.
     generator = numpy_generator(experiment.config.random_seed, "operating points")
     points = operating_points(anomaly_L, s_L, generator)
@@ -68,6 +70,19 @@ def detector_metrics(experiment: Experiment, audit: Audit, fit: Fit) -> Detector
     )
 
 
+OF_ONE_CLASS = {False: ("threshold", "tn", "fp"), True: ("threshold", "recall", "fn", "tp")}
+
+
+def _decided(anomaly_L: Mask, p_L: Floats, rate: float) -> dict[str, Any]:
+    """What is flagged at a rate; of images of one class what says something of it, nothing without images."""
+    if not len(anomaly_L):
+        return {}
+    decided: dict[str, Any] = metrics.at_rate(anomaly_L, p_L, rate)
+    if metrics.has_both_classes(anomaly_L):
+        return decided
+    return {name: decided[name] for name in OF_ONE_CLASS[bool(anomaly_L[0])]}
+
+
 def _aligned(fit: Fit, known: NDArray[np.int64], anomaly_L: Mask, rate: float) -> AlignedDecisions:
     """What p-values of the site score flag that are aligned by all test images, those without a label too."""
     if len(fit.s_TK) < shift.FEWEST:
@@ -76,13 +91,16 @@ def _aligned(fit: Fit, known: NDArray[np.int64], anomaly_L: Mask, rate: float) -
     found = alignment.align(site.seed_s, site.s_TK)
     p_T = alignment.aligned_p(found, site.seed_s, cohort.fold_N[cohort.seeds], site.s_TK)
     flagged_L = p_T[known] <= rate
-    return AlignedDecisions(
+    out = AlignedDecisions(
         shift=found.shift / float(site.seed_s.std(ddof=1)),
         contamination=found.contamination,
         residual=found.residual,
-        rate_test_normals=float(flagged_L[~anomaly_L].mean()),
-        recall=float(flagged_L[anomaly_L].mean()),
     )
+    if not anomaly_L.all():
+        out.rate_test_normals = float(flagged_L[~anomaly_L].mean())
+    if anomaly_L.any():
+        out.recall = float(flagged_L[anomaly_L].mean())
+    return out
 
 
 def evaluate(
@@ -113,9 +131,8 @@ def evaluate(
     if (told := shift.shift_of(last.site.seed_s, last.site.s_TK)) is not None:
         out.incremental.conformal.aligned.doubt = told.doubt
     out.contamination = _contamination(experiment, audit, last)
-    kinds = sorted(set(audit.kind_T[audit.anomaly_T]) - {""})
-    if kinds:
-        normal_T = audit.label_T == 0
+    kinds, normal_T = sorted(set(audit.kind_T[audit.anomaly_T]) - {""}), audit.label_T == 0
+    if kinds and normal_T.any():
         out.roc_auc_by_kind = {
             kind: metrics.roc_auc(audit.anomaly_T[on], last.s_T[on])
             for kind in kinds
@@ -125,8 +142,10 @@ def evaluate(
 
 
 def delta(experiment: Experiment, audit: Audit, fit: Fit, seed_only: Fit) -> Difference:
-    """ROC-AUC less that of the seed-only bank, paired bootstrap over the labelled test images."""
+    """ROC-AUC less that of the seed-only bank, paired bootstrap over the labelled test images; empty with one class."""
     generator, known = numpy_generator(experiment.config.random_seed, "bootstrap"), audit.known_T
+    if not metrics.has_both_classes(audit.anomaly_T[known]):
+        return Difference()
     difference, low, high = metrics.paired_difference(
         audit.anomaly_T[known], fit.s_T[known], seed_only.s_T[known], generator
     )
@@ -201,8 +220,10 @@ def totals(audit: Audit, trajectory: Trajectory) -> Totals:
 
 
 def shortcuts(experiment: Experiment, audit: Audit, reader: FeatureReader) -> dict[str, float]:
-    """What trivial properties of the files would score: reported, never used."""
+    """What trivial properties of the files would score: reported, never used. Empty with test images of one class."""
     cohort, seeds, known = experiment.cohort, experiment.cohort.seeds, audit.known_T
+    if not metrics.has_both_classes(audit.anomaly_T[known]):
+        return {}
     test = reader.statistics(cohort.rows_T.take(known), audit.bytes_T[known])
     seed = reader.statistics(cohort.rows_N.take(seeds), audit.bytes_N[seeds])
     return shortcut_aucs(audit.anomaly_T[known], test, seed)
@@ -211,7 +232,7 @@ def shortcuts(experiment: Experiment, audit: Audit, reader: FeatureReader) -> di
 def _arms(audit: Audit, last: Fit, final_bank: Fit) -> dict[str, ArmMetrics]:
     """What each part of the score would rank alone."""
 
-    def ranks(s_TK: Floats) -> float:
+    def ranks(s_TK: Floats) -> float | None:
         return _roc_auc(audit, s_TK.mean(axis=1))
 
     if not last.arms:
@@ -223,6 +244,7 @@ def _arms(audit: Audit, last: Fit, final_bank: Fit) -> dict[str, ArmMetrics]:
     return arms | {"fused": ArmMetrics(roc_auc=ranks(last.s_TK))}
 
 
-def _roc_auc(audit: Audit, s_T: Floats) -> float:
-    """ROC-AUC of test scores (T,) on the labelled images."""
-    return metrics.roc_auc(audit.anomaly_T[audit.known_T], s_T[audit.known_T])
+def _roc_auc(audit: Audit, s_T: Floats) -> float | None:
+    """ROC-AUC of test scores (T,) on the labelled images; None where they are of one class."""
+    anomaly_L = audit.anomaly_T[audit.known_T]
+    return metrics.roc_auc(anomaly_L, s_T[audit.known_T]) if metrics.has_both_classes(anomaly_L) else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from swag_ray.cluster.workers import Workers
 from swag_ray.config import Config, resolved
 from swag_ray.errors import InputError
-from swag_ray.experiment.shown_names import shown_files, shown_ignored, shown_warnings, with_shown_ids
+from swag_ray.experiment.shown_names import shown_files, shown_further, shown_ignored, shown_warnings, with_shown_ids
 from swag_ray.experiment.source import ImageSource, split_table
 from swag_ray.features.cohort import build_cohort, with_variants
 from swag_ray.features.index import FeatureSet, feature_set
@@ -23,9 +22,10 @@ from swag_ray.features.reader import FeatureReader
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.features.variants import NO_VARIANTS, VariantPlan, plan_variants
 from swag_ray.images.audit import Audit, build_audit
-from swag_ray.images.folders import Listing
+from swag_ray.images.listing import Listing
 from swag_ray.images.oddities import inverted, join_twins, oddity_warnings, typical_image
-from swag_ray.images.split import SEED, Split
+from swag_ray.images.places import Place
+from swag_ray.images.split import POOL, SEED, TEST, Split
 from swag_ray.methods.fit import Experiment
 from swag_ray.progress import Progress
 from swag_ray.record.run_metrics import Dataset
@@ -42,7 +42,8 @@ class Prepared:
         audit: labels, for controls and evaluation alone.
         spec, features: what the features are and where.
         root: folder that the audit's test paths are relative to.
-        seed_paths: the seeds' files below the root, in the cohort's order.
+        seed_paths, pool_paths: the seeds' and the pool's files below the root, in the cohort's order.
+        further_N, further_T: a manifest's own columns of the train and test images, none where there are none.
         variants: what the auxiliary anomalies are made of.
         typical: what the seeds have in common to look at, (64,); None where that is nothing.
         facts: counts for the record (images, groups, skipped).
@@ -53,8 +54,11 @@ class Prepared:
     audit: Audit
     spec: FeatureSpec
     features: FeatureSet
-    root: Path
+    root: Place
     seed_paths: pa.ChunkedArray
+    pool_paths: pa.ChunkedArray
+    further_N: pa.Table
+    further_T: pa.Table
     variants: VariantPlan
     typical: NDArray[np.float32] | None
     facts: Dataset = field(default_factory=Dataset)
@@ -101,20 +105,26 @@ def prepare(source: ImageSource, workers: Workers, progress: Progress) -> Prepar
         assert features.variants is not None
         cohort = with_variants(cohort, plan, features.variants)
     audit = build_audit(kept, split)
-    _check_test(audit)
+    _check_test(audit, table)
     give_back_freed_memory()
     workers.use_features(store.root, spec.fingerprint, features.shards, cohort.seeds)
     experiment = Experiment(config, store, cohort, workers, progress)
     facts = _facts(source, split, kept, unreadable, odd.facts())
     warnings = shown_warnings((*listing.warnings, *split.warnings, *odd.warnings(kept), *twin_lines), listing, config)
     warnings += tuple(_unreadable_warning(unreadable))
-    seed_paths = kept.column("path").take(pa.array(np.flatnonzero(split.role_N == SEED)))
+    path = kept.column("path")
+    seed_paths, pool_paths = (path.take(pa.array(np.flatnonzero(split.role_N == role))) for role in (SEED, POOL))
+    further = shown_further(kept, config)
+    further_N, further_T = (
+        further.take(pa.array(np.flatnonzero(np.isin(split.role_N, roles)))) for roles in ((SEED, POOL), (TEST,))
+    )
     return Prepared(
-        experiment, audit, spec, features, listing.root, seed_paths, plan, typical, facts, warnings
+        experiment, audit, spec, features, listing.root, seed_paths, pool_paths, further_N, further_T, plan, typical,
+        facts, warnings,
     )  # fmt: skip
 
 
-def planned_variants(config: Config, root: Path, table: pa.Table, split: Split | None = None) -> VariantPlan:
+def planned_variants(config: Config, root: Place, table: pa.Table, split: Split | None = None) -> VariantPlan:
     """Returns the auxiliary anomalies that the method makes of the seeds, in the order of the cohort.
 
     Args:
@@ -185,10 +195,12 @@ def _unreadable_warning(unreadable: list[str]) -> list[str]:
     ]
 
 
-def _check_test(audit: Audit) -> None:
-    """Skipped images may have taken the last of a class with them."""
-    known = audit.label_T[~np.isnan(audit.label_T)]
-    if not (known == 0).any() or not (known == 1).any():
+def _check_test(audit: Audit, listed: pa.Table) -> None:
+    """Skipped images may have taken the last of the test images or of a class of them with them."""
+    labels = set(listed.filter(pc.equal(listed.column("split"), "test")).column("label").to_pylist())
+    if labels and not len(audit.label_T):
+        raise InputError("dataset: none of the test images can be read; nothing can be evaluated on them")
+    if {False, True} <= labels and not {0.0, 1.0} <= set(audit.label_T.tolist()):
         raise InputError("dataset: the readable test images are not of both classes; nothing can be evaluated on them")
 
 

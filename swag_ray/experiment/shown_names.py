@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 import os
 import posixpath
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
 from swag_ray.config import Config
-from swag_ray.images.folders import Listing
+from swag_ray.images.listing import Listing, further_columns
 
 UNLISTED = "a file"
+LONG_NUMBER = 5  # digits of a file name that may tell a patient
 
 
 def with_shown_ids(table: pa.Table, config: Config) -> pa.Table:
@@ -32,6 +34,11 @@ def with_shown_ids(table: pa.Table, config: Config) -> pa.Table:
 def shown_paths(paths: Sequence[str], config: Config) -> pa.Array:
     """Returns paths as they are shown, (N,): null where the config is anonymous."""
     return pa.nulls(len(paths), pa.string()) if config.report.anonymous else pa.array(list(paths), pa.string())
+
+
+def shown_further(table: pa.Table, config: Config) -> pa.Table:
+    """Returns a manifest's own columns, which may say anything of a patient: none where the config is anonymous."""
+    return table.select([]) if config.report.anonymous else further_columns(table)
 
 
 def shown_files(listing: Listing, rows: pa.Table, config: Config) -> list[str]:
@@ -59,13 +66,22 @@ def shown_warnings(warnings: Iterable[str], listing: Listing, config: Config) ->
     if not config.report.anonymous or not found:
         return found
     together = "\n".join(found)
-    named = {name: UNLISTED for name in _names_below(str(listing.root)) if name in together}
+    places = sorted({str(place) for place in (listing.root, *listing.folders)} - {"/"})
+    # What lies beside the images of a manifest is nothing that a warning names.
+    searched = [] if config.dataset.kind == "manifest" else listing.folders or (listing.root,)
+    beside = (name for place in searched for name in _names_below(str(place)))
+    named = {name: UNLISTED for name in (*listing.left_out, *beside) if name in together}
     for path, *pair in zip(*(listing.table.column(name).to_pylist() for name in ("path", "id", "sha256")), strict=True):
         if posixpath.basename(path) in together:
             named[posixpath.basename(path)] = _digest(*pair)
-    named[str(listing.root)] = "dataset.root"
+    named |= dict.fromkeys(places, "a folder of the dataset" if listing.folders else "dataset.root")
     for name in sorted(named, key=len, reverse=True):  # one name may be part of another
-        found = tuple(text.replace(name, named[name]) for text in found)
+        if os.path.splitext(name)[1]:
+            found = tuple(text.replace(name, named[name]) for text in found)
+        else:  # a DICOM's, which may be a word: no part of another; or a small number, as counts are: in a path alone
+            before = "(?<=/)" if name.isdigit() and len(name) < LONG_NUMBER else r"(?<![\w.-])"
+            pattern = re.compile(rf"{before}{re.escape(name)}(?![\w.-])")
+            found = tuple(pattern.sub(named[name], text) for text in found)
     return found
 
 

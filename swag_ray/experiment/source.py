@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from swag_ray.config import Config
 from swag_ray.errors import InputError
+from swag_ray.experiment.datasets import list_images
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.images.decode import FULL_WHITE
 from swag_ray.images.deep import bits_in_use, range_warnings, white_of
-from swag_ray.images.folders import Listing, list_folder
+from swag_ray.images.listing import Listing
 from swag_ray.images.split import Split, flagging_warnings, make_split
 from swag_ray.models.fold_bank import bank_rows
 from swag_ray.progress import Progress
@@ -123,31 +123,9 @@ def feature_spec(config: Config) -> FeatureSpec:
     """What the config's features depend on. Raises InputError when the weights cannot be had."""
     from swag_ray.features.weights import check_weights, weights_digest
 
-    b = config.backbone
+    b, dataset = config.backbone, config.dataset
     check_weights(b.name, b.weights)
-    return FeatureSpec(b.name, b.weights, weights_digest(b.name, b.weights), b.image_size, b.strides, b.grid)
-
-
-def list_images(config: Config, store: Store) -> Listing:
-    """The images of the config's dataset; DigitAnatomy is generated once, beside the store's other data."""
-    if config.dataset.kind == "digit_anatomy":
-        from swag_ray.images.digit_anatomy import MARKER, Sizes, generate, list_digit_anatomy
-
-        drawn = config.dataset.digit_anatomy.model_dump()
-        # An object store keeps no image files: there the drawing stays on the driver's disk.
-        place = store if store.local else Store("~/.cache/swag-ray")
-        target = Path(place.path("datasets", f"digit-anatomy-{digest(drawn)}"))
-        random_seed = drawn.pop("random_seed")
-        try:
-            generate(target, random_seed=random_seed, sizes=Sizes(**drawn))
-        except OSError as error:
-            raise place.storage_error(error) from error
-        place.touch(str(target / MARKER))
-        return list_digit_anatomy(target)
-    assert config.dataset.root is not None
-    return list_folder(
-        Path(config.dataset.root),
-        normal=config.dataset.normal,
-        anomaly=config.dataset.anomaly,
-        group=config.split.group,
-    )
+    return FeatureSpec(
+        b.name, b.weights, weights_digest(b.name, b.weights), b.image_size, b.strides, b.grid,
+        range=dataset.range, frames=dataset.frames,
+    )  # fmt: skip

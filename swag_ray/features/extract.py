@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import numpy as np
 
 from swag_ray.core.shortcuts import image_statistics
-from swag_ray.images.decode import FULL_WHITE, Decoded, read_grey
+from swag_ray.images.decode import AS_STORED, Decoded, Reading, read_grey
 from swag_ray.images.image_error import ImageError
 
 if TYPE_CHECKING:
@@ -28,14 +28,16 @@ Row = dict[str, Any]
 Pixels: TypeAlias = "tuple[Row, torch.Tensor | None]"
 
 
-def extract(backbone: Backbone, images: Iterable[bytes], image_size: int, white: int = FULL_WHITE) -> Iterator[Row]:
+def extract(
+    backbone: Backbone, images: Iterable[bytes], image_size: int, reading: Reading = AS_STORED
+) -> Iterator[Row]:
     """Decodes and embeds images in batches of a fixed size, all in the caller's thread.
 
     Args:
         backbone: what makes the features.
         images: files, read when their turn comes.
         image_size: pixels a side.
-        white: the greatest sample of 16-bit images.
+        reading: of the set that they are scored with or belong to.
 
     Yields:
         One dict per image, in order: `error` (None or why it cannot be used), `features` {stride: (P, C) float16} or
@@ -43,8 +45,9 @@ def extract(backbone: Backbone, images: Iterable[bytes], image_size: int, white:
 
     Raises:
         MemoryError: an image needs more than there is, which says nothing about the image.
+        InputError: what reads DICOM is not installed.
     """
-    return embed(backbone, (decode(partial(read_grey, data, image_size, white)) for data in images))
+    return embed(backbone, (decode(partial(read_grey, data, image_size, reading)) for data in images))
 
 
 def decode(read: Callable[[], Decoded]) -> Pixels:

@@ -10,7 +10,7 @@ import numpy as np
 
 from swag_ray.core.auxiliary import variant
 from swag_ray.core.seeding import numpy_generator
-from swag_ray.images.decode import Decoded, picture, read_grey
+from swag_ray.images.decode import Decoded, Reading, picture, read_grey
 from swag_ray.store.stages import VERSIONS, digest
 
 if TYPE_CHECKING:
@@ -50,13 +50,13 @@ class Recipe:
         first = read(self.path, self.sha256)
         return (first, read(self.donor, self.donor_sha256)) if self.donor else (first,)
 
-    def decode(self, files: tuple[bytes, ...], size: int, white: int) -> Decoded:
+    def decode(self, files: tuple[bytes, ...], size: int, reading: Reading) -> Decoded:
         """Decodes the files to the grey square that is to be embedded.
 
         Raises:
             ImageError: as `read_grey`, of host or donor.
         """
-        host = read_grey(files[0], size, white)
+        host = read_grey(files[0], size, reading)
         if not self.kind:
             return host
         import torch
@@ -64,19 +64,21 @@ class Recipe:
         def grey(decoded: Decoded) -> NDArray[np.uint8]:
             return np.asarray(decoded.image_1HW[0].numpy())
 
-        donor = read_grey(files[1], size, white) if len(files) > 1 else host
+        donor = read_grey(files[1], size, reading) if len(files) > 1 else host
         altered = self._altered(grey(host), grey(donor))
         return Decoded(torch.from_numpy(altered)[None], host.width, host.height, host.top)
 
-    def pictures(self, files: tuple[bytes, ...], size: int, white: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def pictures(
+        self, files: tuple[bytes, ...], size: int, reading: Reading
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Returns a variant's host and the variant, (size, size) each, for people to look at: within rounding what
         `decode` gives, no torch.
 
         Raises:
             ImageError, MemoryError: as `picture`, of host or donor.
         """
-        host = picture(files[0], size, white)
-        donor = picture(files[1], size, white) if len(files) > 1 else host
+        host = picture(files[0], size, reading)
+        donor = picture(files[1], size, reading) if len(files) > 1 else host
         return host, self._altered(host, donor)
 
     def _altered(self, host: NDArray[np.uint8], donor: NDArray[np.uint8]) -> NDArray[np.uint8]:

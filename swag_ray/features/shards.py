@@ -20,7 +20,7 @@ DAMAGE = (OSError, ValueError, pa.ArrowException)
 # Of the code that decides which images can be read. Raise it when more can: those that an older one refused are tried
 # again, all others stay as they are. Other pixels of an image that could be read are other features: that is
 # VERSIONS["features"], and part of the fingerprint.
-DECODER = "3"
+DECODER = "4"
 # The columns besides the maps and their types; width 1 where no image of the shard could be read.
 TYPES = {
     "sha256": (pa.string(),), "error": (pa.string(),), "width": (pa.int32(),), "height": (pa.int32(),),

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from swag_ray.features.extract import BATCH, GPU_BATCH
-from swag_ray.images.decode import FULL_WHITE
+from swag_ray.images.decode import AS_STORED, FULL_WHITE, Reading
 from swag_ray.store.stages import VERSIONS, Arrays, Result, digest, stage_key
 from swag_ray.store.store import Store
 
@@ -23,6 +23,7 @@ class FeatureSpec:
         image_size: pixels a side after resizing.
         strides, grid: the maps taken and the side of their common grid.
         white: the greatest sample of the set's 16-bit images, read as white (`images/deep.py`).
+        range, frames: of DICOM, as in `Reading`.
     """
 
     backbone: str
@@ -32,6 +33,13 @@ class FeatureSpec:
     strides: tuple[int, ...]
     grid: int
     white: int = FULL_WHITE
+    range: str = "bits"
+    frames: str = "refuse"
+
+    @property
+    def reading(self) -> Reading:
+        """What the images are read by."""
+        return Reading(self.white, self.range, self.frames)
 
     @property
     def fingerprint(self) -> str:
@@ -39,17 +47,16 @@ class FeatureSpec:
         return digest(
             [VERSIONS["features"], self.backbone, self.weights_digest, self.image_size, list(self.strides), self.grid],
             ["grey", "bilinear antialias", "mean pool 3", "float16", "fused", BATCH, GPU_BATCH],
-            *([] if self.white == FULL_WHITE else [["white", self.white]]),  # sets of 8 and of full 16 bits share names
+            # Sets that are read as their files say share names.
+            *([name, value] for name, value in asdict(self.reading).items() if value != getattr(AS_STORED, name)),
         )
 
     def plain(self) -> dict[str, Any]:
-        """Returns the fields by name; `white` only where it is not that of 16 bits, so that other records stay as
-        they were.
+        """Returns the fields by name; those of `reading` only where they are not the default, so that other records
+        stay as they were.
         """
-        record = asdict(self)
-        if self.white == FULL_WHITE:
-            del record["white"]
-        return record
+        usual = asdict(AS_STORED)
+        return {name: value for name, value in asdict(self).items() if value != usual.get(name)}
 
     def weights_in(self, store: Store) -> Arrays:
         """Returns the backbone's tensors, weights and normalisation, by name, from a stage like others.

@@ -6,7 +6,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -14,12 +14,13 @@ import numpy as np
 import pyarrow as pa
 
 from swag_ray.errors import InputError, reason_of
-from swag_ray.images.decode import FULL_WHITE, read_grey
+from swag_ray.images.decode import AS_STORED, Reading, read_grey
 from swag_ray.images.deep import bits_in_use, range_warnings, white_of
-from swag_ray.images.folders import Listing
 from swag_ray.images.image_error import ImageError
-from swag_ray.images.layout import class_folders, find_layout
+from swag_ray.images.layout import class_folders, find_layout, find_undivided
+from swag_ray.images.listing import Listing
 from swag_ray.images.oddities import THUMBNAIL, Looks, inverted, join_twins, looks_of, oddity_warnings, typical_image
+from swag_ray.images.places import Place
 from swag_ray.images.split import flagging_warnings, make_split
 
 
@@ -29,6 +30,7 @@ class ClassFigures:
 
     Attributes:
         kind: sort of anomaly, where the set names sorts.
+        label: whether it is anomalous; None: unknown.
         images: listed; `unreadable` of them cannot be decoded.
         widths, heights (pixels), file_bytes: smallest, median and largest of the readable images; None without any.
     """
@@ -36,7 +38,7 @@ class ClassFigures:
     split: str
     class_name: str
     kind: str | None
-    label: bool
+    label: bool | None
     images: int
     groups: int
     unreadable: int
@@ -60,7 +62,7 @@ class Description:
         warnings: of the listing, then of the split, then of the images.
     """
 
-    root: Path
+    root: Place
     classes: tuple[ClassFigures, ...]
     image_sizes: dict[str, int]
     unreadable: dict[str, str]
@@ -81,6 +83,7 @@ def describe(
     contamination: float | None = None,
     random_seed: int = 0,
     false_positive_rate: float = 0.05,
+    reading: Reading = AS_STORED,
     threads: int = 2,
 ) -> Description:
     """Decodes every image of `listing` and tries the split. Unreadable images are reported, never raised.
@@ -89,6 +92,7 @@ def describe(
         listing: the images.
         seed_fraction, folds, contamination, random_seed: of the split that is tried.
         false_positive_rate: at which a run would flag images.
+        reading: what a config says of reading; the greatest sample is found here.
         threads: that decode.
     """
     table = listing.table
@@ -97,7 +101,7 @@ def describe(
     bits_N = bits_in_use(
         [listing.root / path for path in deep], threads=threads, advance=lambda images: None, lenient=True
     )
-    found, looks = read_images(listing, white=white_of(bits_N), threads=threads)
+    found, looks = read_images(listing, reading=replace(reading, white=white_of(bits_N)), threads=threads)
     lines = list(listing.warnings)
     readable_N = np.array([isinstance(size, tuple) for size in found], np.bool_)
     readable = table.filter(pa.array(readable_N))
@@ -136,13 +140,13 @@ def describe(
 
 
 def read_images(
-    listing: Listing, *, white: int = FULL_WHITE, threads: int = 2
+    listing: Listing, *, reading: Reading = AS_STORED, threads: int = 2
 ) -> tuple[list[tuple[int, int] | str], Looks]:
     """Decodes every row's image.
 
     Args:
         listing: the images.
-        white: the greatest sample of its 16-bit images.
+        reading: of the set.
         threads: that decode.
 
     Returns:
@@ -158,7 +162,7 @@ def read_images(
     def size(row: int, path: str) -> tuple[int, int] | str:
         try:
             # At a thumbnail's size: decoding finds all faults, resizing none.
-            decoded = read_grey((listing.root / path).read_bytes(), THUMBNAIL, white)
+            decoded = read_grey((listing.root / path).read_bytes(), THUMBNAIL, reading)
         except ImageError as error:
             return str(error)
         except MemoryError:
@@ -177,8 +181,12 @@ def read_images(
 
 def _odd_images(table: pa.Table, looks: Looks, twin_rows: list[list[int]]) -> tuple[dict[str, int], list[str]]:
     """What is doubtful of these images, all of them readable: counts, and lines for the user."""
-    normal_N = np.array([not label for label in table["label"].to_pylist()], np.bool_)
-    trusted = np.flatnonzero(normal_N & (np.array(table["split"].to_pylist()) == "train"))
+    if "role" in table.column_names:
+        trusted_N = np.array([role == "seed" for role in table["role"].to_pylist()], np.bool_)
+    else:
+        normal_N = np.array([label is False for label in table["label"].to_pylist()], np.bool_)
+        trusted_N = normal_N & (np.array(table["split"].to_pylist()) == "train")
+    trusted = np.flatnonzero(trusted_N)
     inverted_N = inverted(looks, typical_image(looks.take(trusted)))
     counts = {
         "blank": int(looks.blank_N.sum()), "inverted": int(inverted_N.sum()), "look_alikes": sum(map(len, twin_rows)),
@@ -187,17 +195,20 @@ def _odd_images(table: pa.Table, looks: Looks, twin_rows: list[list[int]]) -> tu
     return {name: count for name, count in counts.items() if count}, lines
 
 
-def guess_classes(root: Path, normal: str = "normal") -> tuple[str, list[str]]:
+def guess_classes(root: Place, normal: str = "normal", *, undivided: bool = False) -> tuple[str, list[str]]:
     """Returns (normal, anomalies) for a root given without a config: the class called `normal`, and all other classes.
 
     Args:
         normal: name of the normal class's folder, in upper or lower case.
+        undivided: whether the class folders are in one place, without train and test.
 
     Raises:
         InputError: no such layout, or no class of that name.
     """
-    layout = find_layout(root.expanduser().absolute())
-    names = list(dict.fromkeys([*class_folders(layout.train), *class_folders(layout.test)]))
+    root = root.expanduser().absolute() if isinstance(root, Path) else root
+    layout = find_undivided(root, normal) if undivided else find_layout(root)
+    parts = [part for part in (layout.train, layout.test) if part is not None]
+    names = list(dict.fromkeys(name for part in parts for name in class_folders(part)))
     called = [name for name in names if name.casefold() == normal.casefold()]
     if not called:
         found = ", ".join(names) or "none"
@@ -213,14 +224,15 @@ def guess_classes(root: Path, normal: str = "normal") -> tuple[str, list[str]]:
 
 
 def _class_figures(table: pa.Table, found: Sequence[tuple[int, int] | str]) -> tuple[ClassFigures, ...]:
-    rows: dict[tuple[str, str, str | None, bool], list[int]] = defaultdict(list)
+    rows: dict[tuple[str, str, str | None, bool | None], list[int]] = defaultdict(list)
     columns = [table[name].to_pylist() for name in ("split", "class_name", "kind", "label")]
     for row, key in enumerate(zip(*columns, strict=True)):
         rows[key].append(row)
     groups, file_bytes = table["group"].to_pylist(), table["file_bytes"].to_pylist()
     figures = []
-    # Train before test, normal before anomaly, as people read them.
-    for key in sorted(rows, key=lambda key: (key[0] != "train", key[3], key[1], key[2] or "")):
+    # Train before test, normal before anomaly before unknown, as people read them.
+    order = {False: 0, True: 1, None: 2}
+    for key in sorted(rows, key=lambda key: (key[0] != "train", order[key[3]], key[1], key[2] or "")):
         read = [(row, size) for row in rows[key] if isinstance(size := found[row], tuple)]
         split, class_name, kind, label = key
         figures.append(

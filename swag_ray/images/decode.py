@@ -1,17 +1,17 @@
-"""Image bytes -> one grey square: JPEG by libjpeg-turbo (`images/jpeg.py`), all else by PIL.
+"""Image bytes -> one grey square: JPEG by libjpeg-turbo (`images/jpeg.py`), DICOM by pydicom (`images/dicom.py`), all
+else by PIL. The content says which it is, not the file's name.
 
 torchvision 0.29 ends the whole process (segmentation fault) on a PNG with a damaged byte, so PNG is not given to it.
 No crop: the image is squeezed to size x size (bilinear with antialias, in float32, rounded once: so it does not depend
 on which uint8 kernels a CPU has, and 16-bit levels are not rounded twice). An EXIF orientation is applied, alpha
-dropped, the first frame of an animation taken. Samples of 16 bits span 0..`white`: films of 10, 12 or 14 bits are
-stored so too, and which they are shows in a set of them, not in one (`images/deep.py`).
+dropped, the first frame of an animation and the first page of a TIFF taken. Samples of 16 bits span 0..`white`: films
+of 10, 12 or 14 bits are stored so too, and which they are shows in a set of them, not in one (`images/deep.py`).
 Decoding runs in the caller's thread; threads of the resize are the caller's torch setting.
 """
 
 from __future__ import annotations
 
 import io
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from swag_ray.images.dicom import HEAD, is_dicom
+from swag_ray.images.dicom_grey import dicom_levels
 from swag_ray.images.image_error import ImageError, is_short_of_memory
 from swag_ray.images.jpeg import UnusualJpeg, bits_of_jpeg, decode_jpeg, decode_unusual
 from swag_ray.images.png import SIGNATURE, deep_tiles, pixels_only
+from swag_ray.images.silence import silenced
 
 if TYPE_CHECKING:  # importing torch costs seconds; listing a folder needs none of it
     import torch
@@ -31,8 +34,7 @@ MAX_PIXELS = 50_000_000  # over twice the largest digital radiograph; 200 MB as 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")  # by content: some .jpg files are something else
 FULL_WHITE = 65535  # the greatest sample that 16 bits hold
 ORIENTATION = 0x0112  # EXIF
-PHOTOMETRIC, BITS, PAGE_KIND = 262, 258, 254  # TIFF; of the first, 0 says that 0 is white
-NO_PAGE = 1 | 4  # bits of a page's kind: a smaller copy, a mask
+PHOTOMETRIC, BITS = 262, 258  # TIFF; of the first, 0 says that 0 is white
 # Compressions of a TIFF that libtiff reads on through damage, and only prints that it does.
 UNCHECKED = {
     "jpeg": "JPEG", "tiff_jpeg": "JPEG", "group3": "Group 3", "group4": "Group 4", "tiff_ccitt": "CCITT",
@@ -40,6 +42,24 @@ UNCHECKED = {
 WEBP_BYTES = 24  # per pixel, more than any decoder of it takes
 # Turns and mirrors of the EXIF orientations 2 to 8: quarter turns to the left, then whether left and right are swapped.
 UPRIGHT = {2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True), 6: (3, False), 7: (1, True), 8: (1, False)}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a set's images are read by, beside what their files say.
+
+    Attributes:
+        white: the greatest sample that 16-bit images of this set hold; it is read as white. Of DICOM each file says it.
+        range: of a DICOM without VOI LUT and window: the `bits` it has in use, or its own `percentile`s.
+        frames: a DICOM of several frames: `refuse` it, or take the `middle` one.
+    """
+
+    white: int = FULL_WHITE
+    range: str = "bits"
+    frames: str = "refuse"
+
+
+AS_STORED = Reading()
 
 
 @dataclass(frozen=True)
@@ -67,24 +87,24 @@ class _Header:
     orientation: int
 
 
-def read_grey(data: bytes, size: int, white: int = FULL_WHITE) -> Decoded:
+def read_grey(data: bytes, size: int, reading: Reading = AS_STORED) -> Decoded:
     """Decodes `data` to a grey square of `size` pixels.
 
     Args:
         data: the file.
         size: pixels a side.
-        white: the greatest sample that 16-bit images of this set hold; it is read as white.
+        reading: of the set.
 
     Raises:
         ImageError: unreadable, truncated, a side under 16 pixels, or over 50 megapixels (known from the header alone);
-            a 16-bit image with samples above `white`.
+            a 16-bit image with samples above `reading.white`.
+        InputError: what reads DICOM is not installed.
         MemoryError: there is not enough of it here, which says nothing about the image.
     """
     import torch
     from torchvision.transforms.v2.functional import resize
 
-    data, header = _checked(data)
-    levels_HW, top = _levels(data, header, white)
+    levels_HW, top = _dicom_levels(data, reading) or _levels(*_checked(data), reading.white)
     height, width = levels_HW.shape
     try:
         grey_1HW = torch.from_numpy(levels_HW)[None].to(torch.float32)
@@ -96,14 +116,13 @@ def read_grey(data: bytes, size: int, white: int = FULL_WHITE) -> Decoded:
         raise
 
 
-def picture(data: bytes, size: int, white: int = FULL_WHITE) -> NDArray[np.uint8]:
+def picture(data: bytes, size: int, reading: Reading = AS_STORED) -> NDArray[np.uint8]:
     """The image as grey levels (size, size) for people to look at, within rounding what `read_grey` gives, no torch.
 
     Raises:
-        ImageError, MemoryError: as `read_grey`.
+        ImageError, InputError, MemoryError: as `read_grey`.
     """
-    data, _ = _checked(data)
-    levels_HW = _levels_by_pil(data, white)[0]
+    levels_HW = (_dicom_levels(data, reading) or _levels_by_pil(_checked(data)[0], reading.white))[0]
     resized = Image.fromarray(levels_HW.astype(np.float32)).resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(resized).round().clip(0, 255).astype(np.uint8)
 
@@ -114,8 +133,18 @@ def deep_top(data: bytes) -> int | None:
     Raises:
         ImageError, MemoryError: as `read_grey`.
     """
+    if is_dicom(data[:HEAD]):
+        return None
     data, header = _checked(data)
     return _levels_by_pil(data, FULL_WHITE)[1] if header.mode.startswith("I") or deep_tiles(data) else None
+
+
+def _dicom_levels(data: bytes, reading: Reading) -> tuple[NDArray[np.float32], None] | None:
+    """What `_levels` gives, of a DICOM, which says its range itself; None for any other file."""
+    if not is_dicom(data[:HEAD]):
+        return None
+    limits = {"most_pixels": MAX_PIXELS, "least_side": MIN_SIDE}
+    return dicom_levels(data, grey_range=reading.range, frames=reading.frames, **limits), None
 
 
 def _checked(data: bytes) -> tuple[bytes, _Header]:
@@ -129,13 +158,10 @@ def _checked(data: bytes) -> tuple[bytes, _Header]:
 
 def _header(data: bytes) -> _Header:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # PIL warns of large images; we refuse them
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                width, height, found, mode = image.width, image.height, image.format or "", image.mode
-                turned = _orientation(image) if found in ("JPEG", "MPO") and "exif" in image.info else 1
-                compression = UNCHECKED.get(image.info.get("compression", "")) if found == "TIFF" else None
-                pages = _pages(image) if found == "TIFF" else 1
+        with silenced(), Image.open(io.BytesIO(data), formats=FORMATS) as image:  # of large images, which we refuse
+            width, height, found, mode = image.width, image.height, image.format or "", image.mode
+            turned = _orientation(image) if found in ("JPEG", "MPO") and "exif" in image.info else 1
+            compression = UNCHECKED.get(image.info.get("compression", "")) if found == "TIFF" else None
     except Image.DecompressionBombError:
         raise ImageError(f"over {MAX_PIXELS // 10**6} megapixels") from None
     except Exception as error:  # PIL's parsers raise OSError, SyntaxError, struct.error, ... on broken bytes
@@ -149,21 +175,7 @@ def _header(data: bytes) -> _Header:
         raise ImageError(f"{width} x {height} pixels, over {MAX_PIXELS // 10**6} megapixels")
     if compression:
         raise ImageError(f"a TIFF with {compression} compression cannot be checked for damage; convert it to PNG")
-    if pages > 1:
-        raise ImageError(f"a TIFF that holds {pages} pages; save the one that is meant")
     return _Header(found, mode, turned)
-
-
-def _pages(image: Image.Image) -> int:
-    """Pages of a TIFF; smaller copies and masks behind the first are none."""
-    pages = place = 0
-    try:
-        while True:
-            image.seek(place)
-            pages += place == 0 or not image.tag_v2.get(PAGE_KIND, 0) & NO_PAGE  # type: ignore[attr-defined]
-            place += 1
-    except EOFError:
-        return pages
 
 
 def _require_memory(error: Exception, data: bytes) -> None:
@@ -215,15 +227,13 @@ def _levels(data: bytes, header: _Header, white: int) -> tuple[NDArray[Any], int
 def _levels_by_pil(data: bytes, white: int) -> tuple[NDArray[np.float32], int | None]:
     """Grey levels 0..255, (H, W), and the greatest sample where there are 16 bits."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                samples = _deep_samples(data, image)
-                if samples is None or (samples.ndim == 3 and white == FULL_WHITE):  # of colours the high bytes will do
-                    image.load()
-                    grey_HW = np.array(ImageOps.exif_transpose(image).convert("L"), dtype=np.float32)
-                    return grey_HW, None if samples is None else int(samples.max())
-                white_is_0 = image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == 0  # type: ignore[attr-defined]
+        with silenced(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            samples = _deep_samples(data, image)
+            if samples is None or (samples.ndim == 3 and white == FULL_WHITE):  # of colours the high bytes will do
+                image.load()
+                grey_HW = np.array(ImageOps.exif_transpose(image).convert("L"), dtype=np.float32)
+                return grey_HW, None if samples is None else int(samples.max())
+            white_is_0 = image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == 0  # type: ignore[attr-defined]
     except ImageError:
         raise
     except Exception as error:

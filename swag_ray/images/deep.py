@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +16,10 @@ from numpy.typing import NDArray
 from swag_ray.errors import InputError, reason_of
 from swag_ray.images.decode import FULL_WHITE, deep_top
 from swag_ray.images.image_error import ImageError
+from swag_ray.images.places import Place
 from swag_ray.images.png import is_deep
 from swag_ray.wording import clause, plural
 
-HEADER = 26  # bytes of a file that `may_be_deep` looks at
 TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the latter two of BigTIFF
 FEW_DEEPER = 0.1  # share of a set's deep images up to which those of most bits are its odd ones
 SHOWN = 3  # paths that a warning names
@@ -33,7 +32,7 @@ def may_be_deep(start: bytes) -> bool:
 
 
 def bits_in_use(
-    paths: Sequence[Path], *, threads: int, advance: Callable[[int], None], lenient: bool = False
+    paths: Sequence[Place], *, threads: int, advance: Callable[[int], None], lenient: bool = False
 ) -> NDArray[np.uint8]:
     """Returns the bits of the greatest sample of each image, (N,): 1 to 16, and 0 for one of 8 bits or damaged.
 
@@ -49,7 +48,7 @@ def bits_in_use(
         InputError: a file that cannot be read, or too little memory to decode it.
     """
 
-    def bits(path: Path) -> int:
+    def bits(path: Place) -> int:
         try:
             top = deep_top(path.read_bytes())
         except ImageError:  # said where images are read

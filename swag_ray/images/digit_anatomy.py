@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from swag_ray.errors import InputError
-from swag_ray.images.folders import SCHEMA, Listing, list_folder
+from swag_ray.images.folders import list_folder
+from swag_ray.images.listing import SCHEMA, Listing
 from swag_ray.system.files import whole_folder
 
 NORMAL, ANOMALY = "NORMAL", "ANOMALY"

@@ -1,4 +1,4 @@
-"""Which images belong together: one patient (a pattern on the file name) or identical bytes."""
+"""Which images belong together: one patient (as file name, folder, column or DICOM say) or identical bytes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from collections.abc import Iterable, Sequence
 from swag_ray.errors import InputError
 
 BY_BYTES, BY_FILE = "bytes:", "file:"  # what the names of groups begin with that no patient names
+# Values of `split.group` that are no pattern: the patient is known by other means than the file's name.
+FOLDER_GROUP, COLUMN_GROUP, PATIENT_GROUP = "folder", "column", "patient_id"
+NAMED_GROUPS = (FOLDER_GROUP, COLUMN_GROUP, PATIENT_GROUP)
 _SEPARATOR = re.compile(r"[-_. ]")
 
 
@@ -27,17 +30,30 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     return compiled
 
 
-def assign_groups(names: Sequence[str], digests: Sequence[str | None], pattern: re.Pattern[str] | None) -> list[str]:
+def patients_of(names: Sequence[str], group: str | None) -> list[str | None]:
+    """Returns the patient of every file name, (N,): what the pattern's first group matches; None where nothing does.
+
+    Raises:
+        InputError: as `compile_pattern`.
+    """
+    if group is None:
+        return [None] * len(names)
+    pattern = compile_pattern(group)
+    return [(match.group(1) or None) if (match := pattern.search(name)) else None for name in names]
+
+
+def assign_patients(names: Sequence[str], digests: Sequence[str | None], patients: Sequence[str | None]) -> list[str]:
     """The group of every file: its patient, joined with those of files of identical bytes.
 
     A group is called by its smallest patient, else by its digest: so a copy added later renames no group.
 
     Args:
-        names: file names, (N,). The first group of `pattern` is the patient; no match is a group of its own.
+        names: file names, (N,).
         digests: hex digests of the bytes, (N,); None joins nothing (an empty file is like every other empty file).
+        patients: (N,); None is a group of its own.
     """
-    if len(names) != len(digests):
-        raise ValueError(f"{len(names)} names but {len(digests)} digests")
+    if not len(names) == len(digests) == len(patients):
+        raise ValueError(f"{len(names)} names but {len(digests)} digests and {len(patients)} patients")
     parent: dict[tuple[int, str], tuple[int, str]] = {}
 
     def find(node: tuple[int, str]) -> tuple[int, str]:
@@ -48,11 +64,10 @@ def assign_groups(names: Sequence[str], digests: Sequence[str | None], pattern: 
         return node
 
     nodes = []
-    for name, digest in zip(names, digests, strict=True):
+    for name, digest, patient in zip(names, digests, patients, strict=True):
         # Kind 0 (patient) sorts before kind 1 (bytes) and 2 (name): the smallest node of a group names it.
         own = (1, f"{BY_BYTES}{digest[:16]}") if digest else (2, f"{BY_FILE}{name}")
-        match = pattern.search(name) if pattern else None
-        node = (0, match.group(1)) if match and match.group(1) else own
+        node = (0, patient) if patient else own
         nodes.append(node)
         first, second = sorted((find(node), find(own)))
         parent[second] = first

@@ -18,10 +18,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from swag_ray.images.groups import join_groups
+from swag_ray.images.near import near_pairs
 from swag_ray.wording import clause, plural
 
 THUMBNAIL = 32  # pixels a side of what an image is judged by
-AT_SIZE = f"at {THUMBNAIL} x {THUMBNAIL} pixels"
+AT_SIZE = "as a thumbnail"
 SIDE = 8  # of what is compared: enough to tell black on white from white on black
 BLANK = 2.0  # sd of a thumbnail's grey levels, 0..255; the dullest of 8,600 films and scans has 12
 # Correlation with the typical trusted image below which an image counts as inverted. Of 8,600 films and scans the
@@ -38,7 +39,7 @@ class Looks:
     """What is kept of N images.
 
     Attributes:
-        digest_NB: (N, 16) uint8, of the thumbnail and the size in pixels: what looks the same at 32 x 32 pixels has
+        digest_NB: (N, 16) uint8, of the thumbnail and the size in pixels: what is the same at 32 x 32 pixels has
             equal digests, and so have two images that differ in less than a thumbnail shows.
         small_ND: (N, 64) uint8, grey levels of 8 x 8 cells.
         blank_N: (N,) bool.
@@ -109,8 +110,8 @@ def inverted(looks: Looks, typical_D: NDArray[np.float32] | None) -> NDArray[np.
 
 
 def twins(looks: Looks, sha256: Sequence[Any]) -> list[list[int]]:
-    """Returns rows that look the same at 32 x 32 pixels though their bytes differ, a list for each such picture;
-    blank ones aside.
+    """Returns rows that look the same as a thumbnail though their bytes differ, a list for each such picture: equal at
+    32 x 32 pixels, or at 8 x 8 but for what saving or resizing changes (`images.near`). Blank ones are left aside.
 
     Args:
         looks: of N images.
@@ -118,13 +119,17 @@ def twins(looks: Looks, sha256: Sequence[Any]) -> list[list[int]]:
     """
     names = looks.digest_NB.view("V16").ravel()
     order = np.argsort(names, kind="stable")
-    bounds = np.r_[0, np.flatnonzero(names[order][1:] != names[order][:-1]) + 1, len(order)]
-    found = []
-    for group in np.flatnonzero(np.diff(bounds) > 1):  # few of perhaps millions
-        rows = order[bounds[group] : bounds[group + 1]]
-        if not looks.blank_N[rows[0]] and len({sha256[row] for row in rows}) > 1:
-            found.append(sorted(rows.tolist()))
-    return sorted(found)
+    same = np.flatnonzero(names[order][1:] == names[order][:-1])
+    clear = np.flatnonzero(~looks.blank_N)
+    pairs = [(order[i], order[i + 1]) for i in same if not looks.blank_N[order[i]]]
+    pairs += [(clear[i], clear[j]) for i, j in near_pairs(looks.small_ND[clear])]
+    rows = sorted({int(row) for pair in pairs for row in pair})
+    found: dict[str, list[int]] = {}
+    place = {row: i for i, row in enumerate(rows)}
+    sets = [(place[int(i)], place[int(j)]) for i, j in pairs]
+    for row, name in zip(rows, join_groups([f"{row:012d}" for row in rows], sets), strict=True):
+        found.setdefault(name, []).append(row)
+    return sorted(group for group in found.values() if len({sha256[row] for row in group}) > 1)
 
 
 def join_twins(table: pa.Table, looks: Looks) -> tuple[pa.Table, list[list[int]], list[str]]:
@@ -146,9 +151,13 @@ def join_twins(table: pa.Table, looks: Looks) -> tuple[pa.Table, list[list[int]]
     groups = join_groups(table.column("group").to_pylist(), own)
     place = table.schema.get_field_index("group")
     lines = []
-    if both := sum(len({train[row] for row in rows}) > 1 for rows in found):
-        stand = clause(both, "picture", "is", "are")
-        lines.append(f"dataset: {stand} in train and in test, the same {AT_SIZE}; train and test are taken as given")
+    if both := [rows for rows in found if len({train[row] for row in rows}) > 1]:
+        stand = clause(len(both), "picture", "is", "are")
+        named = _first(table.column("path").to_pylist(), np.array([row for rows in both for row in rows]))
+        lines.append(
+            f"dataset: {stand} in train and in test, the same {AT_SIZE} ({named}); they stay, as dataset.on_leak is "
+            "for files of identical bytes: take them out of one, or the figures are better than they should be"
+        )
     if torn := sum(len({label[row] for row in rows} - {None}) > 1 for rows in found):
         stand = clause(torn, "picture", "stands", "stand")
         lines.append(f"dataset: {stand} under both labels, the same {AT_SIZE}; leave one of each out")

@@ -19,6 +19,11 @@ def csv_cell(value: Any) -> Any:
     return f"'{value}"
 
 
+def csv_text(cell: str) -> str:
+    """Returns the text that `csv_cell` made a cell of."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA_STARTS) else cell
+
+
 def _is_number(text: str) -> bool:
     try:
         return math.isfinite(float(text)) and text == text.strip()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swag_ray.errors import StorageError, reason_of, remedy_of
+from swag_ray.record.csv_cells import csv_cell
 from swag_ray.system.files import is_aside, whole_file
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 CONFIG_FILE, METRICS_FILE = "config.yaml", "metrics.json"
 MANIFEST_FILE, PROFILE_FILE = "manifest.json", "profile.json"
 ROUNDS_FILE, SCORES_FILE, SEEDS_FILE = "rounds.parquet", "scores.parquet", "seeds.parquet"
+POOL_FILE = "pool.csv"
 REPORT_FILE = "report.html"
 PLOTS_FOLDER = "plots"
 LOCK_FILE, SOFT_LOCK_FILE = ".swag-ray.lock", ".swag-ray.softlock"  # there while somebody is at work in the folder
@@ -69,6 +71,22 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
         ValueError: the record holds a NaN or an infinity, which JSON has no word for.
     """
     write_text(path, json.dumps(record, indent=2, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, table: pa.Table) -> None:
+    """Writes a CSV file, whole or not at all; text that a spreadsheet would run is marked as text."""
+    import pyarrow as pa
+    from pyarrow import csv
+
+    safe = [
+        pa.array([csv_cell(value) for value in column.to_pylist()], pa.string())
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+        else column
+        for column in table.columns
+    ]
+    names = [csv_cell(name) for name in table.column_names]
+    with whole_file(path) as draft:
+        csv.write_csv(pa.Table.from_arrays(safe, names=names), draft)
 
 
 def write_table(path: Path, table: pa.Table, group: int | None = None) -> None:

@@ -27,6 +27,7 @@ from swag_ray.record.files import (
     MANIFEST_FILE,
     METRICS_FILE,
     PLOTS_FOLDER,
+    POOL_FILE,
     PROFILE_FILE,
     REPORT_FILE,
     ROUNDS_FILE,
@@ -40,7 +41,7 @@ RUNS, LATEST = Path("runs"), "latest"
 FIRST_GONE = (METRICS_FILE, REPORT_FILE)  # without them nothing looks complete
 # What the next run does not write is no part of it. A profile stays while the config is the same.
 REPLACED = (
-    CONFIG_FILE, MANIFEST_FILE, ROUNDS_FILE, SCORES_FILE, SEEDS_FILE, DETECTOR_FOLDER, PLOTS_FOLDER,
+    CONFIG_FILE, MANIFEST_FILE, ROUNDS_FILE, SCORES_FILE, SEEDS_FILE, POOL_FILE, DETECTOR_FOLDER, PLOTS_FOLDER,
 )  # fmt: skip
 
 

@@ -310,7 +310,7 @@ class Dataset(Table):
     inverted: Count | None = None
     """Images that are black where the seeds are white."""
     look_alikes: Count | None = None
-    """Images of other bytes that look the same as another at 32 x 32 pixels."""
+    """Images of other bytes that look the same as another as a thumbnail: saved again, or resized."""
 
 
 class Timing(Table):

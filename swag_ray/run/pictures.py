@@ -1,12 +1,11 @@
-"""The pictures of a run's report: test images, trusted images unlike the others, and examples of auxiliary anomalies.
+"""The pictures of a run's report: test images, or the pool's where there are none; the most suspicious of a pool that
+nothing is known of; trusted images unlike the others; and examples of auxiliary anomalies.
 
-They are all that plots/overlays.npz holds, in arrays of one entry per picture: of test images under plain names, of
-seeds under `seed.`, of variants under `variant.`. Made in the driver, without torch.
+They are all that plots/overlays.npz holds, in arrays of one entry per picture: of the first under plain names, then
+under `pool.`, of seeds under `seed.`, of variants under `variant.`. Made in the driver, without torch.
 """
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -21,12 +20,14 @@ from swag_ray.experiment.prepare import Prepared
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.images.decode import picture
 from swag_ray.images.image_error import ImageError
+from swag_ray.images.places import Place, locate
 from swag_ray.methods.fit import Experiment
 from swag_ray.models.tasks import ScoreTask
 from swag_ray.store.stages import Arrays
 
 MEASURED = 300  # seeds at most, whose patches are the scale of the maps: 192 of 64 each lie above the 99th centile
 SHOWN = 6  # that many of the highest- and of the lowest-scored test images
+SUSPECTS = 12  # the highest-scored of the pool
 ODD_SEEDS = 8  # the highest-scored
 EXAMPLES = 4  # seeds whose variants are shown, of every kind
 
@@ -37,23 +38,72 @@ def report_pictures(result: ExperimentResult, detector: Detector) -> Arrays:
     Raises:
         InputError: an image file cannot be read any more.
     """
-    return _test_images(result, detector) | _odd_seeds(result, detector) | _variants(result.prepared)
+    shown = _test_images if len(result.prepared.experiment.cohort.id_T) else _pool_images
+    found = shown(result, detector) | _odd_seeds(result, detector) | _variants(result.prepared)
+    return found | _suspects(result, detector)
 
 
 def _test_images(result: ExperimentResult, detector: Detector) -> Arrays:
     """The highest- and lowest-scored test images with their maps, and the scale of all distance maps."""
     prepared, last = result.prepared, result.trajectory.last
     cohort, audit = prepared.experiment.cohort, prepared.audit
-    order = np.argsort(-last.s_T, kind="stable")
-    shown = np.unique(np.concatenate([order[:SHOWN], order[-SHOWN:]]))
-    shown = shown[np.argsort(-last.s_T[shown], kind="stable")]
+    shown = _extremes(last.s_T)
     maps = prepared.experiment.workers.run_one(score_maps, cohort.rows_T.take(shown), detector)
-    scale = prepared.experiment.workers.run_one(seed_patches, _measured(prepared.experiment), detector)
     facts = {
         "id": _ids(cohort.id_T, shown), "score": last.s_T[shown], "p": last.p_T[shown], "label": audit.label_T[shown],
         "image": np.stack([_pixels(prepared.root / audit.path_T[i], prepared.spec) for i in shown]),
     }  # fmt: skip
-    return facts | {"seed_patches": scale} | maps
+    return facts | {"seed_patches": _seed_patches(result, detector)} | maps
+
+
+def _pool_images(result: ExperimentResult, detector: Detector) -> Arrays:
+    """The same of the pool where there is no test image, each by the models of its own fold."""
+    prepared, last = result.prepared, result.trajectory.last
+    cohort, audit = prepared.experiment.cohort, prepared.audit
+    scored = np.flatnonzero(~np.isnan(last.s_N[cohort.pool]))
+    shown = scored[_extremes(last.s_N[cohort.pool][scored])]
+    label = {"label": audit.label_N[cohort.pool[shown]]}
+    return label | _mapped_pool(result, detector, shown) | {"seed_patches": _seed_patches(result, detector)}
+
+
+def _suspects(result: ExperimentResult, detector: Detector) -> Arrays:
+    """The highest-scored of the pool; nothing where any label of it is known."""
+    prepared, last = result.prepared, result.trajectory.last
+    pool = prepared.experiment.cohort.pool
+    if not np.isnan(prepared.audit.label_N[pool]).all():
+        return {}
+    order = np.argsort(-last.s_N[pool], kind="stable")[:SUSPECTS]  # NaN comes last
+    shown = order[~np.isnan(last.s_N[pool[order]])]
+    return (
+        {f"pool.{name}": array for name, array in _mapped_pool(result, detector, shown).items()} if len(shown) else {}
+    )
+
+
+def _mapped_pool(result: ExperimentResult, detector: Detector, shown: NDArray[np.int64]) -> Arrays:
+    """Some of the pool's images (of its rows, these) with their maps, each by the models of its own fold."""
+    prepared, last = result.prepared, result.trajectory.last
+    cohort = prepared.experiment.cohort
+    rows = cohort.pool[shown]
+    task = ScoreTask(np.arange(len(rows)), cohort.rows_N.take(rows), cohort.fold_N[rows])
+    paths = prepared.pool_paths.take(pa.array(shown)).to_pylist()
+    facts = {
+        "id": _ids(cohort.id_N, rows), "score": last.s_N[rows], "p": last.p_N[rows],
+        "image": np.stack([_pixels(prepared.root / path, prepared.spec) for path in paths]),
+    }  # fmt: skip
+    return facts | prepared.experiment.workers.run_one(seed_maps, task, detector)
+
+
+def _extremes(score: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The rows of the highest and the lowest scores, the highest first."""
+    order = np.argsort(-score, kind="stable")
+    shown = np.unique(np.concatenate([order[:SHOWN], order[-SHOWN:]]))
+    return shown[np.argsort(-score[shown], kind="stable")]
+
+
+def _seed_patches(result: ExperimentResult, detector: Detector) -> NDArray[np.float64]:
+    experiment = result.prepared.experiment
+    scale: NDArray[np.float64] = experiment.workers.run_one(seed_patches, _measured(experiment), detector)
+    return scale
 
 
 def _measured(experiment: Experiment) -> ScoreTask:
@@ -91,11 +141,11 @@ def _variants(prepared: Prepared) -> Arrays:
         return {}
     pairs = []
     for recipe in (plan.recipes[i] for i in shown):
-        files = recipe.files(lambda path, sha256: _file(Path(path)))
+        files = recipe.files(lambda path, sha256: _file(locate(path)))
         try:
-            pairs.append(recipe.pictures(files, spec.image_size, spec.white))
+            pairs.append(recipe.pictures(files, spec.image_size, spec.reading))
         except ImageError as error:
-            raise _changed(Path(recipe.path), error) from error
+            raise _changed(locate(recipe.path), error) from error
     return {
         "variant.id": _ids(cohort.id_N, cohort.seeds[plan.host_V[shown]]),
         "variant.kind": np.array([plan.recipes[i].kind for i in shown]),
@@ -108,19 +158,19 @@ def _ids(column: pa.ChunkedArray, rows: NDArray[np.int64]) -> NDArray[np.str_]:
     return np.array(pc.cast(column.take(pa.array(rows)), pa.string()).to_pylist(), dtype=str)
 
 
-def _pixels(path: Path, spec: FeatureSpec) -> NDArray[np.uint8]:
+def _pixels(path: Place, spec: FeatureSpec) -> NDArray[np.uint8]:
     try:
-        return picture(_file(path), spec.image_size, spec.white)
+        return picture(_file(path), spec.image_size, spec.reading)
     except ImageError as error:
         raise _changed(path, error) from error
 
 
-def _file(path: Path) -> bytes:
+def _file(path: Place) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
         raise _changed(path, error) from error
 
 
-def _changed(path: Path, error: Exception) -> InputError:
+def _changed(path: Place, error: Exception) -> InputError:
     return InputError(f"dataset: '{path}' changed after it was listed ({reason_of(error)})", "run again")

@@ -21,10 +21,12 @@ from swag_ray.record.files import (
     DETECTOR_FOLDER,
     OVERLAYS_FILE,
     PLOTS_FOLDER,
+    POOL_FILE,
     ROUNDS_FILE,
     SCORES_FILE,
     SEEDS_FILE,
     explain_write_errors,
+    write_csv,
     write_table,
     write_text,
 )
@@ -34,7 +36,7 @@ from swag_ray.system.files import make_folders, whole_file
 
 def write_results(directory: Path, result: ExperimentResult) -> None:
     """Writes config.yaml, detector, tables and pictures; the run is complete once `write_records` wrote the rest."""
-    from swag_ray.experiment.tables import rounds_table, scores_table, seeds_table
+    from swag_ray.experiment.tables import pool_table, rounds_table, scores_table, seeds_table
 
     prepared, last = result.prepared, result.trajectory.last
     experiment, audit, detector = prepared.experiment, prepared.audit, detector_of(result)
@@ -43,10 +45,15 @@ def write_results(directory: Path, result: ExperimentResult) -> None:
     with explain_write_errors(directory):
         write_text(directory / CONFIG_FILE, to_yaml(experiment.config))
         save_detector(detector, weights, directory / DETECTOR_FOLDER)
-        rounds, pool = rounds_table(experiment, audit, result.trajectory), len(experiment.cohort.pool)
-        write_table(directory / ROUNDS_FILE, rounds, group=pool)  # the report takes one round after the other
-        write_table(directory / SCORES_FILE, scores_table(experiment, audit, last, result.controls))
-        write_table(directory / SEEDS_FILE, seeds_table(experiment, prepared.seed_paths, last))
+        further_N, further_T = prepared.further_N, prepared.further_T
+        rounds = rounds_table(experiment, audit, result.trajectory, further_N)
+        # The report takes one round after the other.
+        write_table(directory / ROUNDS_FILE, rounds, group=len(experiment.cohort.pool))
+        scores = scores_table(experiment, audit, last, result.controls, further_T)
+        write_table(directory / SCORES_FILE, scores)
+        write_table(directory / SEEDS_FILE, seeds_table(experiment, prepared.seed_paths, last, further_N))
+        pool = pool_table(experiment, prepared.pool_paths, result.trajectory, further_N)
+        write_csv(directory / POOL_FILE, pool)
         if pictures is not None:
             make_folders(directory / PLOTS_FOLDER)
             with whole_file(directory / OVERLAYS_FILE) as draft, draft.open("wb") as file:

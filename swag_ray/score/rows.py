@@ -139,7 +139,7 @@ def score_files(folder: Path, detector: Detector, paths: Sequence[Path]) -> Iter
 def _scored(detector: Detector, backbone: Backbone, chunk: Sequence[Path]) -> Iterator[dict[str, Any]]:
     spec, start = detector.spec, time.perf_counter()
     data, denied = zip(*map(_read, chunk), strict=True)
-    rows = list(extract(backbone, data, spec.image_size, spec.white))
+    rows = list(extract(backbone, data, spec.image_size, spec.reading))
     for row, reason in zip(rows, denied, strict=True):
         row["error"] = reason or row["error"]
     strange = detector.out_of_domain(rows)

@@ -93,7 +93,8 @@ def repeated(config: Config, splits: int) -> SweepConfig:
 
 
 def compare_splits(sweep: SweepConfig, done: Sweep, *, address: str | None = None) -> Repeats | None:
-    """Returns the figures over the splits that are through; None where those are fewer than two.
+    """Returns the figures over the splits that are through; None where those are fewer than two, or where test images
+    of both classes are not known.
 
     The fits are read from the store, and what is no longer there is computed again.
 
@@ -111,6 +112,8 @@ def compare_splits(sweep: SweepConfig, done: Sweep, *, address: str | None = Non
     with RayWorkers(**resolved(trials[0].config)["cluster"], address=address) as workers:
         found = [_test_scores(replace(source, config=trial.config), workers) for trial in trials]
     label_T = found[0][0]
+    if not metrics.has_both_classes(label_T):
+        return None
     seed_only_RT, own_RT = (np.stack([scores[column] for scores in found]) for column in (1, 2))
     generator = numpy_generator(trials[0].config.random_seed, "repeat")
     difference, low, high = metrics.repeated_difference(label_T, own_RT, seed_only_RT, generator)

@@ -67,6 +67,30 @@ def test_the_summary_tells_what_the_score_is_made_of(used: str, arms: dict[str, 
     assert said in out.getvalue()
 
 
+def test_without_labels_nothing_is_told_that_needs_one() -> None:
+    found, out = screen()
+    found.round(RoundMetrics.read({"round": 1, "rejects": 2, "head_on": False, "admitted": 3, "candidates": 9}))
+    assert out.getvalue() == "  round 1 · admitted 3 of 9 candidates · rejects 2 · head off\n"
+    metrics: dict[str, Any] = {
+        "incremental": {"conformal": {"rate_nominal": 0.05}, "score_used": "bank"}, "baselines": {"seed_only": {}},
+        "totals": {"ever_admitted": 3}, "timing": {"total": 4.0}, "dataset": {"split": {"seed": 50, "pool": 1200}},
+        "contamination": {"estimate": 0.25, "low": 0.2},
+    }  # fmt: skip
+    found.summary(Run(Path("runs/x"), metrics, "runs/x[1]"))
+    said = out.getvalue()
+    assert "score used: bank · 3 images admitted\n" in said
+    assert said.splitlines()[-4:] == [
+        "",
+        "About 300 of the 1,200 pool images look abnormal (25.0 %), in all likelihood no fewer than 240.",
+        "ranked, the most suspicious first: runs/x[1]/pool.csv",
+        "the report, with heatmaps of them:  runs/x[1]/report.html",
+    ]
+    assert "ROC-AUC" not in said and "None" not in said and "seed_only" not in said
+    metrics["incremental"]["conformal"] |= {"threshold": 0.05, "fp": 1, "tn": 9, "rate_test_normals": 0.1}
+    found.summary(Run(Path("runs/x"), metrics, "runs/x"))
+    assert "incremental │       - │      - │      - │               1 │  0.100 (0.05)" in out.getvalue()
+
+
 def test_a_warning_is_printed_once() -> None:
     """The summary goes through all warnings again, those that came while the run went on among them."""
     out = io.StringIO()

@@ -49,3 +49,28 @@ def test_unreadable_images_that_are_not_listed_are_counted(
     lines = [line for line in said.splitlines() if "unreadable:" in line]
     assert len([x for x in lines if "empty file" in x]) == 10
     assert [x for x in lines if "more" in x] == ([f"unreadable: {left}; --json lists all"] if left else [])
+
+
+def test_every_kind_of_dataset_is_checked(command: Command, brain: Path, tmp_path: Path) -> None:
+    """Two folders, a manifest, class folders without a split, and a config."""
+    trusted, unknown = brain / "train" / "no", brain / "train" / "yes"
+    said = command("datasets", "check", trusted, "--pool", unknown).out
+    assert "50 seeds, a pool of 38 of which labels are unknown, 0 test images" in said
+    assert re.search(r"seed .* normal .* 50 ", said) and re.search(r"pool .* unknown .* 38 ", said)
+    manifest = tmp_path / "films.csv"
+    rows = [f"{file},{role}" for folder, role in ((trusted, "seed"), (unknown, "pool")) for file in folder.iterdir()]
+    manifest.write_text("\n".join(["path,role", *rows]))
+    assert "50 seeds, a pool of 38 of which" in command("datasets", "check", manifest).out
+    said = command("datasets", "check", brain / "train", "--normal", "no", "--test-fraction", ".2").out
+    assert "18 images were drawn" in said and re.search(r"test .* no .* 10 ", said)
+    config = tmp_path / "mine.yaml"
+    dataset = {"kind": "unlabelled", "seed_root": str(trusted), "pool_root": str(unknown)}
+    config.write_text(f"name: mine\nstore: {tmp_path / 'store'}\ndataset: {dataset}\nsplit: {{folds: 4}}\n")
+    assert "50 seeds, a pool of 38 of which" in command("datasets", "check", config).out
+    assert "under 3; give more seeds" in command("datasets", "check", config, "--set", "split.folds=20").out
+    for arguments, refusal in (
+        ((config, "--pool", unknown), r"^datasets check: --pool is not read beside a config; use --set"),
+        ((brain, "--set", "rounds=2"), r"^datasets check: --set changes a CONFIG"),
+        ((trusted, "--pool", unknown, "--test-fraction", ".2"), r"^datasets check: --test-fraction needs labels"),
+    ):
+        assert re.search(refusal, command("datasets", "check", *arguments).complaint)

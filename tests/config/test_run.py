@@ -20,6 +20,8 @@ from swag_ray.images.digit_anatomy import Sizes
 
 FOLDER: dict[str, Any] = {"name": "test", "dataset": {"root": "/images", "anomaly": "SICK"}}
 DIGITS: dict[str, Any] = {"name": "test", "dataset": {"kind": "digit_anatomy"}}
+TWO_FOLDERS = {"name": "x", "dataset": {"kind": "unlabelled", "seed_root": "normals", "pool_root": "unknown"}}
+MANIFEST = {"name": "x", "dataset": {"kind": "manifest", "manifest": "films.csv"}}
 
 
 def refused(*overrides: str, raw: dict[str, Any] = FOLDER) -> str:
@@ -83,8 +85,7 @@ def test_gate_defaults_follow_the_method(overrides: list[str], distance: float, 
         ("name=a/b", ["name", "'a/b'", "names the run folder"]),
         ("name=..", ["name", "'..'"]),
         ("method=foo", ["method", "'foo'", "'contrast' or 'published'"]),
-        ("dataset.kind=manifest", ["dataset.kind", "'manifest'", "'folder'"]),
-        ("dataset.kind=unlabelled", ["dataset.kind", "'unlabelled'"]),
+        ("dataset.kind=nifti", ["dataset.kind", "'nifti'", "'folder'", "'unlabelled'", "'manifest'"]),
         ("gate.strategy=oracle", ["gate.strategy", "'oracle'", "'swag_gate'"]),
         ("controls=[seed_only, sead]", ["controls[1]", "'sead'"]),
         ("controls=[seed_only, seed_only]", ["controls", "twice"]),
@@ -139,11 +140,48 @@ def test_unknown_keys_name_the_nearest_known_one(override: str, hint: str) -> No
         (FOLDER, "dataset.digit_anatomy.test_normals=9", ["dataset.digit_anatomy", "dataset.kind folder"]),
         (DIGITS, "dataset.root=/images", ["dataset.root", "dataset.kind digit_anatomy"]),
         (DIGITS, "split.group='(x)'", ["split.group", "dataset.kind digit_anatomy"]),
+        (DIGITS, "dataset.on_leak=keep", ["dataset.on_leak", "dataset.kind digit_anatomy"]),
+        (FOLDER, "dataset.pool_root=/x", ["dataset.pool_root", "dataset.kind folder"]),
+        (FOLDER, "dataset.manifest=/x.csv", ["dataset.manifest", "dataset.kind folder"]),
+        (TWO_FOLDERS, "split.seed_fraction=.5", ["split.seed_fraction", "dataset.kind unlabelled"]),
+        (TWO_FOLDERS, "dataset.contamination=.1", ["dataset.contamination", "dataset.kind unlabelled"]),
+        (TWO_FOLDERS, "dataset.root=/x", ["dataset.root", "dataset.kind unlabelled"]),
+        (TWO_FOLDERS, "dataset.test_fraction=.2", ["dataset.test_fraction", "dataset.kind unlabelled"]),
+        (MANIFEST, "dataset.train=x", ["dataset.train", "dataset.kind manifest"]),
+        (MANIFEST, "dataset.seed_root=/x", ["dataset.seed_root", "dataset.kind manifest"]),
     ],
 )
 def test_what_is_not_read_is_refused(raw: dict[str, Any], override: str, parts: list[str]) -> None:
     message = refused(override, raw=raw)
     assert [part for part in parts if part not in message] == []
+
+
+@pytest.mark.parametrize(
+    ("raw", "override", "message"),
+    [
+        (TWO_FOLDERS, "dataset.seed_root=null", "dataset.seed_root: is required; set it to a folder of normal images"),
+        (TWO_FOLDERS, "dataset.pool_root=null", "dataset.pool_root: is required"),
+        (MANIFEST, "dataset.manifest=null", "dataset.manifest: is required; set it to a CSV or Parquet file"),
+        (TWO_FOLDERS, "dataset.pool_root=gs://b/x", "must be a path or s3://BUCKET/PREFIX"),
+        (TWO_FOLDERS, "split.group=column", "split.group: 'column' needs dataset.kind manifest"),
+        (MANIFEST, "split.group=folder", "split.group: 'folder' is not read from a manifest"),
+        (MANIFEST, "dataset.anomaly=NORMAL", "dataset.anomaly: must not hold dataset.normal"),
+    ],
+)
+def test_what_a_dataset_needs(raw: dict[str, Any], override: str, message: str) -> None:
+    assert message in refused(override, raw=raw)
+
+
+def test_a_folder_that_is_divided_and_drawn_from() -> None:
+    assert "give one of them" in refused("dataset.test=val", "dataset.test_fraction=.2")
+
+
+def test_paths_of_a_dataset_are_absolute_or_on_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = parse_config(TWO_FOLDERS | {"dataset": TWO_FOLDERS["dataset"] | {"pool_root": "s3://bucket/x"}})
+    assert config.dataset.seed_root == str(tmp_path / "normals") and config.dataset.pool_root == "s3://bucket/x"
+    assert "seed_fraction" not in resolved(config)["split"] and "contamination" not in resolved(config)["dataset"]
+    assert parse_config(resolved(config)) == config
 
 
 def test_several_errors_are_counted() -> None:

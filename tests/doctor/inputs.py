@@ -14,7 +14,7 @@ from swag_ray.doctor.machine import Machine
 from swag_ray.doctor.requirements import CHANNELS
 from swag_ray.experiment.source import feature_spec
 from swag_ray.features.shards import shard_table, write_shard
-from swag_ray.images.folders import Listing
+from swag_ray.images.listing import Listing
 from swag_ray.store.store import Store
 
 MACHINE = Machine(cores=4, core_limit=None, memory=8 * 10**9, memory_limit=None, memory_free=6 * 10**9)

@@ -25,7 +25,7 @@ from swag_ray.doctor.requirements import (
 )
 from swag_ray.experiment.prepare import planned_variants
 from swag_ray.experiment.source import feature_spec, list_images, split_table
-from swag_ray.images.folders import Listing
+from swag_ray.images.listing import Listing
 from swag_ray.store.store import Store
 from tests.doctor.inputs import MACHINE, node, put_features, put_rows, said
 from tests.support.small_disk import SmallDisk

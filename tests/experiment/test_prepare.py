@@ -78,7 +78,7 @@ def test_every_variant_has_the_features_of_its_own_host(tmp_path: Path, kinds: s
     assert variants.kind_V.tolist() == [recipe.kind for recipe in plan.recipes]
     for i, recipe in enumerate(plan.recipes):
         data = tuple(Path(path).read_bytes() for path in (recipe.path, recipe.donor) if path)
-        (row,) = embed(backbone, [decode(partial(recipe.decode, data, 32, found.spec.white))])
+        (row,) = embed(backbone, [decode(partial(recipe.decode, data, 32, found.spec.reading))])
         assert all(np.array_equal(row["features"][s], patches[s][i]) for s in STRIDES), recipe
         assert ids[i].startswith(Path(recipe.path).stem)
 

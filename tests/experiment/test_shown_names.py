@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow.compute as pc
 import pytest
 
 from swag_ray.config import Config, parse_config
 from swag_ray.experiment.shown_names import (
     shown_files,
+    shown_further,
     shown_ignored,
     shown_paths,
     shown_warnings,
     with_shown_ids,
 )
-from swag_ray.images.folders import Listing, list_folder
-from tests.support.images import small_set, write
+from swag_ray.images.folders import list_folder
+from swag_ray.images.listing import Listing
+from swag_ray.images.manifest import list_manifest
+from tests.support.dicom import film, saved, twelve_bits
+from tests.support.images import blocks, small_set, write
 
 PLAIN, ANONYMOUS = (
     parse_config({"name": "a", "dataset": {"kind": "digit_anatomy"}, "report": {"anonymous": value}})
@@ -61,3 +66,39 @@ def test_warnings_and_records_hold_no_name(listing: Listing, config: Config) -> 
     assert shown[1:] == ("'dataset.root/train/a file' is odd", "no name")
     assert ignored == {"class not named": 3, "folder not named": 4, "hidden": 3}
     assert shown_paths(["a"], config).to_pylist() == [None]
+
+
+def test_a_name_that_left_the_listing_is_none_in_a_warning(tmp_path: Path) -> None:
+    """A test image that is a seed's copy is no row; a manifest's own columns may say who somebody is."""
+    for seed, name in enumerate(("Jane one", "Jane two", "Jane pool")):
+        write(tmp_path / "deep" / f"{name}.png", seed)
+    write(tmp_path / "deep" / "Jane again.png", 0)
+    rows = ["Jane one,seed", "Jane two,seed", "Jane pool,pool", "Jane again,test", "Jane two,pool"]
+    (tmp_path / "a.csv").write_text("path,role,who\n" + "".join(f"deep/{r.replace(',', '.png,')},Jane\n" for r in rows))
+    listing = list_manifest(tmp_path / "a.csv")
+    dataset = {"kind": "manifest", "manifest": str(tmp_path / "a.csv")}
+    plain, anonymous = (
+        parse_config({"name": "a", "dataset": dataset, "report": {"anonymous": value}}) for value in (False, True)
+    )
+    assert "Jane again.png" in " ".join(shown_warnings(listing.warnings, listing, plain))
+    shown = shown_warnings((*listing.warnings, f"'{tmp_path}/deep' is odd"), listing, anonymous)
+    assert "Jane" not in " ".join(shown) and str(tmp_path) not in " ".join(shown)
+    assert shown_further(listing.table, plain).column_names == ["who"]
+    assert shown_further(listing.table, anonymous).num_columns == 0
+
+
+def test_names_without_suffix_are_replaced_whole_and_counts_stay(tmp_path: Path) -> None:
+    seed = 100
+    for split in ("train", "test"):
+        for label in ("NORMAL", "PNEUMONIA"):
+            for name in ("DOE", "1", "123456"):
+                seed += 1
+                path = tmp_path / split / label / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(saved(film(twelve_bits(np.asarray(blocks(seed))))))
+    listing = list_folder(tmp_path, normal="NORMAL", anomaly=["PNEUMONIA"], group=None)
+    assert listing.table.num_rows == 12
+    line = "1 of 123 images (train/NORMAL/1, DOE, test/NORMAL/123456) is DOER than 0.1"
+    (shown,) = shown_warnings([line], listing, ANONYMOUS)
+    assert shown.startswith("1 of 123 images (train/NORMAL/") and shown.endswith(" is DOER than 0.1")
+    assert "DOE," not in shown and "123456" not in shown and "NORMAL/1," not in shown

@@ -244,7 +244,7 @@ def test_variants_are_those_of_their_recipe_whoever_extracts(images: Images, bac
     pixels = []
     for recipe in variants:
         files = tuple(Path(path).read_bytes() for path in (recipe.path, recipe.donor) if path)
-        pixels.append(decode(partial(recipe.decode, files, images.spec.image_size, images.spec.white)))
+        pixels.append(decode(partial(recipe.decode, files, images.spec.image_size, images.spec.reading)))
     assert images.read(found, found.variants) == [bits(row) for row in embed(backbone, pixels)]
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.features.weights import weights_digest, weights_file
+from swag_ray.images.decode import Reading
 from swag_ray.store import stages
 from tests.features.inputs import GRID, NAME, SIZE, STRIDES
 
@@ -18,6 +19,10 @@ def test_the_grey_range_is_in_the_fingerprint_only_where_it_is_not_that_of_16_bi
     assert len({spec.fingerprint, twelve.fingerprint, dataclasses.replace(spec, white=1023).fingerprint}) == 3
     assert dataclasses.replace(spec, white=65535).fingerprint == spec.fingerprint
     assert "white" not in spec.plain() and twelve.plain()["white"] == 4095
+    others = (dataclasses.replace(spec, range="percentile"), dataclasses.replace(spec, frames="middle"))
+    assert len({spec.fingerprint, *(other.fingerprint for other in others)}) == 3
+    assert not {"range", "frames"} & set(spec.plain()) and others[0].plain()["range"] == "percentile"
+    assert FeatureSpec(**others[1].plain()) == others[1] and others[1].reading == Reading(frames="middle")
     # As it was before there was a range: users' stores hold features under this name.
     before = stages.digest(
         [stages.VERSIONS["features"], NAME, spec.weights_digest, SIZE, list(STRIDES), GRID],

@@ -15,7 +15,7 @@ from swag_ray.features.cohort import build_cohort, with_variants
 from swag_ray.features.reader import Rows
 from swag_ray.features.recipe import Recipe
 from swag_ray.features.variants import VariantPlan, plan_variants
-from swag_ray.images.decode import read_grey
+from swag_ray.images.decode import AS_STORED, read_grey
 from swag_ray.images.image_error import ImageError
 from swag_ray.images.split import POOL, SEED, TEST, Split
 from tests.features.inputs import image
@@ -96,19 +96,19 @@ def test_a_recipe_makes_its_variant_of_the_decoded_squares() -> None:
 
     recipe = Recipe("host", "1", "foreign_patch", "donor", "2")
     assert recipe.files(read) == files and asked == [("host", "1"), ("donor", "2")]
-    host, donor = (read_grey(file, 64, 65535) for file in files)
+    host, donor = (read_grey(file, 64, AS_STORED) for file in files)
     greys = [np.asarray(grey.image_1HW[0]) for grey in (host, donor)]
-    decoded = recipe.decode(files, 64, 65535)
+    decoded = recipe.decode(files, 64, AS_STORED)
     expected = variant("foreign_patch", *greys, numpy_generator(recipe.key))
     assert np.array_equal(decoded.image_1HW[0], expected) and not np.array_equal(expected, greys[0])
     assert (decoded.width, decoded.height, decoded.top) == (host.width, host.height, host.top)
     plain = Recipe("host", "1")
     assert plain.files(read) == files[:1] and np.array_equal(
-        plain.decode(files[:1], 64, 65535).image_1HW, host.image_1HW
+        plain.decode(files[:1], 64, AS_STORED).image_1HW, host.image_1HW
     )
     for broken in ((b"no image", files[1]), (files[0], b"no image")):
         with pytest.raises(ImageError):
-            recipe.decode(broken, 64, 65535)
+            recipe.decode(broken, 64, AS_STORED)
 
 
 def test_the_cohort_says_whose_variants_they_are() -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from swag_ray.images.decode import _webp_pixels, deep_top, picture, read_grey
+from swag_ray.images.decode import Reading, _webp_pixels, deep_top, picture, read_grey
 from swag_ray.images.image_error import ImageError
 from tests.support.images import blocks, encoded, real_set
 
@@ -221,20 +221,20 @@ def test_films_of_fewer_bits_are_read_with_their_range(grey: Image.Image, bits: 
     white = 2**bits - 1
     samples = np.round(np.asarray(grey) * (white / 255)).astype(np.uint16)
     data = deep_png(samples, interlaced=interlaced)
-    decoded = read_grey(data, SIDE, white)
+    decoded = read_grey(data, SIDE, Reading(white))
     assert decoded.top == deep_top(data) == samples.max()
     np.testing.assert_array_equal(decoded.image_1HW[0], np.asarray(grey))
-    assert abs(picture(data, SIDE, white).astype(int) - np.asarray(grey)).max() <= 1
+    assert abs(picture(data, SIDE, Reading(white)).astype(int) - np.asarray(grey)).max() <= 1
     if bits < 16:
         with pytest.raises(ImageError, match=f"samples up to {samples.max()}.* end at {samples.max() // 2}"):
-            read_grey(data, SIDE, int(samples.max()) // 2)
+            read_grey(data, SIDE, Reading(int(samples.max()) // 2))
 
 
 @pytest.mark.parametrize(("kind", "channels"), [(2, 3), (4, 2), (6, 4)])
 def test_deep_colours_are_read_with_their_range_too(grey: Image.Image, kind: int, channels: int) -> None:
     levels_HW = np.asarray(grey).astype(np.uint16)
     data = deep_png(np.repeat((levels_HW * 16)[..., None], channels, 2), kind)
-    decoded = read_grey(data, SIDE, 4095)
+    decoded = read_grey(data, SIDE, Reading(4095))
     assert decoded.top == levels_HW.max() * 16
     assert abs(decoded.image_1HW[0].numpy().astype(int) - levels_HW * 16 / 4095 * 255).max() <= 1
     whole = deep_png(np.repeat((levels_HW * 257)[..., None], channels, 2), kind)
@@ -246,9 +246,9 @@ def test_tiffs_of_all_depths(grey: Image.Image) -> None:
     deep = Image.fromarray(np.round(levels_HW * (4095 / 255)).astype(np.uint16))
     for more in ({}, {"compression": "tiff_lzw"}, {"compression": "tiff_adobe_deflate"}):
         np.testing.assert_array_equal(levels(encoded(grey, "TIFF", **more)), levels_HW)
-        read = read_grey(encoded(deep, "TIFF", **more), SIDE, 4095)
+        read = read_grey(encoded(deep, "TIFF", **more), SIDE, Reading(4095))
         np.testing.assert_array_equal(read.image_1HW[0], levels_HW)
-    black_is_white = read_grey(encoded(deep, "TIFF", tiffinfo={262: 0}), SIDE, 4095)
+    black_is_white = read_grey(encoded(deep, "TIFF", tiffinfo={262: 0}), SIDE, Reading(4095))
     np.testing.assert_array_equal(black_is_white.image_1HW[0], 255 - levels_HW)
     data = encoded(deep, "TIFF")
     for share in (0.3, 0.9):
@@ -295,16 +295,39 @@ def test_too_little_memory_is_no_fault_of_the_image(grey: Image.Image, monkeypat
         read_grey(data, SIDE)
 
 
-def test_pages_of_a_tiff_are_told_and_its_smaller_copies_are_none(grey: Image.Image) -> None:
+def test_a_tiffs_first_page_is_read(grey: Image.Image) -> None:
     turned = grey.rotate(90)
-    with pytest.raises(ImageError, match="a TIFF that holds 3 pages"):
-        read_grey(encoded(grey, "TIFF", save_all=True, append_images=[turned, turned]), SIDE)
-    copy = grey.resize((32, 32))
-    copy.encoderinfo = {"tiffinfo": {254: 1}}
-    data = encoded(grey, "TIFF", save_all=True, append_images=[copy])
-    with Image.open(io.BytesIO(data)) as image:
-        assert image.n_frames == 2
-    np.testing.assert_array_equal(levels(data), np.asarray(grey))
+    deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    for pages in ([grey, turned, turned], [deep, turned]):
+        data = encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:])
+        with Image.open(io.BytesIO(data)) as image:
+            assert image.n_frames == len(pages)
+        np.testing.assert_array_equal(levels(data), np.asarray(grey))
+
+
+def _lying(form: str, side: int) -> bytes:
+    """A small file whose header promises a picture of `side` x `side` pixels."""
+    data = bytearray(encoded(Image.new("L", (64, 64), 99), form, **({"lossless": True} if form == "WEBP" else {})))
+    match form:
+        case "BMP":
+            data[18:26] = struct.pack("<II", side, side)
+        case "GIF":
+            data[6:10] = struct.pack("<HH", side, side)
+        case "WEBP":
+            place = data.index(b"VP8L") + 9
+            rest = int.from_bytes(data[place : place + 4], "little") >> 28
+            data[place : place + 4] = ((side - 1) | (side - 1) << 14 | rest << 28).to_bytes(4, "little")
+        case "TIFF":
+            for tag in (256, 257):
+                entry = bytes(data).index(struct.pack("<HH", tag, 4 if struct.pack("<HH", tag, 4) in data else 3))
+                data[entry + 2 : entry + 12] = struct.pack("<HII", 4, 1, side)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(("form", "side"), [("BMP", 40000), ("GIF", 40000), ("WEBP", 16000), ("TIFF", 40000)])
+def test_headers_of_other_formats_are_not_believed_either(form: str, side: int) -> None:
+    with pytest.raises(ImageError, match=r"over 50 megapixels"):
+        read_grey(_lying(form, side), SIDE)
 
 
 @pytest.mark.parametrize("compression", ["jpeg", "group3", "group4", "tiff_ccitt"])

@@ -5,17 +5,19 @@ import re
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from swag_ray.errors import InputError
-from swag_ray.images.folders import SCHEMA, Listing, list_folder
+from swag_ray.images.folders import list_folder
 from swag_ray.images.layout import find_images, left_out
+from swag_ray.images.listing import SCHEMA, Listing
 from tests.support.images import PATIENT, blocks, encoded, real_set, small_set, write
 
 
-def listed(root: Path, group: str | None = None, anomaly: tuple[str, ...] = ("PNEUMONIA",)) -> Listing:
-    return list_folder(root, normal="NORMAL", anomaly=anomaly, group=group)
+def listed(root: Path, group: str | None = None, anomaly: tuple[str, ...] = ("PNEUMONIA",), **options: Any) -> Listing:
+    return list_folder(root, normal="NORMAL", anomaly=anomaly, group=group, **options)
 
 
 def column(listing: Listing, name: str) -> list[object]:
@@ -109,7 +111,7 @@ def test_identical_bytes_form_a_group_within_train_only(tmp_path: Path) -> None:
     source = tmp_path / "train" / "NORMAL" / "normaltrain0.jpeg"
     shutil.copy(source, source.with_name("copy.jpeg"))
     shutil.copy(source, tmp_path / "test" / "NORMAL" / source.name)
-    listing = listed(tmp_path)
+    listing = listed(tmp_path, on_leak="keep")
     assert listing.table.num_rows == 16
     assert listing.counts["train_groups"] == 7
     assert listing.counts["identical_in_split"] == 2
@@ -117,6 +119,86 @@ def test_identical_bytes_form_a_group_within_train_only(tmp_path: Path) -> None:
     assert any("also in train" in line for line in listing.warnings)
     ids = column(listing, "id")
     assert len(ids) == len(set(ids)) + 1  # one image in both splits
+
+
+def test_what_is_in_train_leaves_the_test_set_or_ends_the_run(tmp_path: Path) -> None:
+    root = small_set(tmp_path / "set")
+    for name in ("NORMAL/normaltrain0.jpeg", "PNEUMONIA/pneumoniatrain1.jpeg"):
+        shutil.copy(root / "train" / name, root / "test" / name.replace("train", "copy"))
+    (root / "test" / "NORMAL" / "empty.png").write_bytes(b"")  # alike another empty file in nothing but that
+    (root / "train" / "NORMAL" / "empty.png").write_bytes(b"")
+    dropped = listed(root)
+    assert dropped.table.num_rows == 16
+    assert dropped.counts["in_train_and_test"] == dropped.counts["left_out_of_test"] == 2
+    (line,) = (line for line in dropped.warnings if "also in train" in line)
+    assert "normalcopy0.jpeg, pneumoniacopy1.jpeg" in line and "left out of test" in line
+    kept = listed(root, on_leak="keep")
+    assert kept.table.num_rows == 18 and "left_out_of_test" not in kept.counts
+    train = [[row for row in x.table.to_pylist() if row["split"] == "train"] for x in (dropped, kept)]
+    assert train[0] == train[1], "what is in train does not move"
+    refused(root, r"dataset\.on_leak: .*2 test images are also in train", on_leak="refuse")
+    for file in (root / "test" / "PNEUMONIA").iterdir():
+        if "copy" not in file.name:
+            file.unlink()
+    refused(root, r"dataset\.on_leak: all anomalies of test are also in train")
+
+
+def test_parts_by_their_usual_names_or_the_given_ones(tmp_path: Path) -> None:
+    plain = column(listed(small_set(tmp_path / "plain")), "id")
+    usual = small_set(tmp_path / "usual")
+    (usual / "train").rename(usual / "Training")
+    (usual / "test").rename(usual / "TESTING")
+    assert column(listed(usual), "id") == plain
+    (usual / "Training").rename(usual / "fold1")
+    refused(usual, r"dataset\.root: .*no train/ folder")
+    assert column(listed(usual, train="fold1"), "id") == plain
+    small_set(usual / "two")
+    (usual / "two" / "train").rename(usual / "two" / "Training")
+    shutil.copytree(usual / "two" / "Training", usual / "two" / "train")
+    refused(usual / "two", r"dataset\.root: .*has train and Training; name one with dataset\.train")
+    assert listed(usual / "two", train="Training").table.num_rows == 14
+
+
+def undivided(root: Path, normals: int = 60, anomalies: int = 30) -> Path:
+    """root/deep/NORMAL|PNEUMONIA, two images of a patient."""
+    for seed in range(normals + anomalies):
+        name = "NORMAL" if seed < normals else "PNEUMONIA"
+        write(root / "deep" / name / f"p{seed // 2:03d}-{seed}.png", seed)
+    return root
+
+
+def test_a_test_set_is_drawn_by_group_where_there_is_none(tmp_path: Path) -> None:
+    root = undivided(tmp_path)
+    refused(root, r"dataset\.root: .*no train/ folder.*dataset\.test_fraction")
+    drawn = listed(root, test_fraction=0.2, group=r"^(p\d+)")
+    rows = drawn.table.to_pylist()
+    counts = {split: [sum(row["label"] is label and row["split"] == split for row in rows) for label in (False, True)]
+              for split in ("train", "test")}  # fmt: skip
+    assert counts == {"train": [48, 24], "test": [12, 6]}
+    by_split = [{row["group"] for row in rows if row["split"] == split} for split in ("train", "test")]
+    assert not by_split[0] & by_split[1], "no patient on both sides"
+    assert drawn.counts["test_drawn"] == 18 and any("18 images were drawn" in line for line in drawn.warnings)
+    assert drawn.table.equals(listed(root, test_fraction=0.2, group=r"^(p\d+)").table)
+    more = listed(root, test_fraction=0.4, group=r"^(p\d+)")
+    tests = [{row["id"] for row in x.table.to_pylist() if row["split"] == "test"} for x in (drawn, more)]
+    assert tests[0] < tests[1], "a larger test set holds the smaller"
+    refused(root, r"dataset\.test_fraction: 0\.001 .*without any normal", test_fraction=0.001)
+    refused(
+        small_set(tmp_path / "pair"), r"dataset\.test_fraction: .*several folders.*\(test, train\)", test_fraction=0.2
+    )
+
+
+def test_a_folder_in_the_class_folder_is_a_patient(tmp_path: Path) -> None:
+    for seed in range(24):
+        split, name = ("train", "test")[seed % 2], ("NORMAL", "PNEUMONIA")[seed // 2 % 2]
+        write(tmp_path / split / name / f"p{seed // 8}" / "study" / f"{seed}.png", seed)
+    write(tmp_path / "train" / "NORMAL" / "alone.png", 77)
+    refused(tmp_path, r"PNEUMONIA holds no image, only 6 images in sub-folders")
+    listing = listed(tmp_path, group="folder")
+    assert listing.table.num_rows == 25
+    groups = dict(zip(column(listing, "path"), column(listing, "group"), strict=True))
+    assert groups["train/NORMAL/p0/study/0.png"] == groups["train/PNEUMONIA/p0/study/2.png"] == "p0"
+    assert str(groups["train/NORMAL/alone.png"]).startswith("bytes:")
 
 
 def test_an_image_under_both_labels_is_left_out(tmp_path: Path) -> None:
@@ -158,8 +240,8 @@ def test_refusals_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     refused(root, r"dataset\.root: .*test has one class only, no folder PNEUMONIA")
     (root / "test" / "PNEUMONIA").mkdir()
     refused(root, r"dataset\.root: .*PNEUMONIA holds no image")
-    (root / "test" / "PNEUMONIA" / "a.dcm").write_bytes(b"x")
-    refused(root, r"dataset\.root: .*PNEUMONIA holds no image, only 1 file of another type \(\.dcm\)")
+    (root / "test" / "PNEUMONIA" / "a.pdf").write_bytes(b"x")
+    refused(root, r"dataset\.root: .*PNEUMONIA holds no image, only 1 file of another type \(\.pdf\)")
 
     def forbidden(_: object) -> None:
         raise PermissionError(13, "Permission denied")
@@ -189,25 +271,25 @@ def test_one_rule_says_what_is_an_image_and_the_rest_is_counted(tmp_path: Path) 
     (folder / "below").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "elsewhere")
     os.mkfifo(folder / "pipe.png")
-    (folder / "film.dcm").write_bytes(b"x")
+    (folder / "film.pdf").write_bytes(b"x")
     write(folder / ".ipynb_checkpoints" / "copy-checkpoint.png", 500)
     before = listed(small_set(tmp_path / "plain")).table.num_rows
     listing = listed(root)
     assert listing.table.num_rows == before + 8, "seven other suffixes and the link to a file"
     assert listing.ignored == {
-        "files of another type (.dcm)": 1,
+        "files of another type (.pdf)": 1,
         "hidden or system files": 1,
         "images in sub-folders of class folders": 1,
         "links that lead nowhere": 1,
         "pipes and devices": 1,
     }
     (line,) = (line for line in listing.warnings if "left out" in line)
-    assert line.endswith("1 file of another type (.dcm), 1 link that leads nowhere, 1 pipe or device")
+    assert line.endswith("1 file of another type (.pdf), 1 link that leads nowhere, 1 pipe or device")
     tally: Counter[str] = Counter()
     found = find_images(folder, tally)
     assert len(found) == 4 + 8 + 1, "and what the linked folder holds, once"
     assert found == sorted(found) and tally == {
-        "files of another type (.dcm)": 1, "hidden or system files": 1, "links that lead nowhere": 1,
+        "files of another type (.pdf)": 1, "hidden or system files": 1, "links that lead nowhere": 1,
         "pipes and devices": 1,
     }  # fmt: skip
 
@@ -239,11 +321,11 @@ def test_a_link_to_itself_or_past_a_lock_leads_nowhere(tmp_path: Path) -> None:
 def test_what_is_left_out_is_told_in_one_or_many() -> None:
     told = {
         "links that lead nowhere": 1,
-        "files of another type (.dcm)": 2,
+        "files of another type (.pdf)": 2,
         "images in sub-folders of class folders": 1,
     }
     assert left_out(told) == (
-        "2 files of another type (.dcm), 1 image in a sub-folder of a class folder, 1 link that leads nowhere"
+        "2 files of another type (.pdf), 1 image in a sub-folder of a class folder, 1 link that leads nowhere"
     )
 
 
@@ -257,8 +339,8 @@ def test_patients_are_suggested_only_when_names_come_in_sets(tmp_path: Path) -> 
         for number in range(30):
             write(tmp_path / split / "NORMAL" / f"IM-{number // 3:04d}-{number:04d}.png", 100 + number)
             write(tmp_path / split / "PNEUMONIA" / f"COVID-{number}.png", 200 + number)
-    assert any(line.startswith("split.group:") for line in listed(tmp_path).warnings)
-    grouped = listed(tmp_path, group=r"^(IM-\d+)")
+    assert any(line.startswith("split.group:") for line in listed(tmp_path, on_leak="keep").warnings)
+    grouped = listed(tmp_path, group=r"^(IM-\d+)", on_leak="keep")
     assert not any(line.startswith("split.group:") for line in grouped.warnings)
     assert grouped.counts["train_groups"] == 10 + 30
 

@@ -3,9 +3,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swag_ray.images.groups import assign_groups, compile_pattern, join_groups, suggest_patients
+from swag_ray.images.groups import assign_patients, join_groups, patients_of, suggest_patients
 
-PATTERN = compile_pattern(r"^(p\d)")
+PATTERN = r"^(p\d)"
+
+
+def assign_groups(names: list[str], digests: list[str | None], pattern: str) -> list[str]:
+    return assign_patients(names, digests, patients_of(names, pattern))
 
 
 def test_patients_and_copies_join_across_both() -> None:
@@ -17,7 +21,7 @@ def test_patients_and_copies_join_across_both() -> None:
 
 
 def test_optional_group_that_took_no_part_is_no_patient() -> None:
-    groups = assign_groups(["xa", "xb"], ["1", "2"], compile_pattern(r"^(p\d)?x"))
+    groups = assign_groups(["xa", "xb"], ["1", "2"], r"^(p\d)?x")
     assert groups[0] != groups[1]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from swag_ray.images.decode import read_grey
+from swag_ray.images.near import NEAR, near_pairs
 from swag_ray.images.oddities import Looks, inverted, looks_of, oddity_warnings, twins, typical_image
 from tests.support.images import real_set
 
@@ -61,8 +62,23 @@ def test_twins_look_the_same_and_differ_in_bytes() -> None:
     assert twins(found, names) == [[1, 3, 5]], "rows 2 and 4 are the same bytes"
     assert twins(looks(np.zeros((4, 32, 32), np.uint8)), names[:4]) == [], "blank ones are told as blank"
     other_size = looks_of([(images[1], 900, 800), (images[1], 450, 400)], 2)
-    assert twins(other_size, ["a", "b"]) == []
+    assert twins(other_size, ["a", "b"]) == [[0, 1]], "a copy of half the size"
     assert twins(looks(images[:0]), []) == []
+
+
+def test_copies_that_were_saved_again_or_resized_are_twins_and_other_films_are_not() -> None:
+    generator = np.random.default_rng(0)
+    images = films(300)
+    images[200:] = np.clip(np.rint(images[:100] + generator.normal(0, 1, (100, 32, 32))), 0, 255)  # what JPEG leaves
+    pairs = twins(looks(images), [str(i) for i in range(300)])
+    assert pairs == [[i, i + 200] for i in range(100)]
+    small = looks(films(200)).small_ND.astype(int)
+    apart = np.abs(small[:, None] - small[None]).max(axis=2)
+    by_force = sorted((i, j) for i, j in zip(*np.nonzero(apart <= NEAR), strict=True) if i < j)
+    assert near_pairs(small.astype(np.uint8)) == by_force == [], "no two of these are within the limit"
+    steps = np.repeat(np.arange(0, 40, 2)[:, None], 64, axis=1).astype(np.uint8)
+    assert near_pairs(steps) == [(i, i + 1) for i in range(19)], "at the limit itself, whatever the bins"
+    assert near_pairs(small[:0].astype(np.uint8)) == [] and near_pairs(small[:1].astype(np.uint8)) == []
 
 
 def test_warnings_count_and_name_the_first() -> None:
@@ -72,7 +88,7 @@ def test_warnings_count_and_name_the_first() -> None:
     assert [line.split("(")[0] for line in lines] == [
         "dataset: 5 images are blank or nearly so ",
         "dataset: 4 images look inverted, black where trusted ones are white ",
-        "dataset: 4 images of other bytes look the same at 32 x 32 pixels, 2 pictures in all ",
+        "dataset: 4 images of other bytes look the same as a thumbnail, 2 pictures in all ",
     ]
     assert "(0.png, 1.png, 2.png, ...)" in lines[0] and "(5.png, 6.png, 7.png, ...)" in lines[1]
     assert oddity_warnings(paths, on & ~on, on & ~on, []) == []

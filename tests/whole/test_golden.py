@@ -27,7 +27,7 @@ from swag_ray.features.index import feature_set
 from swag_ray.features.recipe import Recipe
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.features.weights import weights_digest
-from swag_ray.images.decode import FULL_WHITE, read_grey
+from swag_ray.images.decode import Reading, read_grey
 from swag_ray.images.deep import bits_in_use
 from swag_ray.images.oddities import looks_of
 from swag_ray.methods.bank_fit import bank_fit
@@ -103,7 +103,7 @@ def figures() -> dict[str, dict[str, Any]]:
         films = [Path(folder, f"{white}.png") for white in (255, 4095, 65535)]
         for film, white in zip(films, (255, 4095, 65535), strict=True):
             film.write_bytes(encoded(Image.fromarray(np.asarray(blocks(3)).astype(np.uint16) * (white // 255))))
-        deep = read_grey(films[1].read_bytes(), 32, 4095)
+        deep = read_grey(films[1].read_bytes(), 32, Reading(4095))
         out["features decoded"]["levels of 12 bits"] = [float(level) for level in deep.image_1HW[0, 2::8, 2::8].ravel()]
         out["range"] = {"bits": numbers(bits_in_use(films, threads=1, advance=lambda images: None))}
     looks = looks_of([(np.asarray(blocks(seed)), 40, 30) for seed in (3, 4)], 2)
@@ -166,7 +166,7 @@ def variant_levels() -> dict[str, list[float]]:
     made = {}
     for kind, how in VARIANTS.items():
         lends = ("donor", "2") if how.foreign else ()
-        decoded = Recipe("host", "1", kind, *lends).decode(files[: 1 + how.foreign], 64, FULL_WHITE)
+        decoded = Recipe("host", "1", kind, *lends).decode(files[: 1 + how.foreign], 64, Reading())
         change_HW = np.asarray(decoded.image_1HW[0]).astype(float) - np.asarray(blocks(3, 64))
         made[kind] = numbers(change_HW.reshape(8, -1).mean(axis=1))
     return made

@@ -9,7 +9,8 @@ import yaml
 
 from swag_ray.masking import without_secrets
 
-PATHS, NO_PATHS = ("root", "store", "weights"), ("bundled", "hub")  # fields that hold a path, and words in place of one
+PATHS = ("root", "seed_root", "pool_root", "test_root", "manifest", "store", "weights")  # fields that hold a path
+NO_PATHS = ("bundled", "hub")  # words in place of one
 
 
 def is_anonymous(config: Mapping[str, Any]) -> bool:

@@ -25,6 +25,7 @@ p { margin: .5rem 0; }
 .verdict { font-size: clamp(1.25rem, 1rem + 1.2vw, 1.75rem); line-height: 1.36; margin: 1.6rem 0 0; max-width: 52rem;
   text-wrap: pretty; }
 .verdict + .verdict { margin-top: 1rem; }
+.verdict + p { margin-top: 1rem; }
 .verdict strong { font-weight: 600; }
 .warnings { border-left: 4px solid var(--anomaly); padding-left: 1.1rem; margin-top: 2.2rem; }
 .warnings h2 { margin-top: 0; }
@@ -93,6 +94,9 @@ dd { margin: 0; overflow-wrap: anywhere; min-width: 0; }
 dd ul { margin: 0; padding: 0; list-style: none; }
 dd ul ul { padding-left: 1rem; }
 .key { color: var(--quiet); }
+ol { padding-left: 1.3rem; }
+ol li + li { margin-top: .4rem; }
+code { font: .9em ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace; overflow-wrap: anywhere; }
 details { margin-top: 1rem; font-size: .9rem; }
 summary { cursor: pointer; }
 pre { overflow-x: auto;
@@ -102,7 +106,7 @@ pre { overflow-x: auto;
   h2 { margin-top: 2.4rem; }
   dl { grid-template-columns: 1fr; gap: 0; }
   dd { margin-bottom: .6rem; }
-  .scroll th:first-child { max-width: 8.5rem; }
+  .scroll th:first-child { max-width: 8.5rem; overflow-wrap: break-word; }
   .matrices { gap: 1.4rem; }
   .arms td.text { min-width: 10.5rem; }
   .cards.pairs { grid-template-columns: 1fr 1fr; }

@@ -51,5 +51,5 @@ def _cards(run: RunRecord, odd: Sequence[int]) -> Html:
         cards.append(element("figure", strip[name], element("figcaption", caption), class_="card"))
     if not cards:
         return Html()
-    note = "Maps by the models that have not seen the image; their colours mean what they mean for the test images."
+    note = "Maps by the models that have not seen the image; their colours mean what they mean for the other images."
     return join(paragraph(note, class_="note"), element("div", *cards, class_="cards"))

@@ -130,19 +130,25 @@ def strips(images: MappedImages, scales: Scales, what: str) -> list[Html]:
     return found
 
 
-def gallery(overlays: Overlays | None, scores: TestScores | None, rate: float | None) -> Html:
-    """Both halves as rows of cards, each the image beside its maps, under a legend of the two colour scales."""
+def gallery(
+    overlays: Overlays | None, scores: TestScores | None, rate: float | None, *, lowest_alone: bool = False
+) -> Html:
+    """Both halves as rows of cards, each the image beside its maps, under a legend of the two colour scales. With
+    `lowest_alone`, the second half and no legend.
+    """
     if overlays is None or not overlays.id:
         return Html()
     kinds = dict(zip(scores.id, scores.kind, strict=True)) if scores is not None else {}
     scales = Scales.of(overlays)
     cards = [
         _card(overlays, index, strip, kinds.get(overlays.id[index]), rate)
-        for index, strip in enumerate(strips(overlays, scales, "test image"))
+        for index, strip in enumerate(strips(overlays, scales, "image"))
     ]
     half = (len(cards) + 1) // 2
+    if lowest_alone:
+        return element("div", *cards[half:], class_="cards") if cards[half:] else Html()
     return join(
-        _legend(scales),
+        legend(scales),
         element("h3", "Highest-scored"), element("div", *cards[:half], class_="cards"),
         *((element("h3", "Lowest-scored"), element("div", *cards[half:], class_="cards")) if cards[half:] else ()),
     )  # fmt: skip
@@ -168,7 +174,8 @@ def _card(overlays: Overlays, index: int, strip: Html, kind: str | None, rate: f
     )
 
 
-def _legend(scales: Scales) -> Html:
+def legend(scales: Scales) -> Html:
+    """Returns what the colours of the maps mean."""
     lines = [paragraph("Each image stands beside its maps. A colour means the same in every card.")]
     if scales.span is not None:
         low, high = scales.span

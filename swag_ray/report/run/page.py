@@ -14,6 +14,7 @@ from swag_ray.record.files import (
     METRICS_FILE,
     OVERLAYS_FILE,
     PLOTS_FOLDER,
+    POOL_FILE,
     PROFILE_FILE,
     REPORT_FILE,
     ROUNDS_FILE,
@@ -27,6 +28,7 @@ from swag_ray.report.page.figure import Plot, show
 from swag_ray.report.page.markup import Html, element, join, number, paragraph, percent, section
 from swag_ray.report.page.settings import is_anonymous, settings_text
 from swag_ray.report.run import sections
+from swag_ray.report.run.answer import admitted_section, answer, next_section, suspects_section
 from swag_ray.report.run.arms import arms_section
 from swag_ray.report.run.odd_seeds import odd_seeds_section
 from swag_ray.report.run.paper_figures import check_published
@@ -38,6 +40,7 @@ from swag_ray.report.run.verdict import verdict
 
 REPORTED = (
     CONFIG_FILE, MANIFEST_FILE, METRICS_FILE, PROFILE_FILE, ROUNDS_FILE, SCORES_FILE, SEEDS_FILE, OVERLAYS_FILE,
+    POOL_FILE,
 )  # fmt: skip
 
 
@@ -91,18 +94,11 @@ def write_report(run_dir: Path) -> Path:
 
 def _page(run: RunRecord, plots: Mapping[str, Plot]) -> str:
     name = str(run.config.get("name") or run.folder.resolve().name)
+    parts = _answering(run, plots) if run.answers else _evaluating(run, plots)
     body = element(
         "main",
-        element("header", element("h1", name), _about(run), paragraph(verdict(run), class_="verdict")),
-        sections.warning_section(run),
-        summary_section(run),
-        section("Curves", show(plots, "roc", "pr")),
-        confusion_section(run),
-        arms_section(run),
-        sections.rounds_section(run, plots),
-        sections.calibration_section(run, plots),
-        sections.overlay_section(run),
-        odd_seeds_section(run),
+        element("header", element("h1", name), _about(run), _lead(run)),
+        *parts,
         sections.kinds_section(run),
         sections.shortcuts_section(run),
         profile_section(run),
@@ -112,11 +108,52 @@ def _page(run: RunRecord, plots: Mapping[str, Plot]) -> str:
     return document(f"{name} \N{EN DASH} swag-ray report", body)
 
 
+def _lead(run: RunRecord) -> Html:
+    """The answer where nothing is known of the pool, with the verdict behind it where test images have labels."""
+    found = answer(run) if run.answers else Html()
+    if found and run.metrics.incremental.roc_auc is None:
+        return found
+    return join(found, paragraph(verdict(run), class_="" if found else "verdict"))
+
+
+def _evaluating(run: RunRecord, plots: Mapping[str, Plot]) -> tuple[Html, ...]:
+    """What stands first where labels tell how good the detector is."""
+    return (
+        sections.warning_section(run),
+        summary_section(run),
+        section("Curves", show(plots, "roc", "pr")),
+        confusion_section(run),
+        arms_section(run),
+        sections.rounds_section(run, plots),
+        sections.calibration_section(run, plots),
+        sections.overlay_section(run),
+        odd_seeds_section(run),
+    )
+
+
+def _answering(run: RunRecord, plots: Mapping[str, Plot]) -> tuple[Html, ...]:
+    """What stands first where nothing is known of the pool."""
+    return (
+        suspects_section(run),
+        admitted_section(run),
+        odd_seeds_section(run),
+        sections.calibration_section(run, plots),
+        sections.warning_section(run),
+        next_section(run),
+        summary_section(run) if run.tested else Html(),
+        section("Curves", show(plots, "roc", "pr")),
+        confusion_section(run),
+        sections.overlay_section(run),
+        arms_section(run),
+        sections.rounds_section(run, plots),
+    )
+
+
 def _about(run: RunRecord) -> Html:
     """What was run, in a line: method, data, seed; then the disclaimer."""
     dataset = run.settings("dataset")
     facts = [f"method {run.config['method']}"] if run.config.get("method") else []
-    named = ("kind",) if is_anonymous(run.config) else ("kind", "root")
+    named = ("kind",) if is_anonymous(run.config) else ("kind", "root", "seed_root", "pool_root", "manifest")
     source = [str(dataset[key]) for key in named if dataset.get(key)]
     if source:
         facts.append(f"data {' '.join(source)}")

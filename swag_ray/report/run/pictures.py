@@ -31,6 +31,14 @@ class MappedImages:
 
 
 @dataclass(frozen=True)
+class ScoredImages(MappedImages):
+    """Images with their maps and scores, the highest first. `p_n`: NaN where there is none."""
+
+    score_n: NDArray[np.float64]
+    p_n: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class VariantPairs:
     """Auxiliary anomalies beside the seeds that they are made of. `id`: of the seeds; `kind`: how they were altered."""
 
@@ -49,6 +57,7 @@ class Overlays(MappedImages):
         seed_patches: mean, standard deviation and 99th centile of the seeds' patch distances, (3,); older runs lack it.
         odd_seeds: the seeds least like the others, the least like first.
         variants: examples of auxiliary anomalies.
+        suspects: of a pool without labels, the highest-scored images.
     """
 
     score_n: NDArray[np.float64]
@@ -57,6 +66,7 @@ class Overlays(MappedImages):
     seed_patches: NDArray[np.float64] | None
     odd_seeds: MappedImages | None
     variants: VariantPairs | None
+    suspects: ScoredImages | None
 
 
 def read_overlays(path: Path) -> Overlays:
@@ -68,7 +78,7 @@ def read_overlays(path: Path) -> Overlays:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             held = {name: arrays[name] for name in arrays.files}
-        seeds, variants = _part(held, "seed."), _part(held, "variant.")
+        seeds, variants, pool = (_part(held, f"{name}.") for name in ("seed", "variant", "pool"))
         own = {name: array for name, array in held.items() if "." not in name}
         seed_patches = own.pop("seed_patches", None)
         if seed_patches is not None and seed_patches.shape != (3,):
@@ -83,6 +93,7 @@ def read_overlays(path: Path) -> Overlays:
             seed_patches=None if seed_patches is None else np.asarray(seed_patches, dtype=np.float64),
             odd_seeds=_mapped_images(seeds) if seeds else None,
             variants=_pairs(variants) if variants else None,
+            suspects=_scored(pool) if pool else None,
         )
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise damaged(path, error) from None
@@ -100,6 +111,12 @@ def _mapped_images(held: Arrays) -> MappedImages:
         distance_nGG=np.asarray(held["distance"], dtype=np.float32) if "distance" in held else None,
         evidence_ngg=np.asarray(held["evidence"], dtype=np.float32) if "evidence" in held else None,
     )
+
+
+def _scored(held: Arrays) -> ScoredImages:
+    _check(held, {"score": 1, "p": 1})
+    score_n, p_n = (np.asarray(held[name], dtype=np.float64) for name in ("score", "p"))
+    return ScoredImages(**vars(_mapped_images(held)), score_n=score_n, p_n=p_n)
 
 
 def _pairs(held: Arrays) -> VariantPairs:

@@ -25,6 +25,7 @@ from swag_ray.record.files import (
     MANIFEST_FILE,
     METRICS_FILE,
     OVERLAYS_FILE,
+    POOL_FILE,
     ROUNDS_FILE,
     SCORES_FILE,
     SEEDS_FILE,
@@ -33,6 +34,7 @@ from swag_ray.record.run_metrics import DetectorMetrics, RunMetrics
 from swag_ray.report.run.paper_figures import FIGURES, Published, TestSet, check_published, difference
 from swag_ray.report.run.pictures import Overlays, read_overlays
 from swag_ray.report.run.pool import PoolRounds, read_pool
+from swag_ray.report.run.ranking import PoolRanking, read_ranking
 from swag_ray.report.run.tables import damaged, floats, labels, missing
 
 SCORED_BY = {
@@ -91,6 +93,17 @@ class RunRecord:
     scores: TestScores | None
     seeds: SeedScores | None
     overlays: Overlays | None
+    ranking: PoolRanking | None
+
+    @property
+    def answers(self) -> bool:
+        """Whether nothing is known of the pool: what the run found there is then the answer, not a figure to check."""
+        return bool(self.pool.rounds) and not self.pool.labelled
+
+    @property
+    def tested(self) -> bool:
+        """Whether any test image has a label."""
+        return self.scores is not None and bool((self.scores.label_T >= 0).any())
 
     def settings(self, key: str) -> Mapping[str, Any]:
         """A section of config.yaml, empty where absent; InputError where it is no table."""
@@ -161,6 +174,7 @@ def read_run(folder: Path) -> RunRecord:
         scores=_scores(folder / SCORES_FILE) if has_scores else None,
         seeds=_seeds(seeds) if seeds.exists() else None,  # older runs lack it
         overlays=read_overlays(overlays) if options.get("images", True) and overlays.exists() else None,
+        ranking=read_ranking(folder / POOL_FILE) if (folder / POOL_FILE).exists() else None,  # older runs lack it
     )
 
 

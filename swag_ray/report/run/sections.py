@@ -112,7 +112,15 @@ def _contamination(run: RunRecord) -> Html:
 
 def overlay_section(run: RunRecord) -> Html:
     rate = number(run.settings("calibration").get("false_positive_rate"))
-    return section("Highest- and lowest-scored test images", gallery(run.overlays, run.scores, rate))
+    if run.answers and run.overlays is not None and run.overlays.suspects is not None and not _tested(run):
+        return section("The least suspicious of the pool", gallery(run.overlays, run.scores, rate, lowest_alone=True))
+    shown = "test images" if _tested(run) else "images of the pool"
+    return section(f"Highest- and lowest-scored {shown}", gallery(run.overlays, run.scores, rate))
+
+
+def _tested(run: RunRecord) -> bool:
+    """Whether there are test images, for all that is known."""
+    return run.scores is None or bool(run.scores.id)
 
 
 def kinds_section(run: RunRecord) -> Html:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from swag_ray.record.run_metrics import DetectorMetrics
 from swag_ray.report.page.markup import decimal, percent, whole
 from swag_ray.report.run.read import RunRecord
-from swag_ray.wording import plural
+from swag_ray.wording import clause, plural
 
 SHORTCUTS = {
     "thumbnail_1nn": "Nearest normal among small thumbnails",
@@ -20,7 +20,8 @@ NEAR = 0.01
 
 def verdict(run: RunRecord) -> str:
     """Difference to seed-only with its interval, then what was admitted, as one sentence."""
-    return f"{_ranking(run)}{_admissions(run)}."
+    admitted = admissions(run)
+    return f"{_ranking(run)}{f'; {admitted}' if admitted else ''}."
 
 
 def _ranking(run: RunRecord) -> str:
@@ -56,7 +57,8 @@ def _ranking(run: RunRecord) -> str:
     )
 
 
-def _admissions(run: RunRecord) -> str:
+def admissions(run: RunRecord) -> str:
+    """Returns what was admitted, as a clause; empty where that is not known."""
     totals = run.metrics.totals
     admitted, wrong = totals.ever_admitted, totals.ever_admitted_anomalies
     if admitted is None:
@@ -64,15 +66,15 @@ def _admissions(run: RunRecord) -> str:
     if admitted is None:
         return ""
     if admitted == 0:
-        return "; no pool image was admitted"
+        return "no pool image was admitted"
     if wrong is None:
-        return f"; {whole(admitted)} pool images were admitted, how many of them anomalies is not known"
+        return f"{clause(admitted, 'pool image', 'was', 'were')} admitted, how many of them anomalies is not known"
     if admitted == 1:
-        return f"; the one pool image admitted was {'an anomaly' if wrong else 'a normal'}"
+        return f"the one pool image admitted was {'an anomaly' if wrong else 'a normal'}"
     if wrong == 0:
-        return f"; none of the {whole(admitted)} pool images admitted was an anomaly"
+        return f"none of the {whole(admitted)} pool images admitted was an anomaly"
     verb = "was an anomaly" if wrong == 1 else "were anomalies"
-    return f"; {whole(wrong)} of the {whole(admitted)} pool images admitted {verb} ({percent(wrong / admitted, 2)})"
+    return f"{whole(wrong)} of the {whole(admitted)} pool images admitted {verb} ({percent(wrong / admitted, 2)})"
 
 
 def warnings(run: RunRecord) -> list[str]:

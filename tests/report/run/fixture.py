@@ -15,6 +15,7 @@ import yaml
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from swag_ray.record.files import write_csv
 from swag_ray.report.run import paper_figures
 from swag_ray.report.run.page import write_report
 from swag_ray.report.run.paper_figures import TestSet
@@ -269,6 +270,27 @@ def _maps(generator: np.random.Generator, label: NDArray[np.bool_]) -> dict[str,
     seeds = generator.gamma(9, 0.05, 10_000)
     scale = np.array([seeds.mean(), seeds.std(), np.percentile(seeds, 99)])
     return {"image": image, "distance": distance, "evidence": evidence, "seed_patches": scale}
+
+
+def rank_pool(folder: Path) -> list[str]:
+    """Writes what a run leaves of a pool that nothing is known of, pool.csv and pictures; returns its ids, ranked."""
+    rounds = pq.read_table(folder / "rounds.parquet").to_pandas()
+    rank = rounds[rounds["round"] == ROUNDS].sort_values("s", ascending=False)
+    ever = rounds[rounds["admitted"]].groupby("id")["round"].max()
+    admitted = [int(ever[name]) if name in ever.index else None for name in rank["id"]]
+    ids = [str(name) for name in rank["id"]]
+    write_csv(folder / "pool.csv", pa.table({
+        "path": [f"unknown/{name}.jpeg" for name in ids], "id": ids, "score": rank["s"].to_numpy(),
+        "p": rank["p"].to_numpy(), "rejected": rank["rejected"].to_numpy(),
+        "admitted": [number is not None for number in admitted], "round": pa.array(admitted, pa.int32()),
+    }))  # fmt: skip
+    maps = _maps(np.random.default_rng(5), np.ones(12, bool))
+    del maps["seed_patches"]
+    facts = {"id": np.array(ids[:12]), "score": rank["s"].to_numpy()[:12], "p": rank["p"].to_numpy()[:12]}
+    with np.load(folder / "plots" / "overlays.npz") as held:
+        arrays = {name: held[name] for name in held.files}
+    np.savez(folder / "plots" / "overlays.npz", **arrays, **{f"pool.{name}": x for name, x in (facts | maps).items()})
+    return ids
 
 
 def page(folder: Path) -> Page:

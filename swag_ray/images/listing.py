@@ -1,0 +1,231 @@
+"""One table of an image set, whatever it came as, identical wherever the set is moved.
+
+Columns, sorted by id, then split: id (file stem, "-", 8 hex digits of the bytes' SHA-256; of a DICOM, which exports
+name by the patient, 16 of these alone), path (relative to `Listing.root`, with /), split ("train" or "test"),
+class_name (as the config spells it; where a set has no classes, what the images are: seed, pool or test), kind (sort of
+anomaly, or null), label (True = anomaly, null = unknown), sha256, file_bytes, group (patient or identical bytes, within
+a split). An image that is in both train and test stands twice, under one id: (id, split) is the key.
+Sets whose owner says who is trusted have `role` besides ("seed" or "pool"; null in test); the columns of a manifest
+come last, their names behind `COLUMN`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from swag_ray.errors import InputError, reason_of
+from swag_ray.images.deep import may_be_deep
+from swag_ray.images.dicom import HEAD, is_dicom, require_pydicom
+from swag_ray.images.dicom_patient import patient_digest
+from swag_ray.images.groups import PATIENT_GROUP, suggest_patients
+from swag_ray.images.held_out import with_test_drawn
+from swag_ray.images.identical import without_doubles, without_leaks
+from swag_ray.images.image_file import ImageFile, Rules, with_groups
+from swag_ray.images.layout import NESTED, left_out
+from swag_ray.images.places import Place, below
+from swag_ray.wording import clause
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("path", pa.string()),
+        ("split", pa.string()),
+        ("class_name", pa.string()),
+        ("kind", pa.string()),
+        ("label", pa.bool_()),
+        ("sha256", pa.string()),
+        ("file_bytes", pa.int64()),
+        ("group", pa.string()),
+    ]
+)
+COLUMN = "column:"  # before the names of a manifest's own columns, which may be any
+READERS = 4  # hashing waits for the disk; more threads only queue there
+ASKED = 4096  # files that are waited for at a time
+
+
+@dataclass(frozen=True)
+class Listing:
+    """An image set as found.
+
+    Attributes:
+        root: absolute folder that the table's paths start from.
+        table: one row per image, columns as in the module's docstring.
+        warnings: one line each, for the user.
+        ignored: folder, class or reason -> number of files that were left out.
+        counts: train_groups, test_groups, same_id_files (left out), contradictory_images (left out),
+            identical_in_split (images with a copy in their split), in_train_and_test (images of train found in test);
+            where there are any, left_out_of_test (by `dataset.on_leak`), seeds_in_pool (images of the pool that are
+            seeds too), test_drawn (by `dataset.test_fraction`).
+        deep: rows of the table whose file may hold 16 bits a sample: a PNG that says so, or a TIFF.
+        folders: where images were looked for, if that is not `root`.
+        left_out: names of files that were found and are no row, which a warning may name.
+    """
+
+    root: Place
+    table: pa.Table
+    warnings: tuple[str, ...]
+    ignored: dict[str, int]
+    counts: dict[str, int]
+    deep: tuple[int, ...] = ()
+    folders: tuple[Place, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+def build_listing(
+    root: Place,
+    images: Sequence[ImageFile],
+    rules: Rules,
+    *,
+    ignored: Counter[str],
+    warnings: Sequence[str] = (),
+    columns: pa.Table | None = None,
+    folders: tuple[Place, ...] = (),
+) -> Listing:
+    """Makes the table of the images that were found: hashes them, and leaves out what cannot be used twice.
+
+    Args:
+        root: that all of them are below.
+        ignored: files that were left out, by reason.
+        warnings: of the kind of dataset itself; those of the images come behind.
+        columns: of a manifest; `ImageFile.row` counts in it.
+        folders: as in `Listing`.
+
+    Raises:
+        InputError: an unreadable file, DICOM without pydicom, a pattern that is none, or a leak that is refused.
+    """
+    lines = list(warnings)
+    files = _with_digests(images, rules.called)
+    if any(file.dicom for file in files):
+        require_pydicom()
+    if rules.group == PATIENT_GROUP:
+        files = _with_patients(files, rules)
+    files, counts = without_doubles(files, rules, lines)
+    drawn: dict[str, int] = {}
+    if rules.test_fraction is not None:
+        files, drawn = with_test_drawn(files, rules, rules.test_fraction, lines)
+    files, leaked = without_leaks(files, rules, lines)
+    files = [file for split in ("train", "test") for file in with_groups(files, split, rules.group)]
+    counts |= {f"{split}_groups": _groups(files, split) for split in ("train", "test")} | leaked | drawn
+    _warn(files, ignored, rules, counts, lines)
+    files.sort(key=lambda file: (file.id, file.split))
+    deep = tuple(row for row, file in enumerate(files) if file.deep)
+    table = _table(files, root, columns)
+    gone = tuple(sorted({image.name for image in images} - {file.name for file in files}))
+    return Listing(root, table, tuple(lines), dict(sorted(ignored.items())), counts, deep, folders, gone)
+
+
+def further_columns(table: pa.Table) -> pa.Table:
+    """Returns a manifest's own columns of a listing's table, under their own names; none where there are none."""
+    names = [name for name in table.column_names if name.startswith(COLUMN)]
+    return table.select(names).rename_columns([name.removeprefix(COLUMN) for name in names])
+
+
+def _with_digests(images: Sequence[ImageFile], called: str) -> list[ImageFile]:
+    found = []
+    with ThreadPoolExecutor(READERS) as pool:
+        for start in range(0, len(images), ASKED):  # what is asked for takes more memory than what is found
+            part = images[start : start + ASKED]
+            digests = pool.map(lambda image: _digest(image.path, called), part)
+            found += [
+                replace(image, sha256=sha256, file_bytes=size, deep=deep, dicom=dicom)
+                for image, (sha256, size, deep, dicom) in zip(part, digests, strict=True)
+            ]
+    return found
+
+
+def _digest(path: Place, called: str) -> tuple[str, int, bool, bool]:
+    """A file's SHA-256, its size, whether it may hold 16 bits a sample, and whether it is a DICOM."""
+    try:
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            size = file.seek(0, os.SEEK_END)  # of a file in memory, hashing leaves it at the start
+            file.seek(0)
+            start = file.read(HEAD)
+            return sha256, size, may_be_deep(start), is_dicom(start)
+    except OSError as error:
+        raise _unreadable(path, called, error) from None
+
+
+def _with_patients(images: Sequence[ImageFile], rules: Rules) -> list[ImageFile]:
+    """Fills in whose each DICOM is; what is none, or does not say, is nobody's."""
+
+    def patient(image: ImageFile) -> str | None:
+        if not image.dicom:
+            return None
+        try:
+            return patient_digest(image.path.read_bytes())
+        except OSError as error:
+            raise _unreadable(image.path, rules.called, error) from None
+
+    found: list[str | None] = []
+    with ThreadPoolExecutor(READERS) as pool:
+        for start in range(0, len(images), ASKED):
+            found += pool.map(patient, images[start : start + ASKED])
+    if not any(found):
+        raise InputError("split.group: patient_id, and no image is a DICOM with a PatientID", "group by something else")
+    return [replace(image, patient=name) for image, name in zip(images, found, strict=True)]
+
+
+def _unreadable(path: Place, called: str, error: OSError) -> InputError:
+    return InputError(f"{called}: cannot read {path} ({reason_of(error)})", "remove it or its fault")
+
+
+def _groups(images: Sequence[ImageFile], split: str) -> int:
+    return len({image.group for image in images if image.split == split})
+
+
+def _warn(
+    images: Sequence[ImageFile], ignored: Counter[str], rules: Rules, counts: dict[str, int], warnings: list[str]
+) -> None:
+    if counts["same_id_files"]:
+        repeated = clause(counts["same_id_files"], "file", "repeats", "repeat")
+        what = "bytes (and name, of what is no DICOM)" if any(image.dicom for image in images) else "name and bytes"
+        warnings.append(f"{rules.called}: {repeated} another's {what}, left out")
+    if ignored[NESTED]:
+        nested = left_out({NESTED: ignored[NESTED]})
+        warnings.append(f"{rules.called}: ignored: {nested}; move up what is to be used")
+    # Other classes and folders are facts of the config and the download; what lies among the images is a surprise.
+    among = {name: n for name, n in ignored.items() if name != NESTED and not name.startswith(("class ", "folder "))}
+    if others := left_out(among):
+        where = "class folders" if rules.called == "dataset.root" else "the images"
+        warnings.append(f"{rules.called}: left out of {where}: {others}")
+    train = [image.name for image in images if image.split == "train"]
+    pair = suggest_patients(train) if rules.group is None else None
+    if pair:
+        warnings.append(
+            f"split.group: file names suggest several images of one patient ({pair[0]}, {pair[1]}); "
+            "set a regular expression whose first group names the patient"
+        )
+    if rules.group is not None and counts["train_groups"] == 1:
+        warnings.append(f"split.group: {rules.group!r} puts all train images into one group")
+
+
+def _table(images: Sequence[ImageFile], root: Place, columns: pa.Table | None) -> pa.Table:
+    folders = {image.folder: below(root, image.folder) for image in images}
+    values = {
+        "id": (image.id for image in images),
+        "path": (f"{folders[image.folder]}{image.name}" for image in images),
+        "split": (image.split for image in images),
+        "class_name": (image.class_name for image in images),
+        "kind": (image.kind for image in images),
+        "label": (image.label for image in images),
+        "sha256": (image.sha256 for image in images),
+        "file_bytes": (image.file_bytes for image in images),
+        "group": (image.group for image in images),
+    }
+    table = pa.table([pa.array(values[field.name], field.type) for field in SCHEMA], schema=SCHEMA)
+    if any(image.role is not None for image in images):
+        table = table.append_column("role", pa.array((image.role for image in images), pa.string()))
+    if columns is not None:
+        rows = columns.take(pa.array(np.array([image.row for image in images], np.int64)))
+        for name in columns.column_names:
+            table = table.append_column(f"{COLUMN}{name}", rows.column(name))
+    return table
