@@ -14,6 +14,7 @@ import typer
 from swag_ray.cli.detector_commands import Quiet, calibrate, drift, score
 from swag_ray.cli.exit import as_one_line, flushed, interruptible, usage_error
 from swag_ray.cli.process import prepare_process
+from swag_ray.cli.reproduce_command import reproduce
 from swag_ray.errors import InputError
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ def report(
     print(report_again(run_dir))
 
 
-for command in (score, calibrate, drift):
+for command in (score, calibrate, drift, reproduce):
     app.command()(command)
 
 
