@@ -146,6 +146,11 @@ def load_plan(path: str | Path | None = None, *, seeds: int | None = None) -> Pl
                 block["base"] = read_yaml(path.parent / Path(block["base"]).expanduser())
             if isinstance(block.get("random_seeds"), list):
                 block["random_seeds"] = block["random_seeds"][:seeds]
+        try:
+            Block.model_validate(block)
+        except ValidationError as error:  # by its name, which says more than its place
+            name = block.get("name") if isinstance(block, dict) else None
+            raise InputError(f"{path}: block {name}: {one_line(error, Block)}") from None
     try:
         plan = Plan.model_validate(raw)
     except ValidationError as error:

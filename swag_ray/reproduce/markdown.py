@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import swag_ray
 from swag_ray.config.reproduce import Block
 from swag_ray.report.page.markup import MINUS
-from swag_ray.report.run.paper_figures import FIGURES, NOTE, OTHERS
+from swag_ray.report.run.paper_figures import FIGURES, NOTE, OTHERS, TEST_SETS
 from swag_ray.reproduce.rows import OWN, SEED_ONLY, WHOLE, Gap, Mean, Row
 from swag_ray.store.stages import VERSIONS
 from swag_ray.wording import duration
@@ -107,7 +107,7 @@ def _group(results: Results, blocks: Sequence[Block]) -> Iterable[str]:
 
 def _ranking(rows: Sequence[Row]) -> str:
     heads = any(row.heads_on is not None for row in rows)
-    head = ["pool", "splits", "seed-only", "incremental", "difference", "", "admitted wrongly"]
+    head = ["pool", "splits", "seed-only", "incremental", "difference", "verdict", "admitted wrongly"]
     lines = []
     for row in rows:
         cells = [
@@ -125,7 +125,7 @@ def _controls(rows: Sequence[Row]) -> str:
             if name not in (SEED_ONLY, WHOLE):
                 control = row.figures.get(f"baselines.{name}.roc_auc")
                 lines.append([row.label, name.replace("_", " "), _spread(control), *_gap(gap)])
-    return _table(["pool", "control", "its ROC-AUC", "incremental minus it", "incremental"], lines)
+    return _table(["pool", "control", "its ROC-AUC", "incremental minus it", "verdict"], lines)
 
 
 def _decisions(block: Block, rows: Sequence[Row]) -> str:
@@ -145,7 +145,14 @@ def _decisions(block: Block, rows: Sequence[Row]) -> str:
             lines.append([f"*{p.name}*", *(decimal(share) for share in shares), str(p.fp)])
         lines += [[f"*{other.name}*", decimal(other.roc_auc), *[NONE] * 6] for other in OTHERS.get(published, ())]
     text = _table(["", "ROC-AUC", "PR-AUC", "accuracy", "precision", "recall", "F1", "false positives"], lines)
-    return f"{text}\n\n{NOTE}" if published is not None else text
+    return f"{text}\n\n{NOTE}{_other_set(published, rows[0])}" if published is not None else text
+
+
+def _other_set(published: str, row: Row) -> str:
+    there, here = TEST_SETS[published], row.test
+    same = (there.normals, there.anomalies) == (here.normals, here.anomalies) and there.names in (None, here.names)
+    counts = (f"{test.normals} normals and {test.anomalies} anomalies" for test in (there, here))
+    return "" if same else " Those are of another test set ({}) than ours ({}): no comparison.".format(*counts)
 
 
 def _operating(rows: Sequence[Row]) -> str:

@@ -20,6 +20,7 @@ from swag_ray.core import metrics
 from swag_ray.core.seeding import numpy_generator
 from swag_ray.errors import InputError
 from swag_ray.record.files import SCORES_FILE, TRIAL_FILE, TRIALS_FOLDER
+from swag_ray.report.run.paper_figures import TestSet
 
 NOT_SCORES = ("id", "path", "label", "kind", "p")  # of scores.parquet
 OWN, SEED_ONLY, WHOLE = "incremental", "seed_only", "whole"
@@ -97,6 +98,7 @@ class Row:
         block, point: which.
         label: the point in words.
         random_seeds: of the splits that are through.
+        test: the labelled test images.
         figures: dotted name of metrics.json -> mean over the splits, of those that every split has.
         totals: the same summed.
         gaps: method -> own ROC-AUC minus that method's; `whole`: the whole method's minus this one's.
@@ -107,6 +109,7 @@ class Row:
     point: dict[str, Any]
     label: str
     random_seeds: tuple[int, ...]
+    test: TestSet
     figures: dict[str, Mean]
     totals: dict[str, float]
     gaps: dict[str, Gap]
@@ -184,8 +187,10 @@ def _row(block: Block, trials: list[TrialRecord], whole: list[TrialRecord]) -> R
         gaps[WHOLE] = _gap(
             block, point, WHOLE, label, [a.scores[OWN] for a, _ in pairs], [b.scores[OWN] for _, b in pairs]
         )
+    # An id is the file's stem and 8 digits of its digest: the stem is what a test set is known by.
+    test = TestSet.of([f"{name[:-9]}.image" for name in trials[0].ids], [int(anomaly) for anomaly in label])
     return Row(
-        block, point, _label(block, point, figures), tuple(t.random_seed for t in trials), figures, totals, gaps,
+        block, point, _label(block, point, figures), tuple(t.random_seed for t in trials), test, figures, totals, gaps,
         tuple(t.seconds for t in trials),
     )  # fmt: skip
 

@@ -165,7 +165,7 @@ def _trials(
         if jobs is not None:
             progress.expect(len(jobs))
         run_trials(
-            record.sweep, jobs, sources, run_trial, record.directory, session,
+            record.sweep, jobs, sources, work, record.directory, session,
             history=record.history(), on_report=told,
         )  # fmt: skip
 
