@@ -11,7 +11,7 @@ from swag_ray.report.page.markup import MINUS
 from swag_ray.report.run.paper_figures import FIGURES, NOTE, OTHERS, TEST_SETS
 from swag_ray.reproduce.rows import OWN, SEED_ONLY, WHOLE, Gap, Mean, Row
 from swag_ray.store.stages import VERSIONS
-from swag_ray.wording import duration
+from swag_ray.wording import duration, plural
 
 if TYPE_CHECKING:
     from swag_ray.reproduce.results import Results
@@ -181,7 +181,7 @@ def _parts(results: Results, blocks: Sequence[Block]) -> str:
             lines.append(
                 [
                     label,
-                    f"*the whole method ({len(whole.random_seeds)} splits)*",
+                    f"*the whole method ({plural(len(whole.random_seeds), 'split')})*",
                     _spread(whole.figures.get(f"{OWN}.roc_auc")),
                     NONE,
                     NONE,

@@ -55,14 +55,14 @@ def _changed(**fields: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        (_changed(nmae="x"), "blocks.0.nmae: unknown key"),
+        (_changed(nmae="x"), f"block {DIGITS}: nmae: unknown key; did you mean name?"),
         (_changed(name="contrast"), "must be GROUP/NAME of lower-case letters"),
         (_changed(name=AWAY), f"blocks: '{AWAY}' stands twice"),
         (_changed(name="other/digits"), "blocks: 'other/digits' is of no group; add groups.other"),
         (_changed(against="contrast/none"), "is against 'contrast/none', which is no block"),
         (_changed(wrong_seeds=0.1), "moves images of a folder (wrong_seeds) and names none (data)"),
-        (_changed(search={"gate.bugdet": [1]}), f"block {DIGITS}: trial 0 (gate.bugdet=1"),
-        (_changed(search={"gate.budget": 1}), "blocks.0.search"),
+        (_changed(search={"gate.bugdet": [1]}), f"block {DIGITS}: trial 0 ("),
+        (_changed(search={"gate.budget": 1}), f"block {DIGITS}: search.gate.budget"),
         ({"figure": {"contrast/none": "x"}}, "figure: 'contrast/none' is no block"),
         ({"looked_at": ""}, "looked_at"),
     ],

@@ -29,7 +29,7 @@ from tests.reproduce.tables import (
 from tests.support.command_line import Command
 from tests.support.processes import descendants, kill, wait_until_gone
 
-pytestmark = [pytest.mark.ray, pytest.mark.cluster]
+pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.timeout(900)]
 POOLS = ((0.1, "10 %"), (None, "all"))
 
 
