@@ -21,9 +21,10 @@ from swag_ray.config.sweep import SweepConfig
 from swag_ray.config.text import dump_yaml
 from swag_ray.progress import Progress
 from swag_ray.record.directory import check_directory, claim
-from swag_ray.reproduce.blocks import Place, State, block_sweep, check_data, seconds_left, state
+from swag_ray.reproduce.blocks import Place, State, block_sweep, check_data, missing, seconds_left, state
 from swag_ray.reproduce.write import write_results
 from swag_ray.sweep.sweep import Sweep, run_sweep
+from swag_ray.sweep.trial_log import check_sweep_directory
 
 CLAIM = "reproduce.yaml"  # in OUT: that it is ours
 
@@ -63,6 +64,8 @@ def reproduce(
         claim(place.out, CLAIM, dump_yaml({"blocks": [block.name for block in plan.blocks]}), check),
         ExitStack() as stack,
     ):
+        for block in chosen:
+            _check_block(block, place)
         started = False
         for block in chosen:
             states = [state(other, place) for other in chosen]
@@ -82,3 +85,9 @@ def reproduce(
             write_results(plan, place, command)
         write_results(plan, place, command)
         return [state(block, place) for block in chosen]
+
+
+def _check_block(block: Block, place: Place) -> None:
+    """Refuses a folder that holds another block's trials: those of an earlier plan, other seeds, another dataset."""
+    if place.folder(block).exists() and missing(block, place) is None:
+        check_sweep_directory(place.folder(block), block_sweep(block, place))

@@ -159,9 +159,9 @@ def rows_of(block: Block, trials: list[TrialRecord], whole: list[TrialRecord]) -
     """
     points: dict[str, list[TrialRecord]] = {}
     for trial in trials:
-        points.setdefault(_key(trial.point), []).append(trial)
-    order = [_key(point) for point in _points(block)]
-    for key in order:
+        if trial.random_seed in block.random_seeds:
+            points.setdefault(_key(trial.point), []).append(trial)
+    for key in map(_key, _points(block)):
         if key in points:
             own = sorted(points[key], key=lambda trial: trial.random_seed)
             yield _row(block, own, [trial for trial in whole if _key(trial.point) == key])

@@ -140,6 +140,13 @@ def test_again_nothing_runs_and_every_byte_is_the_same(out: Path, session_store:
     assert [row["block"] for row in plain["rows"]] == [DIGITS, DIGITS, WITHOUT] and list(plain)[-1] == "seconds"
 
 
+def test_trials_of_another_plan_are_refused_untouched(command: Command, out: Path, session_store: Path) -> None:
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    ended = command(*arguments(out.parent, session_store, "--seeds", "1"))
+    assert f"'{out / DIGITS}' holds another sweep; choose another folder" in ended.complaint
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
 def test_list_shows_counts_and_an_estimate(command: Command, out: Path, session_store: Path, tmp_path: Path) -> None:
     listed = command(*arguments(out.parent, session_store, "--list"))
     assert listed.code == 0 and "0 trials left: nothing to do" in listed.out
