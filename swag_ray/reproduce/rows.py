@@ -179,7 +179,7 @@ def _row(block: Block, trials: list[TrialRecord], whole: list[TrialRecord]) -> R
     gaps = {
         name: _gap(block, point, name, label, [t.scores[OWN] for t in trials], [t.scores[name] for t in trials])
         for name in trials[0].scores
-        if name != OWN
+        if name != OWN and all(name in t.scores for t in trials)  # a control may be absent where labels do not allow it
     }
     by_seed = {trial.random_seed: trial for trial in whole}
     pairs = [(by_seed[t.random_seed], t) for t in trials if t.random_seed in by_seed]

@@ -28,7 +28,7 @@ def plan(**changed: Any) -> dict[str, Any]:
         "figure": {DIGITS: "contrast"},
         "blocks": [
             shared | {
-                "name": DIGITS, "title": "digits", "search": pools, "fixed": {"controls": ["seed_only", "supervised"]},
+                "name": DIGITS, "title": "digits", "search": pools, "fixed": {"controls": ["seed_only", "full_train"]},
             },
             shared | {
                 "name": AWAY, "title": "away", "data": "away",

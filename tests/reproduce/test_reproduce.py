@@ -79,9 +79,9 @@ def test_every_figure_of_results_is_what_the_trials_files_give(out: Path) -> Non
                 name
             )
         _operating_points(points, trials)
-        assert control["control"] == "supervised"
-        assert number(control["its ROC-AUC"]) == pytest.approx(trials.each(roc("supervised")).mean(), abs=6e-4)
-        _same_gap(control["incremental minus it"], control["verdict"], trials.gap("supervised"))
+        assert control["control"] == "full train"
+        assert number(control["its ROC-AUC"]) == pytest.approx(trials.each(roc("full_train")).mean(), abs=6e-4)
+        _same_gap(control["incremental minus it"], control["verdict"], trials.gap("full_train"))
     seed_only = decisions[2]
     assert number(seed_only["ROC-AUC"]) == pytest.approx(
         Trials(out / DIGITS, 0.1).each(roc("seed_only")).mean(), abs=6e-4
