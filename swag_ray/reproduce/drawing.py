@@ -28,7 +28,7 @@ def drawing(results: Results) -> str | None:
         for (name, rows), tone in zip(drawn.items(), TONES, strict=False):
             _line(axis, rows, place, "incremental.roc_auc", results.plan.figure[name], COLOURS[tone], "o", "-")
         first = next(iter(drawn.values()))
-        _line(axis, first, place, SEED_ONLY, "its seed-only bank", COLOURS["quiet"], "s", ":")
+        _line(axis, first, place, SEED_ONLY, "seed-only bank", COLOURS["quiet"], "s", ":")
         if earlier is not None:
             shown = sorted(earlier.roc_auc.items())
             axis.plot(
@@ -39,7 +39,7 @@ def drawing(results: Results) -> str | None:
         axis.set_xlabel("anomalies in the unlabelled pool, %")
         axis.set_ylabel("ROC-AUC on the test images")
         axis.grid(axis="y", color=COLOURS["line"], lw=0.5)
-        legend(axis, "lower right")
+        legend(axis, "upper left")
         return svg(sheet, "results")
 
 
