@@ -99,7 +99,7 @@ def _group(results: Results, blocks: Sequence[Block]) -> Iterable[str]:
         yield _ranking(rows)
         if any(set(row.gaps) > {SEED_ONLY} for row in rows):
             yield _controls(rows)
-        yield _decisions(block, rows)
+        yield _decisions(rows, _published_beside(results, block))
         yield _operating(rows)
         if shortcuts := _shortcuts(rows):
             yield shortcuts
@@ -128,7 +128,7 @@ def _controls(rows: Sequence[Row]) -> str:
     return _table(["pool", "control", "its ROC-AUC", "incremental minus it", "verdict"], lines)
 
 
-def _decisions(block: Block, rows: Sequence[Row]) -> str:
+def _decisions(rows: Sequence[Row], published: str | None) -> str:
     def line(name: str, row: Row, of: str) -> list[str]:
         shares = [_mean(row, f"{of}.{figure}") for figure in ("roc_auc", "pr_auc", *(f"youden.{f}" for f in YOUDEN))]
         return [name, *shares, _mean(row, f"{of}.youden.fp", 1)]
@@ -138,7 +138,6 @@ def _decisions(block: Block, rows: Sequence[Row]) -> str:
     for row in rows[: 1 if len(alike) == 1 else None]:
         name = "seed-only" if len(alike) == 1 else f"seed-only, {row.label}"
         lines.append(line(name, row, f"baselines.{SEED_ONLY}"))
-    published = _published_set(block)
     if published is not None:
         for p in FIGURES[published]:
             shares = (p.roc_auc, p.pr_auc, p.accuracy, p.precision, p.recall, p.f1)
@@ -146,6 +145,13 @@ def _decisions(block: Block, rows: Sequence[Row]) -> str:
         lines += [[f"*{other.name}*", decimal(other.roc_auc), *[NONE] * 6] for other in OTHERS.get(published, ())]
     text = _table(["", "ROC-AUC", "PR-AUC", "accuracy", "precision", "recall", "F1", "false positives"], lines)
     return f"{text}\n\n{NOTE}{_other_set(published, rows[0])}" if published is not None else text
+
+
+def _published_beside(results: Results, block: Block) -> str | None:
+    """The published set of which the figures stand in this block's table: once for each of the figure's blocks."""
+    own, drawn = _published_set(block), results.plan.figure
+    told = {_published_set(other) for other in results.plan.blocks if other.name in drawn}
+    return own if block.name in drawn or own not in told else None
 
 
 def _other_set(published: str, row: Row) -> str:
