@@ -15,6 +15,7 @@ from swag_ray.cli.detector_commands import Quiet, calibrate, drift, score
 from swag_ray.cli.exit import as_one_line, flushed, interruptible, usage_error
 from swag_ray.cli.init_command import init
 from swag_ray.cli.process import prepare_process
+from swag_ray.cli.reproduce_command import reproduce
 from swag_ray.errors import InputError
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def report(
     print(report_again(run_dir))
 
 
-for command in (init, score, calibrate, drift):
+for command in (init, score, calibrate, drift, reproduce):
     app.command()(command)
 
 

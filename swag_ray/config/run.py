@@ -169,6 +169,8 @@ class Config(Section):
             raise ValueError(f"backbone.grid: {self.backbone.grid} is finer than the finest map; at most {finest}")
         if "head" not in UNUSED["method", self.method] and self.backbone.grid % self.head.grid:
             raise ValueError(f"head.grid: {self.head.grid} must divide backbone.grid {self.backbone.grid}")
+        if self.method == "published" and not self.swag.samples:
+            raise ValueError("swag.samples: 0 leaves method published without its uncertainty; give 2 or more")
         if gate.tau_relaxed is not None and gate.tau_relaxed < max(gate.tau_distance, gate.tau_uncertainty):
             raise ValueError(
                 f"gate.tau_relaxed: {gate.tau_relaxed} must be at least gate.tau_distance and "

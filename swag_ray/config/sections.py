@@ -42,6 +42,12 @@ def _ascending(value: tuple[int, ...]) -> tuple[int, ...]:
     return value
 
 
+def _none_or_two(value: int) -> int:
+    if value == 1:
+        raise ValueError("must be 2 or more, or 0 for none: one draw has no spread")
+    return value
+
+
 def in_fixed_order(value: tuple[Control, ...]) -> tuple[Control, ...]:
     return tuple(control for control in CONTROLS if control in _distinct(value))
 
@@ -280,7 +286,12 @@ class HeadConfig(Section):
 
 
 class SwagConfig(Section):
-    samples: int = Field(default=8, ge=2, le=1000, description="weights drawn from the posterior per fold")
+    samples: Annotated[int, AfterValidator(_none_or_two)] = Field(
+        default=8,
+        ge=0,
+        le=1000,
+        description="weights drawn from the posterior per fold; 0 (contrast alone): the last ones, and no uncertainty",
+    )
     max_columns: int = Field(default=20, ge=2, le=1000, description="deviations kept for the low-rank covariance")
     collect_every: int | None = Field(
         default=None,
@@ -317,6 +328,10 @@ class OutliersConfig(Section):
         le=1,
         description="a pool image is a reject where it is abnormal with at least this probability, judged by its score",
     )
+    weights: Literal["probability", "equal"] = Field(
+        default="probability",
+        description="how much a reject counts: its probability of being abnormal, or all the same",
+    )
     maximum: int = Field(
         default=4000,
         ge=2,
@@ -335,7 +350,9 @@ class GateConfig(Section):
         le=10,
         description="both, once, in an empty round; null: never; 1.5 in published where not given",
     )
-    budget: int = Field(default=150, ge=1, le=10**6, description="images admitted a round at most (paper: 50)")
+    budget: int = Field(
+        default=150, ge=0, le=10**6, description="images admitted a round at most (paper: 50); 0: nobody is admitted"
+    )
     rank: Literal["safe", "boundary", "uncertainty", "random"] = Field(
         default="safe", description="order of admission; safe: .7 z_s + .3 z_u ascending"
     )

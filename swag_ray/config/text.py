@@ -140,7 +140,10 @@ def _suggestion(keys: list[str], model: type[BaseModel]) -> str:
     *sections, wrong = keys
     section: Any = model
     for key in sections:
-        section = section.model_fields[key].annotation
+        field = getattr(section, "model_fields", {}).get(key)
+        section = field.annotation if field is not None else None
+    if not hasattr(section, "model_fields"):  # an entry of a list or of a mapping
+        return "remove it"
     near = difflib.get_close_matches(wrong, section.model_fields, n=1)
     if near:
         return f"did you mean {'.'.join([*sections, near[0]])}?"

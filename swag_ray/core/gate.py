@@ -30,7 +30,7 @@ class GateSettings:
         tau_distance: first gate, z_s at most this.
         tau_uncertainty: second gate, z_u at most this.
         tau_relaxed: both taus of the one round that may be gated again because it would be empty; None: never.
-        budget: most images admitted a round.
+        budget: most images admitted a round; 0: none, and no round is empty for that.
         rank: `safe` 0.7 z_s + 0.3 z_u ascending; `boundary` highest score first, which admits the likeliest anomalies
             first; `uncertainty` highest u first; `random`.
         patience: rounds in a row that an image must pass before it is a candidate.
@@ -170,7 +170,7 @@ def draw(eligible_N: Mask, budget: int, generator: np.random.Generator, *, state
         eligible_N: (N,) bool.
 
     Raises:
-        ValueError: shapes that differ, or a budget below 1.
+        ValueError: shapes that differ, or a budget below 0.
     """
     _require_budget(budget)
     eligible = mask("eligible_N", eligible_N, len(state.ever_admitted_N)) & ~state.ever_admitted_N
@@ -196,7 +196,7 @@ def without_second_gate(z_score_N: NDArray[Any], passed_distance_N: Mask, budget
         z_score_N: (N,); passed_distance_N: (N,) bool. Returns (N,) bool.
 
     Raises:
-        ValueError: a budget below 1.
+        ValueError: a budget below 0.
     """
     _require_budget(budget)
     return _first(passed_distance_N, [np.asarray(z_score_N, dtype=np.float64)], budget)
@@ -272,5 +272,5 @@ def _first(mask_N: Mask, keys: list[NDArray[Any]], budget: int) -> Mask:
 
 
 def _require_budget(budget: int) -> None:
-    if budget < 1:
-        raise ValueError(f"budget: {budget}, at least 1")
+    if budget < 0:
+        raise ValueError(f"budget: {budget}, at least 0")

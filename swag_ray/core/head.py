@@ -168,10 +168,10 @@ def fit_head(
 def sample_weights(
     state: swag.State, generators: Sequence[torch.Generator]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """One draw of a head per generator: weight (S, D) and bias (S,), float32."""
+    """One draw of a head per generator: weight (S, D) and bias (S,), float32; without one the last snapshot, S = 1."""
     from swag_ray.core import swag
 
-    draws = swag.sample_many(state, generators)
+    draws = swag.sample_many(state, generators) if generators else {n: t[None] for n, t in swag.last(state).items()}
     return draws["weight"].cpu().numpy(), draws["bias"].cpu().numpy()
 
 

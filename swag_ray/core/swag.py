@@ -103,6 +103,17 @@ def mean(state: State, *, dtype: torch.dtype = torch.float32) -> dict[str, Tenso
     return {name: m.to(dtype) for name, m in state.mean.items()}
 
 
+def last(state: State, *, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    """The last snapshot collected, within the float32 rounding of its deviation: what training without SWAG would give.
+
+    Raises:
+        ValueError: no snapshot was collected.
+    """
+    if state.n == 0:
+        raise ValueError("no snapshot was collected")
+    return {name: (m + state.columns[name][-1].double()).to(dtype) for name, m in state.mean.items()}
+
+
 def sample(state: State, generator: Generator, *, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
     """One draw of all weights; the same z2 serves every tensor, so their correlations survive.
 

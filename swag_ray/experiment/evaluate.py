@@ -176,7 +176,7 @@ def round_metrics(experiment: Experiment, audit: Audit, row: Round) -> RoundMetr
     out.admitted_anomalies = int((a["admitted"] & anomaly_N).sum())
     if picks_rejects and len(row.decision.rejects):
         out.rejects_purity = float(anomaly_N[row.decision.rejects].mean())
-    if a["passed_distance"].any():
+    if a["passed_distance"].any() and experiment.config.gate.budget:
         picked = without_second_gate(fit.z_N, a["passed_distance"], experiment.config.gate.budget)
         out.purity_without_second_gate = float((~anomaly_N[picked]).mean())
     normals = pool[~anomaly_N[pool]]

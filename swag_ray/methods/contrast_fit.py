@@ -41,7 +41,7 @@ class Contrast:
     """Answers of `contrast`; see `methods.method.Method`."""
 
     picks_rejects = True
-    decision_fields: tuple[str, ...] = ("outliers.probability",)
+    decision_fields: tuple[str, ...] = ("outliers.probability", "outliers.weights")
 
     def check(self, experiment: Experiment, fewest: int) -> None:
         head.snapshots(fewest, contrast_settings(experiment.config).fit)
@@ -86,6 +86,8 @@ class Contrast:
         weight_N = np.zeros(len(experiment.cohort.id_N))
         eta_m = _posterior(fit).eta(fit.z_N[pool])
         weight_N[pool] = outliers.reject_weights(eta_m, experiment.config.outliers.probability)
+        if experiment.config.outliers.weights == "equal":
+            weight_N = (weight_N > 0).astype(np.float64)
         return weight_N
 
     def uncertainty(self, experiment: Experiment, fit: Fit, asked: NDArray[np.int64]) -> Floats:
@@ -114,7 +116,7 @@ def _auxiliary_arm(found: AuxiliaryFit, bank: Arm, cohort: Cohort) -> Arm:
 def _fused(experiment: Experiment, key: str, parts: list[FittedArm]) -> Fit:
     """The fit of the fused score."""
     cohort, arms = experiment.cohort, [part.arm for part in parts]
-    sampled = [(part.arm.weight, part.raw_NS) for part in parts if part.raw_NS is not None]
+    sampled = [(part.arm.weight, part.raw_NS) for part in parts if part.raw_NS is not None and part.raw_NS.shape[1] > 1]
     u_N = fused_uncertainty(sampled, cohort.fold_N, cohort.seed_N)
     return Fit(
         key, cohort, fused_train(arms), u_N, fused_test(arms), parts[0].folds, "fused",

@@ -70,4 +70,4 @@ def kept_heads(arrays: Arrays, folds: int) -> tuple[Arrays, ...]:
 def head_scorer(config: Config) -> Scorer:
     """Returns how heads score images."""
     settings = contrast_settings(config)
-    return Scorer(score_head, settings, settings.samples)
+    return Scorer(score_head, settings, settings.scores)

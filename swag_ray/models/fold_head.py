@@ -26,7 +26,7 @@ class ContrastSettings:
     Attributes:
         strides: all maps of the backbone.
         grid: side of the pooled grid.
-        samples: SWAG samples S.
+        samples: SWAG samples; 0: the last weights alone, S = 1.
         fit: how the logistic regression is trained.
     """
 
@@ -34,6 +34,11 @@ class ContrastSettings:
     grid: int
     samples: int
     fit: head.HeadSettings
+
+    @property
+    def scores(self) -> int:
+        """S, the logits of an image by one fold."""
+        return max(1, self.samples)
 
 
 def fit_head(reader: FeatureReader, task: FitTask, settings: ContrastSettings) -> Arrays:
@@ -61,7 +66,7 @@ def score_head(
     def score(k: int, index: NDArray[np.int64]) -> NDArray[np.float32]:
         return logits(pooled_ND[index], folds[k])
 
-    return by_fold(task, len(folds), settings.samples, score)
+    return by_fold(task, len(folds), settings.scores, score)
 
 
 def logits(pooled_ND: NDArray[np.float32], fold: Arrays) -> NDArray[np.float32]:

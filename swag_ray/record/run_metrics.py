@@ -241,8 +241,8 @@ class RoundMetrics(Table):
     rejects_purity: Number | None = None
     """Share of anomalies among `rejects`. Absent without pool labels or rejects."""
     purity_without_second_gate: Number | None = None
-    """Share of normals among the `gate.budget` nearest of `passed_distance`. Absent without pool labels, and where
-    nobody passed."""
+    """Share of normals among the `gate.budget` nearest of `passed_distance`. Absent without pool labels, where
+    nobody passed, and where the budget is 0."""
     ks_seed_vs_pool_normals: Number | None = None
     """p-value of the two-sample Kolmogorov-Smirnov test, seeds' scores against the pool normals'. Absent without pool
     labels."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from swag_ray.record.run_metrics import RunMetrics
 
 Row = dict[str, Any]
+SCORES = "scores"  # of a final report: a trial's scores.parquet, as text
 FIRST = ("trial", "name", "status", "error", "seconds", "dataset", "random_seed")
 
 
@@ -25,6 +28,18 @@ def flat_metrics(metrics: RunMetrics) -> dict[str, Any]:
     if warnings is not None:
         plain["warnings"] = len(warnings)
     return dict(_leaves(plain))
+
+
+def as_text(scores: pa.Table) -> str:
+    """A table as Parquet in letters, in which a trial's report can carry it."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(scores, sink)
+    return base64.b64encode(sink.getvalue()).decode()
+
+
+def from_text(text: str) -> bytes:
+    """The Parquet file that `as_text` made letters of."""
+    return base64.b64decode(text)
 
 
 def table(rows: Sequence[Row], fields: Sequence[str]) -> pa.Table:

@@ -4,9 +4,9 @@
     done = run_sweep(load_sweep("configs/ablation_small.yaml"), "sweeps/ablation")
     done.table.to_pandas()
 
-The directory holds `sweep.yaml`, a folder a trial (config.yaml, metrics.json, trial.json), `trials.parquet`,
-`sweep.html` and Ray Tune's own files. What took time is in the store: a sweep that was stopped goes on at the stage
-that was in flight.
+The directory holds `sweep.yaml`, a folder a trial (config.yaml, metrics.json, trial.json, on demand scores.parquet),
+`trials.parquet`, `sweep.html` and Ray Tune's own files. What took time is in the store: a sweep that was stopped goes
+on at the stage that was in flight.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -30,6 +30,7 @@ from swag_ray.errors import InputError
 from swag_ray.experiment.pipeline import OnRound, run_pipeline, with_shards_repaired
 from swag_ray.experiment.prepare import prepare
 from swag_ray.experiment.source import ImageSource, check_source, split_table
+from swag_ray.experiment.tables import scores_table
 from swag_ray.progress import Progress
 from swag_ray.record.directory import claim
 from swag_ray.record.files import SWEEP_FILE
@@ -39,6 +40,9 @@ from swag_ray.store.store import Store
 from swag_ray.store.use import in_use
 from swag_ray.sweep.credentials import with_secrets_in_environment
 from swag_ray.sweep.trial_log import TrialLog, check_sweep_directory
+
+if TYPE_CHECKING:
+    from swag_ray.cluster.tune.trials import Work
 
 __all__ = ["Sweep", "load_sweep", "run_sweep"]
 
@@ -68,6 +72,7 @@ def run_sweep(
     *,
     address: str | None = None,
     wait: float = 0.0,
+    scores: bool = False,
     progress: Progress | None = None,
     on_report: Callable[[dict[str, Any]], None] = lambda report: None,
 ) -> Sweep:
@@ -77,6 +82,7 @@ def run_sweep(
         out: the sweep's directory; default `sweeps/<name>`. One that holds the same sweep is continued.
         address: a running Ray cluster; None starts a local Ray, or uses the one this process has.
         wait: seconds to wait for a node that holds a trial, and to ask an autoscaler for one, where none does yet.
+        scores: keep each trial's scores.parquet too, which travels to this process: some 100 bytes a test image.
         on_report: told every round of every trial, and every end.
 
     Raises:
@@ -110,7 +116,8 @@ def run_sweep(
                         stack.enter_context(in_use(store))
                     ready = partial(_room, sweep, wait, progress)
                     workers = stack.enter_context(RayWorkers(**options, address=address, ready=ready))
-                    _trials(record, jobs, _embeddings(examples, sources), sources, workers, progress, on_report)
+                    work = partial(run_trial, scores=scores)
+                    _trials(record, jobs, _embeddings(examples, sources), sources, work, workers, progress, on_report)
         except BaseException:
             with suppress(Exception):  # what it has is shown too; what is told is why it stopped
                 record.write_all()
@@ -129,6 +136,7 @@ def _trials(
     jobs: list[Trial] | None,
     embeddings: list[ImageSource],
     sources: dict[str, ImageSource],
+    work: Work,
     workers: RayWorkers,
     progress: Progress,
     on_report: Callable[[dict[str, Any]], None],
@@ -157,20 +165,31 @@ def _trials(
         if jobs is not None:
             progress.expect(len(jobs))
         run_trials(
-            record.sweep, jobs, sources, run_trial, record.directory, session,
+            record.sweep, jobs, sources, work, record.directory, session,
             history=record.history(), on_report=told,
         )  # fmt: skip
 
 
-def run_trial(source: ImageSource, trial: Trial, store: Store, workers: Workers, on_round: OnRound) -> RunMetrics:
-    """Returns the metrics of a trial, in its own process: those that `swag-ray run` gives for its config, timing apart.
+def run_trial(
+    source: ImageSource, trial: Trial, store: Store, workers: Workers, on_round: OnRound, *, scores: bool = False
+) -> tuple[RunMetrics, pa.Table | None]:
+    """Carries out a trial in its own process.
 
     Args:
         source: images of the trial's dataset, whose features are in the store.
         store: the config's.
+        scores: whether its scores of the test images are asked for.
+
+    Returns:
+        The metrics that `swag-ray run` gives for the trial's config, timing apart, and the table scores.parquet.
     """
     own = replace(source, config=trial.config, store=store)
-    return with_shards_repaired(own, Progress(), lambda: run_pipeline(own, workers, Progress(), on_round)).metrics
+    result = with_shards_repaired(own, Progress(), lambda: run_pipeline(own, workers, Progress(), on_round))
+    if not scores:
+        return result.metrics, None
+    prepared = result.prepared
+    table = scores_table(prepared.experiment, prepared.audit, result.trajectory.last, result.controls)
+    return result.metrics, table
 
 
 def _embeddings(trials: list[Trial], sources: dict[str, ImageSource]) -> list[ImageSource]:

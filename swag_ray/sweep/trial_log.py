@@ -18,17 +18,19 @@ from swag_ray.record.files import (
     CONFIG_FILE,
     ERROR_FILE,
     METRICS_FILE,
+    SCORES_FILE,
     SWEEP_FILE,
     TRIAL_FILE,
     TRIALS_FILE,
     TRIALS_FOLDER,
     explain_write_errors,
+    write_bytes,
     write_json,
     write_table,
     write_text,
 )
 from swag_ray.record.run_metrics import RunMetrics
-from swag_ray.record.trials_table import Row, flat_metrics, table
+from swag_ray.record.trials_table import SCORES, Row, flat_metrics, from_text, table
 from swag_ray.system.files import make_folders
 
 # What may be different when a sweep goes on: where it runs and who is told.
@@ -76,6 +78,8 @@ class TrialLog:
                 write_text(folder / CONFIG_FILE, cfg.to_yaml(trial.config))
             if metrics is not None:
                 write_json(folder / METRICS_FILE, metrics.plain())
+            if SCORES in report:
+                write_bytes(folder / SCORES_FILE, from_text(report[SCORES]))
             (folder / ERROR_FILE).unlink(missing_ok=True)  # of an earlier try
             if "traceback" in report:
                 write_text(folder / ERROR_FILE, report["traceback"])

@@ -67,7 +67,7 @@ def test_gate_defaults_follow_the_method(overrides: list[str], distance: float, 
 @pytest.mark.parametrize(
     ("override", "parts"),
     [
-        ("gate.budget=0", ["gate.budget", "0", "at least 1"]),
+        ("gate.budget=-1", ["gate.budget", "-1", "at least 0"]),
         ("gate.budget='5'", ["gate.budget", "'5'", "whole number"]),
         ("gate.budget=5.0", ["gate.budget", "5.0", "whole number"]),
         ("gate.budget=true", ["gate.budget", "True", "whole number"]),
@@ -184,8 +184,20 @@ def test_paths_of_a_dataset_are_absolute_or_on_s3(tmp_path: Path, monkeypatch: p
     assert parse_config(resolved(config)) == config
 
 
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (("swag.samples=1",), "swag.samples: 1 must be 2 or more, or 0 for none"),
+        (("method=published", "swag.samples=0"), "swag.samples: 0 leaves method published without its uncertainty"),
+    ],
+)
+def test_samples_are_none_or_have_a_spread(overrides: tuple[str, ...], said: str) -> None:
+    assert said in refused(*overrides)
+    assert parse_config(FOLDER, ["swag.samples=0"]).swag.samples == 0
+
+
 def test_several_errors_are_counted() -> None:
-    message = refused("gate.budget=0", "rounds=0", "score.neighbours=0")
+    message = refused("gate.budget=-1", "rounds=0", "score.neighbours=0")
     assert message.endswith("(and 2 more)") and message.count("at least") == 1
 
 
@@ -250,7 +262,7 @@ def test_unused_sections_are_left_out_of_the_resolved_config() -> None:
     st.fixed_dictionaries(
         {},
         optional={
-            "gate.budget": st.integers(1, 10**6),
+            "gate.budget": st.integers(0, 10**6),
             "gate.tau_distance": st.floats(-10, 1),
             "gate.tau_relaxed": st.none() | st.floats(1, 10),
             "score.top_fraction": st.floats(0, 1, exclude_min=True),
@@ -340,5 +352,5 @@ def test_every_field_is_described_and_every_number_has_a_range() -> None:
 def test_schema_describes_the_file() -> None:
     schema = c.schema()
     gate = schema["$defs"]["GateConfig"]["properties"]
-    assert gate["budget"]["default"] == 150 and gate["budget"]["minimum"] == 1 and gate["budget"]["description"]
+    assert gate["budget"]["default"] == 150 and gate["budget"]["minimum"] == 0 and gate["budget"]["description"]
     assert schema["required"] == ["name"] and schema["additionalProperties"] is False

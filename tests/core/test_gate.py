@@ -173,6 +173,13 @@ def test_patience_counts_rounds_in_a_row() -> None:
     assert fourth.admitted_N.tolist() == [False, True, True]
 
 
+def test_a_budget_of_none_admits_nobody_and_exhausts_nothing() -> None:
+    found = decide([0.0, -9.0, 9.0], budget=0, tau_distance=1)
+    assert found.candidate_N.tolist() == [True, True, False] and not found.admitted_N.any() and not found.exhausted
+    drawn = gate.draw(np.ones(2, dtype=bool), 0, np.random.default_rng(0), state=initial_state(2))
+    assert not drawn.admitted_N.any() and not drawn.exhausted
+
+
 def test_a_candidate_over_budget_stays_one() -> None:
     first = decide([0.0, 0.0], patience=2)
     second = decide([0.0, 0.0], state=first.state, patience=2, budget=1)
@@ -246,7 +253,7 @@ def test_draw_is_uniform() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"budget": 0}, {"patience": 0}, {"rank": "best"}, {"tau_distance": np.nan}, {"tau_relaxed": np.nan}]
+    "wrong", [{"budget": -1}, {"patience": 0}, {"rank": "best"}, {"tau_distance": np.nan}, {"tau_relaxed": np.nan}]
 )
 def test_settings_refuse_what_cannot_gate(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
@@ -261,7 +268,7 @@ def test_decide_refuses_scores_that_cannot_be_compared() -> None:
     with pytest.raises(ValueError, match="score_N"):
         decide([0.0, 0.0], state=initial_state(3))
     with pytest.raises(ValueError, match="budget"):
-        gate.draw(np.ones(2, dtype=bool), 0, np.random.default_rng(0), state=initial_state(2))
+        gate.draw(np.ones(2, dtype=bool), -1, np.random.default_rng(0), state=initial_state(2))
 
 
 # ---- faults of the published script

@@ -118,6 +118,15 @@ def test_of_one_snapshot_there_is_a_mean() -> None:
     assert all(torch.equal(swag.mean(collected([shot]))[name], shot[name]) for name in shot)
 
 
+def test_the_last_snapshot_comes_out_as_it_went_in() -> None:
+    shots = snapshots(7)
+    last = swag.last(collected(shots, max_columns=3))
+    for name, tensor in shots[-1].items():
+        torch.testing.assert_close(last[name], tensor, rtol=1e-6, atol=1e-6)
+    with pytest.raises(ValueError, match="no snapshot"):
+        swag.last(swag.init(shots[0], 2))
+
+
 def test_update_leaves_the_old_state_and_gradients_alone() -> None:
     shots = snapshots(2)
     first = swag.update(swag.init(shots[0], 3), shots[0])

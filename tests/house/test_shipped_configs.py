@@ -9,7 +9,7 @@ import pytest
 from swag_ray.config import load_config, to_yaml
 
 SHIPPED = Path(__file__).resolve().parents[2] / "configs"
-CONFIGS = sorted(path for path in SHIPPED.glob("*.yaml") if not path.stem.startswith("ablation"))  # those are sweeps
+CONFIGS = sorted(path for path in SHIPPED.glob("*.yaml") if not path.stem.startswith(("ablation", "reproduce")))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -23,8 +23,10 @@ def test_shipped_configs_load_and_say_who_they_are(path: Path, tmp_path: Path) -
 
 def test_shipped_configs_are_what_they_promise() -> None:
     shipped = {path.stem: load_config(path) for path in CONFIGS}
-    assert {"pneumonia", "covid", "pneumonia_paper", "covid_paper", "pneumonia_published", "demo"} <= set(shipped)
-    for name in ("pneumonia", "covid", "demo"):
+    assert {"pneumonia", "covid", "busi", "pneumonia_paper", "covid_paper", "pneumonia_published", "demo"} <= set(
+        shipped
+    )
+    for name in ("pneumonia", "covid", "busi", "demo"):
         assert shipped[name].method == ("published" if name == "demo" else "contrast")
         assert (shipped[name].backbone.name, shipped[name].backbone.weights) == ("tf_efficientnet_lite0", "bundled")
     for name in ("pneumonia_paper", "covid_paper"):

@@ -235,6 +235,38 @@ def test_quality_weighs_each_variant_by_its_own_fold_s_bank(tmp_path: Path) -> N
     assert len(tasks) == 3 and np.ptp(list(quality.values())) > 0.1
 
 
+def test_without_swag_the_heads_last_weights_score_and_nobody_is_uncertain(
+    tmp_path: Path, found: tuple[Experiment, Trajectory]
+) -> None:
+    experiment, _ = made_up_experiment(tmp_path, config("rounds=1", "swag.samples=0"), variants=True)
+    loop = incremental_loop(experiment)
+    first = loop.rows[0].fit
+    part = arm(first, "auxiliary")
+    assert part.raw_NS is not None and part.raw_NS.shape[1] == 1 and np.isnan(first.u_N).all()
+    assert {fold["weight"].shape[0] for fold in part.folds} == {1}
+    spread = arm(found[1].rows[0].fit, "auxiliary")
+    assert spread.raw_NS is not None  # of the same training: near its samples' mean, and not that
+    gap = np.abs(part.raw_NS[:, 0] - spread.raw_NS.mean(axis=1))
+    assert 0 < gap.max() < np.ptp(spread.raw_NS.mean(axis=1))
+    assert loop.decision.arrays["admitted"].any(), "a null z_u passes the second gate"
+
+
+def test_equal_weights_keep_the_rejects_and_drop_their_probability(tmp_path: Path) -> None:
+    def weights(*overrides: str) -> Floats:
+        experiment, _ = made_up_experiment(tmp_path, config("rounds=1", *overrides), variants=True)
+        return np.asarray(incremental_loop(experiment).rows[0].decision.arrays["reject_weight"])
+
+    soft, hard = weights(), weights("outliers.weights=equal")
+    assert ((soft > 0) & (soft < 1)).any() and (hard == (soft > 0)).all()
+
+
+def test_a_budget_of_none_fits_every_round_and_admits_nobody(tmp_path: Path) -> None:
+    experiment, _ = made_up_experiment(tmp_path, config("rounds=3", "gate.budget=0"), variants=True)
+    loop = incremental_loop(experiment)
+    assert len(loop.rows) == 4 and not loop.exhausted
+    assert not any(row.decision.arrays["ever"].any() for row in loop.rows)
+
+
 def test_without_weight_the_seed_only_bank_stands(tmp_path: Path) -> None:
     experiment, _ = made_up_experiment(tmp_path, config("rounds=1", "auxiliary.weight=0", *OFF), variants=True)
     loop = incremental_loop(experiment)

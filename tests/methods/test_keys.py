@@ -54,7 +54,8 @@ FIRST_CHANGED: dict[str, dict[str, str | None]] = {
         "head.grid=2": "fit 1", "head.swag_epochs=6": "fit 1", "swag.samples=3": "fit 1", "swag.max_columns=3": "fit 1",
         "swag.collect_every=2": "fit 1", "gate.tau_distance=0.1": "decide 1", "gate.tau_uncertainty=0.9": "decide 1",
         "gate.tau_relaxed=3": "decide 1", "gate.budget=9": "decide 1", "gate.rank=boundary": "decide 1",
-        "gate.patience=2": "decide 1", "calibration.false_positive_rate=0.1": None, "controls=[]": None,
+        "gate.patience=2": "decide 1", "outliers.weights=equal": "decide 0",
+        "calibration.false_positive_rate=0.1": None, "controls=[]": None,
         "report.images=false": None, "cluster.actors=1": None, "cluster.cpus=3": None, "name=other": None,
     },
     "published": {
@@ -83,7 +84,7 @@ def test_a_key_holds_the_fields_that_its_stage_reads_and_no_other(store: Path, m
 WITH_VARIANTS: dict[str, str | None] = {
     "memory.coreset_ratio=0.2": "row 0", "auxiliary.weight=0.5": "row 0", "head.weight_decay=0.1": "row 0",
     "swag.samples=3": "row 0", "auxiliary.quality=eap": "row 0", "outliers.probability=0.6": "decide 0",
-    "outliers.maximum=50": "fit 1",
+    "outliers.maximum=50": "fit 1", "outliers.weights=equal": "decide 0", "swag.samples=0": "row 0",
     "gate.budget=9": "decide 1", "auxiliary.per_seed=2": None, "name=other": None,
 }  # fmt: skip
 

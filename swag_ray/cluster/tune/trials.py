@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import ray
 from ray import tune
 from ray.util.placement_group import placement_group, remove_placement_group
@@ -47,7 +48,7 @@ from swag_ray.features.recipe import Recipe
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.masking import masked
 from swag_ray.record.run_metrics import RoundMetrics, RunMetrics
-from swag_ray.record.trials_table import flat_metrics
+from swag_ray.record.trials_table import SCORES, as_text, flat_metrics
 from swag_ray.store.store import Store
 from swag_ray.system.files import private_files
 from swag_ray.wording import plural
@@ -55,8 +56,8 @@ from swag_ray.wording import plural
 FOLDER = "tune"  # Ray Tune's own files, and TensorBoard's, in the sweep's directory
 NOT_TOLD = "what it says may name files (report.anonymous); run the trial's config alone to see it"
 Report = dict[str, Any]
-# (images of the trial's dataset, trial, store, workers, called with the metrics of every round) -> metrics
-Work = Callable[[Any, Trial, Store, Workers, Callable[[RoundMetrics], None]], RunMetrics]
+# (images of the trial's dataset, trial, store, workers, called with the metrics of every round) -> metrics, scores
+Work = Callable[[Any, Trial, Store, Workers, Callable[[RoundMetrics], None]], tuple[RunMetrics, pa.Table | None]]
 
 
 @dataclass(frozen=True)
@@ -233,7 +234,7 @@ def _trial(config: dict[str, Any], shared: Shared) -> None:
             def told(row: RoundMetrics) -> None:
                 tune.report(head | {"status": "running"} | flat_metrics(RunMetrics(rounds=[row])))
 
-            metrics = shared.work(source, trial, store, _workers(shared), told)
+            metrics, scores = shared.work(source, trial, store, _workers(shared), told)
             computed = [list(entry) for entry in store.computed]
     except Exception as error:
         end = failure(error, anonymous=shared.sweep.anonymous)
@@ -243,6 +244,8 @@ def _trial(config: dict[str, Any], shared: Shared) -> None:
             "record": json.dumps(metrics.plain()),
             "computed": json.dumps(computed),
         }
+        if scores is not None:
+            end[SCORES] = as_text(scores)
     tune.report(head | end | {"seconds": time.perf_counter() - started})
 
 
