@@ -6,6 +6,7 @@ import html
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -84,6 +85,27 @@ def test_beats_is_said_only_where_the_interval_excludes_zero(
 ) -> None:
     change_metrics(run, delta_vs_seed_only={"roc_auc": gain, "low": low, "high": high})
     text = page(run).text
+    assert said in text and unsaid not in text
+
+
+@pytest.mark.parametrize(
+    ("gain", "said", "unsaid"),
+    [
+        ({"roc_auc": 0.012, "low": 0.003, "high": 0.021}, "by +0.012 (95 % interval +0.003 to +0.021).", "from zero"),
+        (
+            {"roc_auc": -0.015, "low": -0.022, "high": -0.007},
+            "by -0.015 (95 % interval -0.022 to -0.007).",
+            "from zero",
+        ),
+        ({"roc_auc": 0.004, "low": -0.003, "high": 0.011}, "which this test set cannot tell from zero", "no score"),
+        ({"roc_auc": 0.0, "low": 0.0, "high": 0.0, "same_scores": True}, "Admission changed no score", "ROC-AUC by"),
+        ({}, "Pool images held at the end", "dmission changed"),
+    ],
+)
+def test_what_admission_added_is_a_sentence(run: Path, gain: dict[str, Any], said: str, unsaid: str) -> None:
+    change_metrics(run, delta_vs_no_admission=gain)
+    rounds = page(run).text.partition("Pool images held at the end")
+    text = "".join(rounds[1:])[:900].replace("\N{MINUS SIGN}", "-").replace("\N{NO-BREAK SPACE}", " ")
     assert said in text and unsaid not in text
 
 
