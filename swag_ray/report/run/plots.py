@@ -189,6 +189,11 @@ def _series(
     return result
 
 
+def _admission_moved_none(score: dict[str, NDArray[np.float64]]) -> bool:
+    """Whether the control without admission gave every test image the run's own score."""
+    return "incremental" in score and np.array_equal(score["no_admission"], score["incremental"], equal_nan=True)
+
+
 def _labelled(run: RunRecord) -> list[tuple[str, NDArray[np.bool_], NDArray[np.float64]]]:
     """(method, labels, scores) of every method."""
     if run.scores is None:
@@ -196,8 +201,8 @@ def _labelled(run: RunRecord) -> list[tuple[str, NDArray[np.bool_], NDArray[np.f
     result = []
     for key in SCORED_BY:
         score_T = run.scores.score.get(key)
-        if score_T is None:
-            continue
+        if score_T is None or (key == "no_admission" and _admission_moved_none(run.scores.score)):
+            continue  # its curve would lie on the run's own
         kept_T = (run.scores.label_T >= 0) & np.isfinite(score_T)
         label_T = run.scores.label_T[kept_T] == 1
         if label_T.any() and not label_T.all():

@@ -17,6 +17,8 @@ import yaml
 
 from swag_ray.errors import InputError
 from swag_ray.report.run.page import write_report
+from swag_ray.report.run.plots import precision_recall, roc
+from swag_ray.report.run.read import read_run
 from tests.report.run.fixture import as_published, change_metrics, configure, metrics, page, write_json, write_run
 from tests.support.html import Page
 
@@ -220,6 +222,19 @@ def test_columns_that_are_absent_or_null(drawn_run: Path) -> None:
         scores.set_column(scores.column_names.index("p"), "p", pa.nulls(len(scores))), drawn_run / "scores.parquet"
     )
     assert_no_stand_ins(page(drawn_run).text)
+
+
+def test_a_curve_without_admission_is_drawn_where_it_is_another(drawn_run: Path) -> None:
+    """On the run's own scores it would hide the run's own curve."""
+    path = drawn_run / "scores.parquet"
+    scores = pq.read_table(path)
+    for name, wanted in (("no_admission", True), ("incremental", False)):
+        column = scores.column_names.index("no_admission")
+        pq.write_table(scores.set_column(column, "no_admission", scores[name]), path)
+        for draw in (roc, precision_recall):
+            plot = draw(read_run(drawn_run))
+            assert plot is not None and ("nobody admitted" in plot.svg) is wanted
+        assert "Nobody admitted" in page(drawn_run).text, "the tables have it in any case"
 
 
 def test_no_image_where_images_are_off(run: Path) -> None:
