@@ -18,7 +18,7 @@ from swag_ray.masking import without_secrets
 
 Method = Literal["contrast", "published"]
 AuxiliaryKind = Literal["foreign_patch", "foreign_gradients", "own_patch", "cut_paste", "opacities"]
-Control = Literal["seed_only", "full_train", "random_admission", "oracle_gate", "supervised"]
+Control = Literal["seed_only", "full_train", "no_admission", "random_admission", "oracle_gate", "supervised"]
 CONTROLS: tuple[Control, ...] = get_args(Control)
 
 

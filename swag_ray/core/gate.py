@@ -189,6 +189,22 @@ def draw(eligible_N: Mask, budget: int, generator: np.random.Generator, *, state
     )
 
 
+def nobody(state: PoolState) -> Decision:
+    """No admission at all, which never ends the loop: the gate's stand-in in the control without admission."""
+    none_N, null_N = np.zeros_like(state.ever_admitted_N), np.full(len(state.ever_admitted_N), np.nan)
+    return Decision(
+        candidate_N=none_N,
+        admitted_N=none_N,
+        passed_distance_N=none_N,
+        passed_both_N=none_N,
+        u_N=null_N,
+        z_u_N=null_N.copy(),
+        relaxed=False,
+        exhausted=False,
+        state=state,
+    )
+
+
 def without_second_gate(z_score_N: NDArray[Any], passed_distance_N: Mask, budget: int) -> Mask:
     """The `budget` lowest z_s among the images that passed the first gate: what the distance alone would admit.
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from swag_ray.config.sections import Control
 from swag_ray.core.outliers import draw_rejects
 from swag_ray.core.seeding import numpy_generator
-from swag_ray.experiment.decide import AdmissionRule
+from swag_ray.experiment.decide import NO_ADMISSION, AdmissionRule
 from swag_ray.experiment.loop import Trajectory, incremental_loop
 from swag_ray.images.audit import Audit
 from swag_ray.methods.bank_fit import bank_fit
@@ -24,6 +24,7 @@ LABELLED: tuple[Control, ...] = ("full_train", "oracle_gate", "supervised")  # n
 TEXTS: dict[Control, str] = {
     "seed_only": "control: seeds alone",
     "full_train": "control: all true normals of the train folder",
+    "no_admission": "control: nobody admitted",
     "random_admission": "control: random admission",
     "oracle_gate": "control: a gate that admits true normals only",
     "supervised": "control: logistic regression on true labels",
@@ -51,6 +52,8 @@ def _control(experiment: Experiment, audit: Audit, trajectory: Trajectory, name:
     match name:
         case "seed_only":
             return trajectory.seed_bank
+        case "no_admission":
+            return incremental_loop(_as_long(experiment, trajectory), NO_ADMISSION).last
         case "random_admission":
             return incremental_loop(experiment, AdmissionRule(name, allowed_N=pool_N)).last
         case "full_train":
@@ -60,6 +63,12 @@ def _control(experiment: Experiment, audit: Audit, trajectory: Trajectory, name:
             return incremental_loop(experiment, AdmissionRule(name, allowed_N=normal_N)).last
         case "supervised":
             return supervised_fit(experiment, audit)
+
+
+def _as_long(experiment: Experiment, trajectory: Trajectory) -> Experiment:
+    """The same with as many rounds as the run went through: where nobody is admitted, no gate ends the loop early."""
+    rounds = trajectory.rows[-1].n
+    return replace(experiment, config=experiment.config.model_copy(update={"rounds": rounds}))
 
 
 def supervised_fit(experiment: Experiment, audit: Audit) -> Fit | None:

@@ -56,15 +56,18 @@ class AdmissionRule:
     """Who decides whom a round admits; all else in the loop is the same under every rule.
 
     Attributes:
-        name: `swag_gate`, or the control `random_admission` or `oracle_gate`.
+        name: `swag_gate`, or the control `random_admission`, `oracle_gate` or `no_admission`.
         allowed_N: the train images that a control may draw from; an oracle's are true normals. None gates instead.
+        admits: False admits nobody, and asks nothing.
     """
 
     name: str = "swag_gate"
     allowed_N: Mask | None = None
+    admits: bool = True
 
 
 SWAG_GATE = AdmissionRule()
+NO_ADMISSION = AdmissionRule("no_admission", admits=False)
 
 
 def decide(
@@ -73,7 +76,9 @@ def decide(
     """Decides round n: picks the rejects on this fit's own scores, gates, admits. Decision 0 only picks rejects."""
     reads: dict[str, Any] = experiment.reads("random_seed", "method") | {"round": n}
     reads |= experiment.reads(*method_of(experiment).decision_fields)
-    if before is not None and rule.allowed_N is None:
+    if before is not None and not rule.admits:
+        reads |= {"rule": rule.name}
+    elif before is not None and rule.allowed_N is None:
         reads |= experiment.reads("gate") | {"rule": rule.name}
     elif before is not None:  # a draw asks no gate
         reads |= experiment.reads("gate.budget") | {"rule": rule.name, "allowed": digest(rule.allowed_N)}
@@ -106,7 +111,9 @@ def _next_decision(
     pool, g = experiment.cohort.pool, experiment.config.gate
     state = gate.PoolState(before.arrays["ever"][pool], before.arrays["streak"][pool], before.relaxed_used)
     generator = numpy_generator(experiment.config.random_seed, "decide", n)
-    if rule.allowed_N is not None:
+    if not rule.admits:
+        chosen = gate.nobody(state)
+    elif rule.allowed_N is not None:
         eligible = rule.allowed_N[pool] & ~rejected_N[pool]
         chosen = gate.draw(eligible, g.budget, generator, state=state)
     else:

@@ -23,6 +23,7 @@ from swag_ray.images.audit import Audit
 from swag_ray.methods.fit import Experiment, Fit, Floats
 from swag_ray.methods.method import method_of
 from swag_ray.record.run_metrics import (
+    AdmissionGain,
     AlignedDecisions,
     ArmMetrics,
     ConformalDecisions,
@@ -127,6 +128,8 @@ def evaluate(
         totals=totals(audit, trajectory),
         shortcuts=shortcuts(experiment, audit, reader),
     )
+    if (without := controls.get("no_admission")) is not None:
+        out.delta_vs_no_admission = admission_gain(experiment, audit, last, without)
     out.incremental.score_used = last.score_used
     if (told := shift.shift_of(last.site.seed_s, last.site.s_TK)) is not None:
         out.incremental.conformal.aligned.doubt = told.doubt
@@ -141,15 +144,22 @@ def evaluate(
     return out
 
 
-def delta(experiment: Experiment, audit: Audit, fit: Fit, seed_only: Fit) -> Difference:
-    """ROC-AUC less that of the seed-only bank, paired bootstrap over the labelled test images; empty with one class."""
+def delta(experiment: Experiment, audit: Audit, fit: Fit, reference: Fit) -> Difference:
+    """ROC-AUC less that of a reference, paired bootstrap over the labelled test images; empty with one class."""
+    # The same resamplings whatever the reference is.
     generator, known = numpy_generator(experiment.config.random_seed, "bootstrap"), audit.known_T
     if not metrics.has_both_classes(audit.anomaly_T[known]):
         return Difference()
     difference, low, high = metrics.paired_difference(
-        audit.anomaly_T[known], fit.s_T[known], seed_only.s_T[known], generator
+        audit.anomaly_T[known], fit.s_T[known], reference.s_T[known], generator
     )
     return Difference(roc_auc=difference, low=low, high=high)
+
+
+def admission_gain(experiment: Experiment, audit: Audit, fit: Fit, without: Fit) -> AdmissionGain:
+    """What admission added to a fit, against the same loop without it."""
+    same = np.array_equal(fit.s_TK, without.s_TK)
+    return AdmissionGain(**delta(experiment, audit, fit, without).plain(), same_scores=same)
 
 
 def round_metrics(experiment: Experiment, audit: Audit, row: Round) -> RoundMetrics:

@@ -211,6 +211,13 @@ class Difference(Table):
     """Upper end of the interval."""
 
 
+class AdmissionGain(Difference):
+    """What admission added: the difference to the same loop without it."""
+
+    same_scores: Flag | None = None
+    """Whether both gave every test image the very same score: whom the gate let in is no part of it."""
+
+
 class RoundMetrics(Table):
     """One row of the loop. Row 0 is what the seeds alone give, and admits nobody; row n is fit n and what it admits."""
 
@@ -332,8 +339,8 @@ class RunMetrics(Table):
     """metrics.json of a run or of a sweep's trial."""
 
     baselines: dict[str, DetectorMetrics] = Field(default_factory=dict)
-    """The controls by name: `seed_only`, `full_train`, `random_admission`, `oracle_gate`, `supervised`; a control that
-    was left out, or that needs labels which are not known, has no key."""
+    """The controls by name: `seed_only`, `full_train`, `no_admission`, `random_admission`, `oracle_gate`, `supervised`;
+    a control that was left out, or that needs labels which are not known, has no key."""
     incremental: DetectorMetrics = Field(default_factory=DetectorMetrics)
     """The run's own detector, the last fit."""
     arms: dict[str, ArmMetrics] = Field(default_factory=dict)
@@ -341,6 +348,8 @@ class RunMetrics(Table):
     `fused`. Method `published` has `bank` alone."""
     delta_vs_seed_only: Difference = Field(default_factory=Difference)
     """`incremental` minus `seed_only`."""
+    delta_vs_no_admission: AdmissionGain = Field(default_factory=AdmissionGain)
+    """`incremental` minus `no_admission`: what admission added. Absent without that control."""
     rounds: list[RoundMetrics] = Field(default_factory=list)
     """The rows of the loop, 0 to R."""
     totals: Totals = Field(default_factory=Totals)

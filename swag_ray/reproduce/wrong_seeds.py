@@ -50,7 +50,7 @@ def with_wrong_seeds(dataset: DatasetConfig, share: float, target: Path) -> Path
             make_folders(link.parent)
             if link.is_symlink():
                 raise InputError(f"dataset: '{path.name}' is the name of a normal and of an anomaly", "rename one")
-            link.symlink_to(Path(listing.root) / path)
+            link.symlink_to(Path(str(listing.root)) / path)  # a local one, as `dataset.root` is
         os.rename(draft, target)
     finally:
         shutil.rmtree(draft, ignore_errors=True)

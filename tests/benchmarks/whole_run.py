@@ -80,7 +80,9 @@ def _full(bench: Bench) -> list[Row]:
             _forget_stages(store)
             warm.append(beside("contrast", "[seed_only]"))
         _forget_stages(store)
-        everything = beside("contrast", "[seed_only, full_train, random_admission, oracle_gate, supervised]")
+        everything = beside(
+            "contrast", "[seed_only, full_train, no_admission, random_admission, oracle_gate, supervised]"
+        )
         _forget_stages(store)
         published = beside("published", "[seed_only]")
         bare.append(loop.seconds(sample) * count / len(sample))

@@ -40,7 +40,7 @@ def test_defaults() -> None:
     assert (config.memory.coreset_ratio, config.score.neighbours, config.score.top_fraction) == (0.1, 3, 0.1)
     assert (config.gate.budget, config.gate.patience, config.gate.rank) == (150, 1, "safe")
     assert (config.swag.samples, config.swag.max_columns, config.swag.collect_every) == (8, 20, None)
-    assert config.controls == CONTROLS and len(CONTROLS) == 5
+    assert config.controls == CONTROLS and len(CONTROLS) == 6
     assert config.calibration.false_positive_rate == 0.05
     assert config.store == os.path.expanduser("~/.cache/swag-ray")
     assert parse_config(FOLDER, ["method=published"]).adapter.dim == 128

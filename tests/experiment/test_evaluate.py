@@ -25,7 +25,9 @@ def test_controls_are_the_same_protocol_with_one_thing_changed(tmp_path: Path) -
     loop = incremental_loop(experiment)
     done = run_controls(experiment, audit, loop)
     cohort, normal_N = experiment.cohort, audit.label_N == 0
-    assert list(done) == ["seed_only", "full_train", "random_admission", "oracle_gate", "supervised"]
+    assert list(done) == [
+        "seed_only", "full_train", "no_admission", "random_admission", "oracle_gate", "supervised",
+    ]  # fmt: skip
     assert done["seed_only"] is loop.seed_bank
     everyone = np.concatenate([fold["image"] for fold in done["full_train"].folds])
     assert normal_N[everyone].all() and (~cohort.seed_N[everyone]).any()
@@ -40,6 +42,49 @@ def test_controls_are_the_same_protocol_with_one_thing_changed(tmp_path: Path) -
         assert fit.s_TK.shape == (len(cohort.id_T), cohort.folds)
         rate = detector_metrics(experiment, audit, fit).conformal.rate_pool_normals
         assert rate is not None and rate < 0.2, f"{name}: no model has seen the pool's normals that it scores"
+
+
+def test_without_admission_contrast_gives_the_same_scores_for_next_to_nothing(tmp_path: Path) -> None:
+    experiment, audit = made_up_experiment(tmp_path, config("rounds=3", "controls=[no_admission]"))
+    loop = incremental_loop(experiment)
+    assert loop.decision.held.any() and loop.last.head_on, "somebody must be admitted, and a head must score"
+    work = here(experiment)
+    fits, scored = len(work.fits), len(work.scored)
+    done = run_controls(experiment, audit, loop)
+    assert (len(work.fits), len(work.scored)) == (fits, scored)
+    assert np.array_equal(done["no_admission"].s_TK, loop.last.s_TK)
+    gain = evaluate(experiment, audit, loop, done, loop.seed_bank, work.reader).delta_vs_no_admission
+    assert gain.same_scores is True and (gain.roc_auc, gain.low, gain.high) == (0, 0, 0)
+    absent = evaluate(experiment, audit, loop, {}, loop.seed_bank, work.reader).plain()
+    assert "delta_vs_no_admission" not in absent
+
+
+def test_without_admission_published_trains_on_its_seeds_alone(tmp_path: Path) -> None:
+    settings = config("rounds=2", "controls=[no_admission]", method="published")
+    experiment, audit = made_up_experiment(tmp_path, settings)
+    loop, work = incremental_loop(experiment), here(experiment)
+    fits = len(work.fits)
+    done = run_controls(experiment, audit, loop)
+    cohort, tasks = experiment.cohort, [task for _, task in work.fits[fits:]]
+    assert len(tasks) == cohort.folds * 2, "fit 1 is the run's own"
+    for task in tasks:
+        outside = cohort.seeds[cohort.fold_N[cohort.seeds] != task.fold]
+        assert np.array_equal(np.sort(task.image), outside) and task.start is not None
+    gain = evaluate(experiment, audit, loop, done, loop.last, work.reader).delta_vs_no_admission
+    assert gain.same_scores is False and not np.array_equal(done["no_admission"].s_TK, loop.last.s_TK)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_without_admission_there_are_as_many_fits_as_in_the_run(tmp_path: Path, method: str) -> None:
+    """A run whose gate is exhausted ends early, and so must what it is held against."""
+    strict = config(
+        "rounds=5", "controls=[no_admission]", "gate.tau_distance=-9", "gate.tau_relaxed=null", method=method
+    )
+    experiment, audit = made_up_experiment(tmp_path, strict)
+    loop = incremental_loop(experiment)
+    assert loop.exhausted and len(loop.rows) == 2
+    last = run_controls(experiment, audit, loop)["no_admission"]
+    assert np.array_equal(last.s_TK, loop.last.s_TK), "nobody was admitted in either"
 
 
 def test_supervised_is_absent_where_a_fold_would_learn_from_no_anomaly(tmp_path: Path) -> None:
@@ -76,7 +121,7 @@ def test_what_needs_labels_is_absent_without_them(tmp_path: Path) -> None:
     label_N = np.where(experiment.cohort.seed_N, audit.label_N, np.nan)
     blind = dataclasses.replace(audit, label_N=label_N)
     loop = incremental_loop(experiment)
-    assert list(run_controls(experiment, blind, loop)) == ["seed_only", "random_admission"]
+    assert list(run_controls(experiment, blind, loop)) == ["seed_only", "no_admission", "random_admission"]
     metrics = evaluate(experiment, blind, loop, {}, loop.seed_bank, here(experiment).reader).plain()
     absent = {
         "admitted_anomalies", "rejects_purity", "purity_without_second_gate", "ks_seed_vs_pool_normals", "pool_roc_auc",

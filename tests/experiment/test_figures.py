@@ -112,6 +112,7 @@ def drawn_trajectory(experiment: Experiment, audit: Audit) -> tuple[Trajectory, 
         rows.append(Round(n, made, RoundDecision(f"decide {n}", arrays, relaxed, n >= 3, n == 4)))
     trajectory = Trajectory(fit(0), tuple(rows), fit(5))
     controls = {"seed_only": trajectory.seed_bank, "full_train": fit(0, pool=False), "supervised": fit(9, pool=False)}
+    controls["no_admission"] = rows[3].fit
     return trajectory, controls, fit(0, pool=False) if picks_rejects else trajectory.last
 
 
@@ -136,7 +137,8 @@ def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     torch.set_num_threads(1)
     method, source = SOURCES[request.param]
     settings = config(
-        f"calibration.false_positive_rate={RATE}", "controls=[seed_only, full_train, supervised]", "gate.budget=7",
+        f"calibration.false_positive_rate={RATE}", "controls=[seed_only, full_train, no_admission, supervised]",
+        "gate.budget=7",
         "gate.tau_distance=0.4", "gate.tau_uncertainty=0.5", "gate.tau_relaxed=1.1", "random_seed=3", "rounds=2",
         method=method,
     )  # fmt: skip
@@ -282,19 +284,23 @@ def resampled(found: Evaluated, name: str) -> tuple[NDArray[np.int64], NDArray[n
     return drawn[0], drawn[1]
 
 
-def test_difference_to_seed_only(found: Evaluated) -> None:
+@pytest.mark.parametrize("reference", ["seed_only", "no_admission"])
+def test_difference_to(found: Evaluated, reference: str) -> None:
     normal, anomaly = resampled(found, "bootstrap")
 
     def wins(name: str) -> Floats:
         s = found.scores[name].to_numpy()
         return (s[:, None] > s[None, :]) + 0.5 * (s[:, None] == s[None, :])
 
-    gain = wins("incremental") - wins("seed_only")
+    gain = wins("incremental") - wins(reference)
     drawn = [gain[np.ix_(a, n)].mean() for a, n in zip(anomaly, normal, strict=True)]
     low, high = np.quantile(drawn, [0.025, 0.975])
-    own, seed_only = (area(found.label, found.scores[name].to_numpy()) for name in ("incremental", "seed_only"))
-    value = own - seed_only
-    assert found.metrics["delta_vs_seed_only"] == pytest.approx({"roc_auc": value, "low": low, "high": high})
+    own, other = (area(found.label, found.scores[name].to_numpy()) for name in ("incremental", reference))
+    held = dict(found.metrics[f"delta_vs_{reference}"])
+    if reference == "no_admission":
+        same = bool((found.scores["incremental"] == found.scores[reference]).all())
+        assert held.pop("same_scores") is same
+    assert held == pytest.approx({"roc_auc": own - other, "low": low, "high": high})
 
 
 def test_operating_points(found: Evaluated) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from swag_ray.errors import InputError
-from swag_ray.experiment.decide import AdmissionRule
+from swag_ray.experiment.decide import NO_ADMISSION, AdmissionRule
 from swag_ray.experiment.evaluate import delta, detector_metrics, evaluate, totals
 from swag_ray.experiment.loop import Round, incremental_loop
 from swag_ray.experiment.tables import rounds_table
@@ -36,7 +36,7 @@ SETTINGS: dict[str, tuple[str, list[str], dict[str, Any]]] = {
 }
 
 
-RULES = ("swag_gate", "random_admission", "oracle_gate")
+RULES = ("swag_gate", "random_admission", "oracle_gate", "no_admission")
 CASES = [(name, rule) for name in SETTINGS for rule in RULES if rule == RULES[0] or name in ("contrast", "published")]
 
 
@@ -46,7 +46,8 @@ def test_invariants_of_every_round(store: Path, name: str, rule: str) -> None:
     experiment, audit = made_up_experiment(store, config(*overrides, method=method), **images)
     cohort, gate = experiment.cohort, experiment.config.gate
     allowed = {"swag_gate": None, "random_admission": ~cohort.seed_N, "oracle_gate": ~cohort.seed_N & ~audit.anomaly_N}
-    loop = incremental_loop(experiment, AdmissionRule(rule, allowed[rule]))
+    chosen = NO_ADMISSION if rule == "no_admission" else AdmissionRule(rule, allowed[rule])
+    loop = incremental_loop(experiment, chosen)
 
     assert [row.n for row in loop.rows] == list(range(len(loop.rows))) and len(loop.rows) <= ROUNDS + 1
     assert len(loop.rows) == ROUNDS + 1 or loop.exhausted
@@ -74,6 +75,9 @@ def test_invariants_of_every_round(store: Path, name: str, rule: str) -> None:
             assert not a["admitted"].any() and row is loop.rows[-1]
         if rule == "swag_gate" and not row.decision.relaxed:
             assert (row.fit.z_N[a["passed_distance"]] <= gate.tau_distance).all()
+        if rule == "no_admission":
+            assert not any(a[kind].any() for kind in ("candidate", "admitted", "evicted", "held", "ever", "streak"))
+            assert np.isnan(a["u"]).all() and not row.decision.exhausted, "its rounds go on"
         if rule == "oracle_gate":
             assert not (a["admitted"] & audit.anomaly_N).any()
     assert totals(audit, loop).admitted == loop.decision.arrays["held"].sum()

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from swag_ray.experiment.controls import run_controls
-from swag_ray.experiment.decide import AdmissionRule
+from swag_ray.experiment.decide import NO_ADMISSION, AdmissionRule
 from swag_ray.experiment.evaluate import round_metrics
 from swag_ray.experiment.loop import Trajectory, incremental_loop
 from swag_ray.features.cohort import Cohort, Variants, build_cohort
@@ -124,6 +124,25 @@ def test_a_control_that_draws_reads_the_budget_and_no_gate(store: Path, method: 
         assert keys(incremental_loop(larger, rule)) != plain
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_control_that_admits_nobody_reads_no_gate(store: Path, method: str) -> None:
+    """So a sweep over gates and budgets computes it once."""
+    experiment, _ = made_up_experiment(store, config("rounds=2", method=method))
+    plain = keys(incremental_loop(experiment, NO_ADMISSION))
+    for field in (
+        "tau_distance=0.1",
+        "tau_uncertainty=0.9",
+        "tau_relaxed=3",
+        "rank=boundary",
+        "patience=2",
+        "budget=9",
+    ):
+        other = with_settings(experiment, config("rounds=2", f"gate.{field}", method=method))
+        assert keys(incremental_loop(other, NO_ADMISSION)) == plain, field
+    gated = keys(incremental_loop(experiment))
+    assert gated[:3] == plain[:3] and gated[3] != plain[3], "row 0 and fit 1 are shared, decide 1 is not"
+
+
 def test_heads_are_shared_by_all_who_reject_the_same(tmp_path: Path) -> None:
     """Whom a gate or a draw admits teaches no head of `contrast`."""
     experiment, audit = made_up_experiment(tmp_path, config("rounds=2"))
@@ -194,7 +213,7 @@ def test_no_key_holds_a_label(tmp_path: Path, method: str, variants: bool) -> No
     if method == "contrast":
         true, told = run_controls(experiment, audit, plain), run_controls(other, other_audit, again)
         moved = {name for name in true if true[name].key != told[name].key}
-        assert moved == {"full_train", "supervised"} and len(true) == 5  # whom an oracle admits teaches no head
+        assert moved == {"full_train", "supervised"} and len(true) == 6  # whom an oracle admits teaches no head
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -51,7 +51,7 @@ def run(root: Path, method: str, without: tuple[int, ...] = ()) -> Done:
     fits = {"seed bank": loop.seed_bank, "last": loop.last} | {f"row {row.n}": row.fit for row in loop.rows}
     fits |= {f"control {name}": fit for name, fit in run_controls(experiment, audit, loop).items()}
     fits["final bank"] = method_of(experiment).final_bank(experiment, loop.decision.training, loop.last)
-    assert len(fits) == 4 + 5 + 1, "bank, two rows and last; five controls; the last bank"
+    assert len(fits) == 4 + 6 + 1, "bank, two rows and last; six controls; the last bank"
     return Done(experiment, loop, fits)
 
 

@@ -20,6 +20,7 @@ LINES: dict[str, tuple[str, Any, float]] = {  # tone, dashes, width
     "incremental": ("normal", "-", 2.4),
     "seed_only": ("ink", "-", 1.3),
     "full_train": ("ink", "--", 1.3),
+    "no_admission": ("quiet", "-", 1.3),
     "random_admission": ("quiet", ":", 1.6),
     "oracle_gate": ("third", "-.", 1.3),
     "supervised": ("fourth", (0, (6, 2)), 1.3),
@@ -28,6 +29,7 @@ SHORT = {
     "incremental": "incremental",
     "seed_only": "seed only",
     "full_train": "full train",
+    "no_admission": "nobody admitted",
     "random_admission": "random admission",
     "oracle_gate": "oracle gate",
     "supervised": "supervised",
@@ -187,6 +189,11 @@ def _series(
     return result
 
 
+def _admission_moved_none(score: dict[str, NDArray[np.float64]]) -> bool:
+    """Whether the control without admission gave every test image the run's own score."""
+    return "incremental" in score and np.array_equal(score["no_admission"], score["incremental"], equal_nan=True)
+
+
 def _labelled(run: RunRecord) -> list[tuple[str, NDArray[np.bool_], NDArray[np.float64]]]:
     """(method, labels, scores) of every method."""
     if run.scores is None:
@@ -194,8 +201,8 @@ def _labelled(run: RunRecord) -> list[tuple[str, NDArray[np.bool_], NDArray[np.f
     result = []
     for key in SCORED_BY:
         score_T = run.scores.score.get(key)
-        if score_T is None:
-            continue
+        if score_T is None or (key == "no_admission" and _admission_moved_none(run.scores.score)):
+            continue  # its curve would lie on the run's own
         kept_T = (run.scores.label_T >= 0) & np.isfinite(score_T)
         label_T = run.scores.label_T[kept_T] == 1
         if label_T.any() and not label_T.all():

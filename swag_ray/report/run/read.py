@@ -41,6 +41,7 @@ SCORED_BY = {
     "incremental": "Incremental (this run)",
     "seed_only": "Seed only",
     "full_train": "Full train (all train normals)",
+    "no_admission": "Nobody admitted",
     "random_admission": "Random admission",
     "oracle_gate": "Oracle gate (true normals only)",
     "supervised": "Supervised (true labels)",

@@ -26,7 +26,7 @@ from swag_ray.report.page.markup import (  # fmt: skip
 from swag_ray.report.run import paper_figures as published
 from swag_ray.report.run.overlays import gallery
 from swag_ray.report.run.read import RunRecord, nested
-from swag_ray.report.run.verdict import SHORTCUTS, warnings
+from swag_ray.report.run.verdict import SHORTCUTS, admission, warnings
 
 
 def warning_section(run: RunRecord) -> Html:
@@ -59,6 +59,8 @@ def _totals(run: RunRecord) -> Html:
         texts.append("No label was used." if labels == 0 else f"Labels drawn from the oracle: {whole(labels)}.")
     if totals.exhausted:
         texts.append("The pool was exhausted: the loop ended when nothing more passed the gate.")
+    if added := admission(run):
+        texts.append(added)
     return paragraph(" ".join(texts))
 
 

@@ -77,6 +77,19 @@ def admissions(run: RunRecord) -> str:
     return f"{whole(wrong)} of the {whole(admitted)} pool images admitted {verb} ({percent(wrong / admitted, 2)})"
 
 
+def admission(run: RunRecord) -> str:
+    """What admission added to the ranking, as one sentence; "" where the control without it was not run."""
+    gain = run.metrics.delta_vs_no_admission
+    if gain.same_scores:
+        return "Admission changed no score: the same rounds with nobody admitted end in the same detector."
+    if gain.roc_auc is None or gain.low is None or gain.high is None:
+        return ""
+    span = f"(95 % interval {decimal(gain.low, signed=True)} to {decimal(gain.high, signed=True)})"
+    amount = decimal(gain.roc_auc, signed=True)
+    told = "" if gain.low > 0 or gain.high < 0 else ", which this test set cannot tell from zero"
+    return f"Against the same rounds with nobody admitted, admission changed ROC-AUC by {amount} {span}{told}."
+
+
 def warnings(run: RunRecord) -> list[str]:
     """The run's own warnings, then those that its figures give."""
     return run.metrics.warnings + _shortcut_warnings(run) + _rate_warnings(run) + _published_warnings(run)

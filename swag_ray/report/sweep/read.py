@@ -26,6 +26,7 @@ from swag_ray.report.sweep.statistics import Coded, Codes, Floats, quantile_bins
 
 TEST = "incremental.roc_auc"
 SEED_ONLY = "baselines.seed_only.roc_auc"
+NO_ADMISSION = "baselines.no_admission.roc_auc"
 LEVELS = 8  # a numeric field with more values is drawn as a scatter with binned means
 
 

@@ -19,7 +19,7 @@ from swag_ray.report.page.markup import (  # fmt: skip
     table,
     whole,
 )
-from swag_ray.report.sweep.read import SEED_ONLY, TEST, Field, SweepRecord, canonical, display
+from swag_ray.report.sweep.read import NO_ADMISSION, SEED_ONLY, TEST, Field, SweepRecord, canonical, display
 from swag_ray.report.sweep.words import axis_name, form_for
 from swag_ray.wording import plural
 
@@ -54,6 +54,7 @@ def trials_section(sweep: SweepRecord) -> Html:
         *([Column("test ROC-AUC", cells(TEST, decimal))] if sweep.metric != TEST else []),
         Column("test PR-AUC", cells("incremental.pr_auc", decimal)),
         Column("seed-only ROC-AUC", cells(SEED_ONLY, decimal)),
+        Column("ROC-AUC, nobody admitted", cells(NO_ADMISSION, decimal)),
         Column("admitted", cells("totals.admitted", whole)),
         Column("purity", cells("totals.purity", percent)),
         Column("contamination", cells("contamination.true", percent)),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from swag_ray.report.page.markup import Format, Html, decimal, element, join, p_value
 from swag_ray.report.sweep.arms import Ranked, against_reference, ranking, reference_in
-from swag_ray.report.sweep.read import SEED_ONLY, TEST, Results, SweepRecord
+from swag_ray.report.sweep.read import NO_ADMISSION, SEED_ONLY, TEST, Results, SweepRecord
 from swag_ray.report.sweep.statistics import MIN_PAIRS, Mean, mean_interval
 from swag_ray.wording import plural
 
@@ -18,6 +18,8 @@ NAMES = {  # column: its name, its short name
     TEST: ("ROC-AUC on the test set", "test ROC-AUC"),
     "incremental.pr_auc": ("PR-AUC on the test set", "test PR-AUC"),
     SEED_ONLY: ("ROC-AUC of seed only on the test set", "seed-only ROC-AUC"),
+    NO_ADMISSION: ("ROC-AUC with nobody admitted on the test set", "nobody admitted ROC-AUC"),
+    "delta_vs_no_admission.roc_auc": ("ROC-AUC that admission added on the test set", "added by admission"),
     "totals.purity": ("purity of the admitted", "purity"),
     "totals.admitted": ("pool images admitted", "admitted"),
     "contamination.true": ("contamination of the pool", "contamination"),

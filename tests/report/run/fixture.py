@@ -23,8 +23,8 @@ from tests.support.html import Page
 
 SEEDS, NORMALS, ANOMALIES, TEST_NORMALS, TEST_ANOMALIES, ROUNDS, BUDGET = 120, 280, 700, 117, 195, 5, 50
 STRENGTH = {
-    "incremental": 2.6, "seed_only": 1.6, "full_train": 1.8, "random_admission": 1.2, "oracle_gate": 2.7,
-    "supervised": 2.8,
+    "incremental": 2.6, "seed_only": 1.6, "full_train": 1.8, "no_admission": 2.4, "random_admission": 1.2,
+    "oracle_gate": 2.7, "supervised": 2.8,
 }  # fmt: skip
 
 
@@ -211,6 +211,7 @@ def _scores(path: Path, generator: np.random.Generator, labels: bool, overlays: 
     return {
         "baselines": figures, "incremental": own | {"score_used": "fused"},
         "delta_vs_seed_only": {"roc_auc": gain, "low": gain - 0.021, "high": gain + 0.022},
+        "delta_vs_no_admission": {"roc_auc": 0.012, "low": 0.003, "high": 0.021, "same_scores": False},
         "arms": {
             "bank": {"roc_auc": 0.893, "weight": 0.071},
             "auxiliary": {"roc_auc": 0.861, "weight": 0.043, "reason": "held-out variants rank above seeds with chance "

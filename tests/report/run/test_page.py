@@ -6,6 +6,7 @@ import html
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,8 @@ import yaml
 
 from swag_ray.errors import InputError
 from swag_ray.report.run.page import write_report
+from swag_ray.report.run.plots import precision_recall, roc
+from swag_ray.report.run.read import read_run
 from tests.report.run.fixture import as_published, change_metrics, configure, metrics, page, write_json, write_run
 from tests.support.html import Page
 
@@ -84,6 +87,27 @@ def test_beats_is_said_only_where_the_interval_excludes_zero(
 ) -> None:
     change_metrics(run, delta_vs_seed_only={"roc_auc": gain, "low": low, "high": high})
     text = page(run).text
+    assert said in text and unsaid not in text
+
+
+@pytest.mark.parametrize(
+    ("gain", "said", "unsaid"),
+    [
+        ({"roc_auc": 0.012, "low": 0.003, "high": 0.021}, "by +0.012 (95 % interval +0.003 to +0.021).", "from zero"),
+        (
+            {"roc_auc": -0.015, "low": -0.022, "high": -0.007},
+            "by -0.015 (95 % interval -0.022 to -0.007).",
+            "from zero",
+        ),
+        ({"roc_auc": 0.004, "low": -0.003, "high": 0.011}, "which this test set cannot tell from zero", "no score"),
+        ({"roc_auc": 0.0, "low": 0.0, "high": 0.0, "same_scores": True}, "Admission changed no score", "ROC-AUC by"),
+        ({}, "Pool images held at the end", "dmission changed"),
+    ],
+)
+def test_what_admission_added_is_a_sentence(run: Path, gain: dict[str, Any], said: str, unsaid: str) -> None:
+    change_metrics(run, delta_vs_no_admission=gain)
+    rounds = page(run).text.partition("Pool images held at the end")
+    text = "".join(rounds[1:])[:900].replace("\N{MINUS SIGN}", "-").replace("\N{NO-BREAK SPACE}", " ")
     assert said in text and unsaid not in text
 
 
@@ -198,6 +222,19 @@ def test_columns_that_are_absent_or_null(drawn_run: Path) -> None:
         scores.set_column(scores.column_names.index("p"), "p", pa.nulls(len(scores))), drawn_run / "scores.parquet"
     )
     assert_no_stand_ins(page(drawn_run).text)
+
+
+def test_a_curve_without_admission_is_drawn_where_it_is_another(drawn_run: Path) -> None:
+    """On the run's own scores it would hide the run's own curve."""
+    path = drawn_run / "scores.parquet"
+    scores = pq.read_table(path)
+    for name, wanted in (("no_admission", True), ("incremental", False)):
+        column = scores.column_names.index("no_admission")
+        pq.write_table(scores.set_column(column, "no_admission", scores[name]), path)
+        for draw in (roc, precision_recall):
+            plot = draw(read_run(drawn_run))
+            assert plot is not None and ("nobody admitted" in plot.svg) is wanted
+        assert "Nobody admitted" in page(drawn_run).text, "the tables have it in any case"
 
 
 def test_no_image_where_images_are_off(run: Path) -> None:
