@@ -91,7 +91,7 @@ def test_every_figure_of_results_is_what_the_trials_files_give(out: Path) -> Non
 def _same_gap(cell: str, verdict: str, expected: tuple[float, float, float]) -> None:
     mean, low, high = numbers(cell)
     assert mean == pytest.approx(expected[0], abs=6e-4)
-    assert (low, high) == pytest.approx(expected[1:], abs=0.02), "another bootstrap, of other draws"
+    assert (low, high) == pytest.approx(expected[1:], abs=0.03), "another bootstrap, of other draws, on few images"
     assert verdict == ("beats" if low > 0 else "falls behind" if high < 0 else "no difference shown")
 
 
