@@ -16,13 +16,12 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from swag_ray.config.sections import FolderName, Section, as_tuple
+from swag_ray.config.shipped import shipped_configs
 from swag_ray.config.sweep import SweepConfig
 from swag_ray.config.text import one_line, read_yaml
 from swag_ray.errors import InputError
 
-PLAN = "reproduce.yaml"
-PACKAGE = Path(__file__).parent.parent
-PLACES = (PACKAGE / "configs", PACKAGE.parent / "configs")  # of a wheel, of a checkout
+PLAN = "reproduce"
 NAME = re.compile(r"[a-z0-9][a-z0-9_]*(/[a-z0-9][a-z0-9_]*)+")
 
 
@@ -123,7 +122,7 @@ def _matches(block: str, name: str) -> bool:
 
 def shipped_plan() -> Path:
     """configs/reproduce.yaml, of a checkout or of an installed package."""
-    return next((place / PLAN for place in PLACES if (place / PLAN).is_file()), PLACES[-1] / PLAN)
+    return shipped_configs()[PLAN]
 
 
 def load_plan(path: str | Path | None = None, *, seeds: int | None = None) -> Plan:
