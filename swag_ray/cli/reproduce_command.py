@@ -14,13 +14,13 @@ from rich.table import Table
 
 from swag_ray.cli.detector_commands import Quiet
 from swag_ray.cli.exit import interruptible
-from swag_ray.config.reproduce import Block, load_plan
-from swag_ray.config.sweep import SweepConfig
 from swag_ray.progress import Progress
 from swag_ray.wording import duration, plural
 
 if TYPE_CHECKING:
     from swag_ray.cli.sweep_screen import SweepScreen
+    from swag_ray.config.reproduce import Block
+    from swag_ray.config.sweep import SweepConfig
     from swag_ray.reproduce.blocks import State
     from swag_ray.sweep.sweep import Sweep
 
@@ -42,6 +42,7 @@ def reproduce(
 ) -> None:
     """Carry out everything that README and docs claim, and write RESULTS.md. Goes on where it was stopped."""
     from swag_ray.cli.screen import run_screen
+    from swag_ray.config.reproduce import load_plan
 
     loaded, chosen = load_plan(plan, seeds=seeds), list(names or [])
     with run_screen(quiet=quiet) as screen, interruptible(screen.progress):
