@@ -92,7 +92,7 @@ root, log = Path(sys.argv[1]), Path(sys.argv[2])
 copy = trial.make_copy(root, log.parent)
 for body in ("return x + x", "return x * 3", "while True: pass"):
     source = f"def twice(x: int) -> int:\\n    {body}\\n"
-    print(trial.try_mutant(copy, "swag_ray/twice.py", source, ["tests/test_twice.py"], 2, log))
+    print(trial.try_mutant(copy, "swag_ray/twice.py", source, ["tests/test_twice.py"], 5, log))
 """
 
 

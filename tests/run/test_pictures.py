@@ -16,7 +16,7 @@ from swag_ray.experiment.loop import incremental_loop
 from swag_ray.experiment.pipeline import ExperimentResult
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.features.variants import NO_VARIANTS, plan_variants
-from swag_ray.images.decode import picture
+from swag_ray.images.decode import AS_STORED, picture
 from swag_ray.methods.method import method_of
 from swag_ray.record.run_metrics import RunMetrics
 from swag_ray.run.pictures import report_pictures
@@ -99,7 +99,7 @@ def test_a_few_seeds_stand_beside_what_every_kind_made_of_them(finished: Experim
     }
     for i, pair in enumerate(zip(kinds, names, strict=True)):
         files = embedded[pair].files(lambda path, sha256: Path(path).read_bytes())
-        image = np.asarray(embedded[pair].decode(files, SIDE, 65535).image_1HW[0])
+        image = np.asarray(embedded[pair].decode(files, SIDE, AS_STORED).image_1HW[0])
         assert np.abs(pictures["variant.image"][i].astype(int) - image).max() <= 1, "what was embedded"
         assert np.array_equal(pictures["variant.host"][i], picture(files[0], SIDE))
         assert (pictures["variant.image"][i] != pictures["variant.host"][i]).any()

@@ -134,7 +134,7 @@ def test_what_cannot_be_scored_is_one_line_and_writes_nothing(
         (finished, image, tmp_path / "s.txt"): r"^--out: '.*/s\.txt' must end in \.csv, \.json, \.parquet$",
         (finished, image, tmp_path / "none" / "s.csv"): r"^--out: no folder '.*/none'; make it first$",
         (finished, tmp_path / "no.png", out): r"^score: no file or folder '.*/no\.png'$",
-        (finished, empty, out): r"^score: no image \(\.jpeg, \.jpg, .*\.gif\) in .*/empty$",
+        (finished, empty, out): r"^score: no image \(\.jpeg, \.jpg, .*\.gif, .*\.ima\) in .*/empty$",
         (finished, tmp_path / "broken.png", out): r"^score: none of the 1 images can be read; the first is .*truncated",
         (empty, image, out): r"^detector: '.*/empty' holds no detector\.json \(No such file .*\); give a run directory",
     }
