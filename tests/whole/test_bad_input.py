@@ -69,7 +69,7 @@ def refused(command: Command, no_ray: None, folder: Path, tmp_path: Path) -> Ref
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["gate.budget=0"], r"folder\.yaml: gate\.budget: 0 must be at least 1$"),
+        (["gate.budget=-1"], r"folder\.yaml: gate\.budget: -1 must be at least 0$"),
         (["gate.budgt=5"], r"gate\.budgt: unknown key; did you mean gate\.budget\?$"),
         (["rounds=many"], r"rounds: 'many' must be a whole number$"),
         (["dataset.root=no/such"], r"dataset\.root: /.*/no/such does not exist; give the folder that holds train/ and"),
@@ -103,7 +103,7 @@ def test_the_largest_number_of_neighbours_is_accepted(tiny: Tiny, images: Path, 
 @pytest.mark.parametrize(
     ("missing", "said"),
     [
-        ("train/NORMAL/*", r"dataset\.root: .*/train/NORMAL holds no image; put \.jpeg, \.jpg, .*\.gif files into it"),
+        ("train/NORMAL/*", r"dataset\.root: .*/train/NORMAL holds no image; put \.jpeg, \.jpg, .*\.ima files into it"),
         ("train/PNEUMONIA/*", r"dataset\.root: .*/train/PNEUMONIA holds no image"),
         ("test/NORMAL/*", r"dataset\.root: .*/test/NORMAL holds no image"),
         ("test/PNEUMONIA", r"dataset\.root: .*/test has one class only, no folder PNEUMONIA; an AUROC needs test anom"),

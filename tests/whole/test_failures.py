@@ -143,8 +143,9 @@ def test_unreadable_images_are_refused_or_counted_and_change_nothing_else(
     shutil.rmtree(one_class / "test/ANOMALY")
     (one_class / "test/ANOMALY").mkdir()
     shutil.copy(root / "train/NORMAL/cut.png", one_class / "test/ANOMALY/cut.png")
+    one = data | {"root": str(one_class), "on_leak": "keep"}
     with pytest.raises(InputError, match=r"^dataset: the readable test images are not of both classes"):
-        run_experiment(tiny(dataset=data | {"root": str(one_class)}, split=split, **SHORT), tmp_path / "one")
+        run_experiment(tiny(dataset=one, split=split, **SHORT), tmp_path / "one")
     assert not (tmp_path / "one").exists()
 
 

@@ -106,7 +106,7 @@ def test_all_that_a_run_leaves_is_its_owners_alone(named: Run, place: Path) -> N
 def test_the_store_knows_no_name_and_a_run_says_them_where_the_readme_tells(named: Run, place: Path) -> None:
     assert saying(place / "store", NAME) == set()
     assert saying(named.directory, NAME) == {
-        "metrics.json", "plots/overlays.npz", "report.html", "rounds.parquet", "scores.parquet",
+        "metrics.json", "plots/overlays.npz", "pool.csv", "report.html", "rounds.parquet", "scores.parquet",
         "seeds.parquet",
     }  # fmt: skip
 

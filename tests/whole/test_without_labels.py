@@ -144,7 +144,7 @@ def test_it_admits_and_scores_as_the_labelled_run_does(labelled: tuple[Config, R
 def test_what_needs_a_label_is_absent_and_not_zero(unlabelled: Run) -> None:
     found = dict(named(unlabelled.metrics))
     assert not [name for name in (*OF_THE_POOL, *OF_THE_TEST) if name in found]
-    assert set(unlabelled.metrics["baselines"]) == {"seed_only", "random_admission"}
+    assert set(unlabelled.metrics["baselines"]) == {"seed_only", "no_admission", "random_admission"}
     assert {"estimate", "low"} <= set(unlabelled.metrics["contamination"])
     split = unlabelled.metrics["dataset"]["split"]
     assert split["test"] == 0 and "pool_anomalies" not in split and "contamination" not in unlabelled.metrics["dataset"]
