@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,8 @@ def _run_tests(copy: Path, tests: Sequence[str], seconds: float, log: Path) -> N
         os.chdir(copy)
         # Nothing compiled is kept: two texts of one length and second would be taken for each other.
         sys.dont_write_bytecode = True
-        sys.path[:] = [str(copy), *(p for p in sys.path if not (Path(p or ".") / "swag_ray").is_dir())]
+        # By its __init__.py: an editable install leaves swag_ray/configs beside what the tests need.
+        sys.path[:] = [str(copy), *(p for p in sys.path if not (Path(p or ".") / "swag_ray" / "__init__.py").is_file())]
         for name in [name for name in sys.modules if name.split(".")[0] == "tests"]:
             del sys.modules[name]
         import hypothesis
@@ -95,8 +97,11 @@ def _run_tests(copy: Path, tests: Sequence[str], seconds: float, log: Path) -> N
         budget = _Budget(time.monotonic() + seconds)
         code = int(pytest.main([*options, *tests], plugins=[budget]))
         code = 0 if budget.spent and code not in FAILED[:1] else code
+    except BaseException:
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(code)
 
 
