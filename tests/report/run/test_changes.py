@@ -22,10 +22,10 @@ def changes(**found: object) -> Changes:
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        (changes(), ["the pool has the same images.", "Of the 1,400 in both, none stand out that did not, no rank moved."]),
+        (changes(), ["the pool has the same images.", "1,400 in both, none stand out that did not, no rank moved."]),
         (changes(new=12, new_rejected=3, now_rejected=2, no_longer=1, moved=(IMAGE,)),
-         ["12 pool images are new (3 of them stand out).", "2 stand out that did not, 1 no longer does, the largest move "
-          "is from rank 37 to 12 (unknown/film<7>.png)."]),
+         ["12 pool images are new (3 of them stand out).", "2 stand out that did not, 1 no longer does, the largest "
+          "move is from rank 37 to 12 (unknown/film<7>.png)."]),
         (changes(new=1, new_rejected=1, gone=2), ["1 pool image is new (it stands out) and 2 images are no longer in"]),
         (changes(new=2, new_rejected=None, now_rejected=None, no_longer=None, moved=(IMAGE,)),
          ["2 pool images are new.", "Of the 1,400 in both, the largest move is from"]),
