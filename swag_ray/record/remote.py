@@ -109,7 +109,8 @@ class RunFolder:
         if remote is None:
             return
         self._refuse_if_overtaken(remote)
-        for name in (METRICS_FILE, REPORT_FILE):  # without them, nothing there looks complete
+        # Without figures and report nothing there looks complete; changes are those of a run that may have had none.
+        for name in (METRICS_FILE, REPORT_FILE, CHANGES_FILE):
             remote.delete(remote.path(name))
         names = {p.relative_to(self.path).as_posix() for p in self.path.rglob("*") if p.is_file()}
         for folder in OWN_FOLDERS:
