@@ -71,6 +71,8 @@ class RunScreen:
             gain = f"{d.roc_auc:+.4f} (95 % {d.low:+.4f} to {d.high:+.4f})"
             parts = [f"against seed-only, on this split: {gain}", *parts]
         self.console.print(" · ".join([*parts, *(["pool exhausted"] if t.exhausted else [])]), highlight=False)
+        for line in _changes(run):
+            self.console.print(line, highlight=False, markup=False)
         place = escape(f"{run.address}/{REPORT_FILE}")
         if t.admitted_anomalies is not None:
             self.console.print(f"{m.timing.total:.0f} s · report: {place}", highlight=False)
@@ -78,6 +80,14 @@ class RunScreen:
         self.console.print(f"{m.timing.total:.0f} s", highlight=False)
         for line in _answer(m, f"{run.address}/{POOL_FILE}", f"{run.address}/{REPORT_FILE}"):
             self.console.print(line, highlight=False, markup=False)
+
+
+def _changes(run: Run) -> list[str]:
+    """What is otherwise than in the run that the folder held before, if there was one."""
+    from swag_ray.report.page.markup import THIN
+    from swag_ray.report.run.changes import changes_lines
+
+    return [] if run.changes is None else [line.replace(THIN, " ") for line in changes_lines(run.changes)]
 
 
 def _answer(m: RunMetrics, ranked: str, report: str) -> list[str]:

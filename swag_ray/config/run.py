@@ -95,7 +95,7 @@ UNUSED: dict[tuple[str, str], tuple[str, ...]] = {
     ("dataset.kind", "manifest"): ("dataset.digit_anatomy", *OF_FOLDER, *OF_UNLABELLED),
     ("dataset.kind", "digit_anatomy"): (
         *OF_FOLDER, "dataset.test_fraction", *OF_UNLABELLED, "dataset.manifest", "dataset.normal", "dataset.anomaly",
-        "dataset.on_leak", "dataset.range", "dataset.frames", "split.group",
+        "dataset.on_leak", "dataset.range", "dataset.frames", "dataset.rehash", "split.group",
     ),
 }  # fmt: skip
 # Defaults that differ from the sections' own.
@@ -258,7 +258,9 @@ def fields(config: Config, *paths: str) -> dict[str, Any]:
 
 def identity(config: Config) -> dict[str, Any]:
     """What makes two configs the same run: all that is resolved but where it runs, what it shows and how long."""
-    return {key: value for key, value in resolved(config).items() if key not in NOT_IDENTITY}
+    found = {key: value for key, value in resolved(config).items() if key not in NOT_IDENTITY}
+    found["dataset"] = {key: value for key, value in found["dataset"].items() if key != "rehash"}  # how it is listed
+    return found
 
 
 def schema() -> dict[str, Any]:

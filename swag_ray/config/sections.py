@@ -200,6 +200,11 @@ class DatasetConfig(Section):
         description="a DICOM of several frames counts as unreadable, or the one in the middle is taken: which shows "
         "what is sought, no file says",
     )
+    rehash: bool = Field(
+        default=False,
+        description="false: files that a run listed before are not read to list them again where path, size, mtime, "
+        "ctime and inode are as they were; true: all are, for file systems on which a write may leave these alone",
+    )
     digit_anatomy: DigitAnatomyConfig = DigitAnatomyConfig()
 
 

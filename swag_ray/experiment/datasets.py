@@ -7,6 +7,7 @@ from pathlib import Path
 
 from swag_ray.config import Config
 from swag_ray.images.folders import list_folder
+from swag_ray.images.known import KnownFiles
 from swag_ray.images.listing import Listing
 from swag_ray.images.manifest import list_manifest
 from swag_ray.images.places import Place, locate
@@ -15,41 +16,44 @@ from swag_ray.store.stages import digest
 from swag_ray.store.store import Store
 
 
-def list_images(config: Config, store: Store) -> Listing:
+def list_images(config: Config, store: Store, known: KnownFiles | None = None) -> Listing:
     """Lists the images of the config's dataset.
+
+    Args:
+        known: files that need not be read.
 
     Raises:
         InputError: what is wrong with them, in one line.
     """
-    return KINDS[config.dataset.kind](config, store)
+    return KINDS[config.dataset.kind](config, store, known)
 
 
-def _folder(config: Config, store: Store) -> Listing:
+def _folder(config: Config, store: Store, known: KnownFiles | None) -> Listing:
     d = config.dataset
     return list_folder(
         _given(d.root, "root"), normal=d.normal, anomaly=d.anomaly, group=config.split.group,
-        train=d.train, test=d.test, test_fraction=d.test_fraction, on_leak=d.on_leak,
+        train=d.train, test=d.test, test_fraction=d.test_fraction, on_leak=d.on_leak, known=known,
     )  # fmt: skip
 
 
-def _unlabelled(config: Config, store: Store) -> Listing:
+def _unlabelled(config: Config, store: Store, known: KnownFiles | None) -> Listing:
     d = config.dataset
     return list_unlabelled(
         _given(d.seed_root, "seed_root"), _given(d.pool_root, "pool_root"),
         None if d.test_root is None else _given(d.test_root, "test_root"),
-        normal=d.normal, anomaly=d.anomaly, group=config.split.group, on_leak=d.on_leak,
+        normal=d.normal, anomaly=d.anomaly, group=config.split.group, on_leak=d.on_leak, known=known,
     )  # fmt: skip
 
 
-def _manifest(config: Config, store: Store) -> Listing:
+def _manifest(config: Config, store: Store, known: KnownFiles | None) -> Listing:
     d = config.dataset
     return list_manifest(
         _given(d.manifest, "manifest"), normal=d.normal, anomaly=d.anomaly, group=config.split.group,
-        test_fraction=d.test_fraction, on_leak=d.on_leak,
+        test_fraction=d.test_fraction, on_leak=d.on_leak, known=known,
     )  # fmt: skip
 
 
-def _digit_anatomy(config: Config, store: Store) -> Listing:
+def _digit_anatomy(config: Config, store: Store, known: KnownFiles | None) -> Listing:
     """DigitAnatomy is generated once, beside the store's other data."""
     from swag_ray.images.digit_anatomy import MARKER, Sizes, generate, list_digit_anatomy
 
@@ -71,7 +75,7 @@ def _given(place: str | None, name: str) -> Place:
     return locate(place, f"dataset.{name}")
 
 
-KINDS: dict[str, Callable[[Config, Store], Listing]] = {
+KINDS: dict[str, Callable[[Config, Store, KnownFiles | None], Listing]] = {
     "folder": _folder,
     "unlabelled": _unlabelled,
     "manifest": _manifest,

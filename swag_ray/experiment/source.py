@@ -11,6 +11,7 @@ import pyarrow as pa
 from swag_ray.config import Config
 from swag_ray.errors import InputError
 from swag_ray.experiment.datasets import list_images
+from swag_ray.experiment.known_files import known_files
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.images.decode import FULL_WHITE
 from swag_ray.images.deep import bits_in_use, range_warnings, white_of
@@ -53,7 +54,8 @@ def check_source(config: Config, progress: Progress) -> ImageSource:
     spec = feature_spec(config)
     with progress.phase("list", "listing images"):
         give_back_freed_memory()
-        listing = list_images(config, store)
+        with known_files(config, store) as known:
+            listing = list_images(config, store, known)
         give_back_freed_memory()
     split_table(config, listing.table)
     give_back_freed_memory()

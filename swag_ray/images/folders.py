@@ -9,6 +9,7 @@ from pathlib import Path
 from swag_ray.errors import InputError
 from swag_ray.images.groups import FOLDER_GROUP, PATIENT_GROUP, compile_pattern
 from swag_ray.images.image_file import ImageFile, OnLeak, Rules, require_text
+from swag_ray.images.known import KnownFiles
 from swag_ray.images.layout import (
     IMAGE_SUFFIXES,
     Layout,
@@ -36,6 +37,7 @@ def list_folder(
     test: str | None = None,
     test_fraction: float | None = None,
     on_leak: OnLeak = "drop",
+    known: KnownFiles | None = None,
 ) -> Listing:
     """Lists `root`; `images.listing` describes the table, `images.layout` what a root may look like.
 
@@ -49,6 +51,7 @@ def list_folder(
         train, test: names of the two folders; None: the usual ones.
         test_fraction: share of the groups that a test set is drawn of, where there is no test folder.
         on_leak: what becomes of test images that are in train too.
+        known: files that need not be read.
 
     Raises:
         InputError: one line that names dataset.root, dataset.anomaly or split.group, what is wrong and what to do.
@@ -68,7 +71,7 @@ def list_folder(
         images += class_files(folder, split, classes, ignored, nested=group in NESTED_GROUPS)
     _check_classes(images, layout, classes, warnings)
     rules = Rules(group, on_leak, test_fraction)
-    return build_listing(root, images, rules, ignored=ignored, warnings=warnings)
+    return build_listing(root, images, rules, ignored=ignored, warnings=warnings, known=known)
 
 
 def class_files(
@@ -108,9 +111,8 @@ def class_files(
         for place, file in files:
             require_text(place, file, called)
         ignored.update({reason: count for reason, count in tally.items() if count})
-        images += [
-            ImageFile(place, file, split, name, label, patient=patient_folder(found, place)) for place, file in files
-        ]
+        patients = {place: patient_folder(found, place) for place in dict.fromkeys(place for place, _ in files)}
+        images += [ImageFile(place, file, split, name, label, patient=patients[place]) for place, file in files]
     for name, other in class_folders(folder).items():
         if other not in used:
             ignored[f"class {split}/{name}"] += len(class_images(other, Counter()))

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +30,7 @@ from swag_ray.images.groups import PATIENT_GROUP, suggest_patients
 from swag_ray.images.held_out import with_test_drawn
 from swag_ray.images.identical import without_doubles, without_leaks
 from swag_ray.images.image_file import ImageFile, Rules, with_groups
+from swag_ray.images.known import Content, KnownFiles, Stamp, stamp_of
 from swag_ray.images.layout import NESTED, left_out
 from swag_ray.images.places import Place, below
 from swag_ray.wording import clause
@@ -49,6 +51,7 @@ SCHEMA = pa.schema(
 COLUMN = "column:"  # before the names of a manifest's own columns, which may be any
 READERS = 4  # hashing waits for the disk; more threads only queue there
 ASKED = 4096  # files that are waited for at a time
+LOOKED_AT = 256  # files that a thread looks at in one go
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ def build_listing(
     warnings: Sequence[str] = (),
     columns: pa.Table | None = None,
     folders: tuple[Place, ...] = (),
+    known: KnownFiles | None = None,
 ) -> Listing:
     """Makes the table of the images that were found: hashes them, and leaves out what cannot be used twice.
 
@@ -97,12 +101,13 @@ def build_listing(
         warnings: of the kind of dataset itself; those of the images come behind.
         columns: of a manifest; `ImageFile.row` counts in it.
         folders: as in `Listing`.
+        known: files that need not be read; those that are get added.
 
     Raises:
         InputError: an unreadable file, DICOM without pydicom, a pattern that is none, or a leak that is refused.
     """
     lines = list(warnings)
-    files = _with_digests(images, rules.called)
+    files = _with_digests(images, rules.called, KnownFiles() if known is None else known)
     if any(file.dicom for file in files):
         require_pydicom()
     if rules.group == PATIENT_GROUP:
@@ -128,28 +133,34 @@ def further_columns(table: pa.Table) -> pa.Table:
     return table.select(names).rename_columns([name.removeprefix(COLUMN) for name in names])
 
 
-def _with_digests(images: Sequence[ImageFile], called: str) -> list[ImageFile]:
-    found = []
+def _with_digests(images: Sequence[ImageFile], called: str, known: KnownFiles) -> list[ImageFile]:
+    found: list[ImageFile] = []
     with ThreadPoolExecutor(READERS) as pool:
         for start in range(0, len(images), ASKED):  # what is asked for takes more memory than what is found
             part = images[start : start + ASKED]
-            digests = pool.map(lambda image: _digest(image.path, called), part)
-            found += [
-                replace(image, sha256=sha256, file_bytes=size, deep=deep, dicom=dicom)
-                for image, (sha256, size, deep, dicom) in zip(part, digests, strict=True)
-            ]
+            pieces = [part[i : i + LOOKED_AT] for i in range(0, len(part), LOOKED_AT)]
+            stamps = list(chain.from_iterable(pool.map(_stamps, pieces)))  # before they are read
+            there = known.find(stamps)
+            fresh = [i for i, content in enumerate(there) if content is None]
+            read = iter(pool.map(lambda image: _content(image.path, called), [part[i] for i in fresh]))
+            contents = [content or next(read) for content in there]
+            known.note(stamps, contents, fresh)
+            found += [image.holding(content) for image, content in zip(part, contents, strict=True)]
     return found
 
 
-def _digest(path: Place, called: str) -> tuple[str, int, bool, bool]:
-    """A file's SHA-256, its size, whether it may hold 16 bits a sample, and whether it is a DICOM."""
+def _stamps(images: Sequence[ImageFile]) -> list[Stamp | None]:
+    return [stamp_of(image.folder, image.name) for image in images]
+
+
+def _content(path: Place, called: str) -> Content:
     try:
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             size = file.seek(0, os.SEEK_END)  # of a file in memory, hashing leaves it at the start
             file.seek(0)
             start = file.read(HEAD)
-            return sha256, size, may_be_deep(start), is_dicom(start)
+            return Content(sha256, size, may_be_deep(start), is_dicom(start))
     except OSError as error:
         raise _unreadable(path, called, error) from None
 
@@ -209,7 +220,7 @@ def _warn(
 
 
 def _table(images: Sequence[ImageFile], root: Place, columns: pa.Table | None) -> pa.Table:
-    folders = {image.folder: below(root, image.folder) for image in images}
+    folders = {folder: below(root, folder) for folder in dict.fromkeys(image.folder for image in images)}
     values = {
         "id": (image.id for image in images),
         "path": (f"{folders[image.folder]}{image.name}" for image in images),

@@ -20,6 +20,7 @@ import pyarrow as pa
 from swag_ray.errors import InputError
 from swag_ray.images.groups import COLUMN_GROUP, PATIENT_GROUP, compile_pattern
 from swag_ray.images.image_file import ImageFile, OnLeak, Rules, require_text
+from swag_ray.images.known import KnownFiles
 from swag_ray.images.layout import USUAL
 from swag_ray.images.listing import Listing, build_listing
 from swag_ray.images.manifest_file import GROUP, LABEL, PATH, ROLE, SPLIT, read_manifest
@@ -40,6 +41,7 @@ def list_manifest(
     group: str | None = None,
     test_fraction: float | None = None,
     on_leak: OnLeak = "drop",
+    known: KnownFiles | None = None,
 ) -> Listing:
     """Lists the images of a manifest; `images.listing` describes the table.
 
@@ -51,6 +53,7 @@ def list_manifest(
             "patient_id": a DICOM's; None: only identical bytes are grouped.
         test_fraction: share of the groups that a test set is drawn of, where the manifest has neither role nor split.
         on_leak: what becomes of test images that are in train too.
+        known: files that need not be read.
 
     Raises:
         InputError: one line that names the file, the row or column, and what to do.
@@ -77,7 +80,7 @@ def list_manifest(
     rules = Rules(group, on_leak, test_fraction, FIELD)
     return build_listing(
         _root(manifest, folders), images, rules, ignored=ignored, columns=further if further.num_columns else None,
-        folders=folders,
+        folders=folders, known=known,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from swag_ray.errors import InputError
 from swag_ray.images.folders import class_files, patient_folder
 from swag_ray.images.groups import FOLDER_GROUP, PATIENT_GROUP, compile_pattern
 from swag_ray.images.image_file import ImageFile, OnLeak, Rules, require_text
+from swag_ray.images.known import KnownFiles
 from swag_ray.images.layout import IMAGE_SUFFIXES, check_folder, class_folders, find_class, left_out, nested_images
 from swag_ray.images.listing import Listing, build_listing
 from swag_ray.images.places import Place, below, common_root
@@ -28,6 +29,7 @@ def list_unlabelled(
     anomaly: Sequence[str] = (),
     group: str | None = None,
     on_leak: OnLeak = "drop",
+    known: KnownFiles | None = None,
 ) -> Listing:
     """Lists the seeds, the pool and the test images; `images.listing` describes the table.
 
@@ -40,6 +42,7 @@ def list_unlabelled(
         group: regular expression on the file name, its first group the patient; "folder": the folder below these three
             that an image is in, by its name; "patient_id": a DICOM's; None: only identical bytes are grouped.
         on_leak: what becomes of test images that are among seeds or pool too.
+        known: files that need not be read.
 
     Raises:
         InputError: one line that names the field, what is wrong and what to do.
@@ -59,7 +62,8 @@ def list_unlabelled(
         images += _test_files(roots["dataset.test_root"], normal, anomaly, ignored)
     folders = tuple(roots.values())
     rules = Rules(group, on_leak, called="dataset")
-    return build_listing(common_root(folders, "dataset.pool_root"), images, rules, ignored=ignored, folders=folders)
+    root = common_root(folders, "dataset.pool_root")
+    return build_listing(root, images, rules, ignored=ignored, folders=folders, known=known)
 
 
 def _absolute(root: Place) -> Place:

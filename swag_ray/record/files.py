@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CONFIG_FILE, METRICS_FILE = "config.yaml", "metrics.json"
 MANIFEST_FILE, PROFILE_FILE = "manifest.json", "profile.json"
 ROUNDS_FILE, SCORES_FILE, SEEDS_FILE = "rounds.parquet", "scores.parquet", "seeds.parquet"
-POOL_FILE = "pool.csv"
+POOL_FILE, CHANGES_FILE = "pool.csv", "changes.csv"
 REPORT_FILE = "report.html"
 PLOTS_FOLDER = "plots"
 LOCK_FILE, SOFT_LOCK_FILE = ".swag-ray.lock", ".swag-ray.softlock"  # there while somebody is at work in the folder

@@ -23,10 +23,12 @@ from swag_ray.config import Config, load_config, to_yaml
 from swag_ray.errors import InputError, StorageError
 from swag_ray.record.directory import FolderBusy, claim_held, held, locked
 from swag_ray.record.files import (
+    CHANGES_FILE,
     CONFIG_FILE,
     DETECTOR_FOLDER,
     METRICS_FILE,
     PLOTS_FOLDER,
+    POOL_FILE,
     PROFILE_FILE,
     REPORT_FILE,
     explain_write_errors,
@@ -107,7 +109,8 @@ class RunFolder:
         if remote is None:
             return
         self._refuse_if_overtaken(remote)
-        for name in (METRICS_FILE, REPORT_FILE):  # without them, nothing there looks complete
+        # Without figures and report nothing there looks complete; changes are those of a run that may have had none.
+        for name in (METRICS_FILE, REPORT_FILE, CHANGES_FILE):
             remote.delete(remote.path(name))
         names = {p.relative_to(self.path).as_posix() for p in self.path.rglob("*") if p.is_file()}
         for folder in OWN_FOLDERS:
@@ -183,7 +186,8 @@ def run_folder(out: str | Path | None, config: Config, overwrite: bool = False) 
             with explain_write_errors(here):
                 shutil.rmtree(copy, ignore_errors=True)  # the address says what there is, not what was here
                 make_folders(copy)
-                found = _fetch(remote, copy, (CONFIG_FILE, METRICS_FILE, PROFILE_FILE))
+                kept = (CONFIG_FILE, METRICS_FILE, PROFILE_FILE, POOL_FILE, CHANGES_FILE)
+                found = _fetch(remote, copy, kept)
             if CONFIG_FILE not in found:
                 _refuse_strangers(remote)
             check_run_directory(copy, config, overwrite)

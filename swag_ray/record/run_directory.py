@@ -21,6 +21,7 @@ from swag_ray.config.sections import CONTROLS
 from swag_ray.errors import InputError
 from swag_ray.record.directory import FolderTaken, check_directory, held
 from swag_ray.record.files import (
+    CHANGES_FILE,
     CONFIG_FILE,
     DETECTOR_FOLDER,
     DRAFT,
@@ -41,7 +42,8 @@ RUNS, LATEST = Path("runs"), "latest"
 FIRST_GONE = (METRICS_FILE, REPORT_FILE)  # without them nothing looks complete
 # What the next run does not write is no part of it. A profile stays while the config is the same.
 REPLACED = (
-    CONFIG_FILE, MANIFEST_FILE, ROUNDS_FILE, SCORES_FILE, SEEDS_FILE, POOL_FILE, DETECTOR_FOLDER, PLOTS_FOLDER,
+    CONFIG_FILE, MANIFEST_FILE, ROUNDS_FILE, SCORES_FILE, SEEDS_FILE, POOL_FILE, CHANGES_FILE, DETECTOR_FOLDER,
+    PLOTS_FOLDER,
 )  # fmt: skip
 
 
@@ -65,7 +67,7 @@ def check_run_directory(directory: Path, config: Config, overwrite: bool = False
     """
 
     def other(path: Path) -> str:
-        field = difference(_config_there(path), config)
+        field = difference(config_there(path), config)
         return f"a run of another config ({field})" if field and not overwrite else ""
 
     check_directory(directory, CONFIG_FILE, other, "choose another folder, or replace that run with --overwrite")
@@ -75,7 +77,7 @@ def with_controls_there(directory: Path, config: Config) -> Config:
     """Returns the config with the controls of the finished run in the folder as well, whose figures are kept."""
     if not (directory / METRICS_FILE).exists():
         return config
-    controls = (*config.controls, *_config_there(directory / CONFIG_FILE).controls)
+    controls = (*config.controls, *config_there(directory / CONFIG_FILE).controls)
     ordered = tuple(name for name in CONTROLS if name in controls)
     return config.model_copy(update={"controls": ordered})
 
@@ -154,7 +156,8 @@ def _point_latest_to(directory: Path) -> None:
             draft.unlink(missing_ok=True)
 
 
-def _config_there(path: Path) -> Config:
+def config_there(path: Path) -> Config:
+    """Returns the config of the run in a folder. Raises InputError where it is none of this version."""
     try:
         return cfg.load_config(path)
     except InputError as error:

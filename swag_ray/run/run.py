@@ -20,6 +20,8 @@ from swag_ray.config import Config
 from swag_ray.experiment.pipeline import OnRound, run_pipeline, with_shards_repaired
 from swag_ray.experiment.source import check_source
 from swag_ray.progress import Progress
+from swag_ray.record.changes import Changes, read_changes, write_changes
+from swag_ray.record.files import CHANGES_FILE
 from swag_ray.record.remote import RunFolder, run_folder
 from swag_ray.record.run_directory import whole_run
 from swag_ray.run.manifest import profile_record, timing_record, write_records
@@ -35,11 +37,13 @@ class Run:
         directory: the run directory; None where that is on s3://, of which no copy stays here.
         metrics: what metrics.json holds, as `record/run_metrics.py` describes it.
         address: the run directory as it was given.
+        changes: what is otherwise than in the run that the directory held before; None where there was none.
     """
 
     directory: Path | None
     metrics: dict[str, Any]
     address: str
+    changes: Changes | None = None
 
 
 def run_experiment(
@@ -84,6 +88,7 @@ def run_experiment(
                     result = run_pipeline(source, workers, progress, on_round)
                     with progress.phase("evaluate", "writing the results"):
                         write_results(draft, result)
+                        write_changes(folder.path, draft, folder.config)
                     profiled = profile_record(result.prepared, workers, progress) if profile else None
                 result.metrics.timing = timing_record(progress, time.perf_counter() - started)
                 write_records(draft, result, profiled)
@@ -97,7 +102,8 @@ def run_experiment(
 
         write_report(folder.path)
         folder.send_report()
-        return Run(folder.path if folder.remote is None else None, metrics, folder.shown)
+        directory = folder.path if folder.remote is None else None
+        return Run(directory, metrics, folder.shown, read_changes(folder.path / CHANGES_FILE))
 
 
 def _tell_kept_controls(config: Config, folder: RunFolder, progress: Progress) -> None:

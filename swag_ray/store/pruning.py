@@ -90,7 +90,7 @@ def prune(store: Store, *, days: float, features: bool, remove: bool) -> dict[st
 
 
 def _entries(store: Store) -> Kinds:
-    """{kind: {path: entry}}: stages by name, feature sets by fingerprint, generated sets, leftovers."""
+    """{kind: {path: entry}}: stages by name, feature sets by fingerprint, generated sets, known files, leftovers."""
     if not store.exists(store.base):
         raise InputError(f"{store.called}: '{store.root}' does not exist", "give the path or address of a store")
     kinds: Kinds = {}
@@ -101,7 +101,7 @@ def _entries(store: Store) -> Kinds:
             kind, depth = parts[1], 3
         elif parts[0] == "features" and len(parts) == 3:
             kind, depth = f"features/{parts[1]}", 3
-        elif parts[0] in ("datasets", "tmp") and len(parts) >= 2:
+        elif parts[0] in ("datasets", "files", "tmp") and len(parts) >= 2:
             kind, depth = parts[0], 2
         elif parts[0] == FOLDER and len(parts) == 2:
             kind, depth = "tmp", 2  # one that is still in use is renewed by the minute
@@ -125,7 +125,7 @@ def _leftovers_apart(kinds: Kinds) -> Kinds:
     """On s3:// a stage that was never finished lies where it would be: without its marker it is a leftover."""
     sorted_out: Kinds = {}
     for kind, entries in kinds.items():
-        staged = "/" not in kind and kind not in ("datasets", "tmp")
+        staged = "/" not in kind and kind not in ("datasets", "files", "tmp")
         for path, entry in entries.items():
             sorted_out.setdefault("tmp" if staged and not entry.marked else kind, {})[path] = entry
     return sorted_out

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from swag_ray.cli.bars import TerminalProgress
 from swag_ray.cli.screen import RunScreen
+from swag_ray.record.changes import ChangedImage, Changes
 from swag_ray.record.run_metrics import RoundMetrics
 from swag_ray.run.run import Run
 
@@ -86,6 +87,13 @@ def test_without_labels_nothing_is_told_that_needs_one() -> None:
         "the report, with heatmaps of them:  runs/x[1]/report.html",
     ]
     assert "ROC-AUC" not in said and "None" not in said and "seed_only" not in said
+    assert "run before" not in said
+    moved = (ChangedImage("film[1].png", 9, 2),)
+    found.summary(Run(Path("runs/x"), metrics, "runs/x", Changes(1197, 3, 0, 1, 2, 0, moved, moved)))
+    assert (
+        "Since the run before in this folder, 3 pool images are new (1 of them stands out).\n"
+        "Of the 1,197 in both, 2 stand out that did not, the largest move is from rank 9 to 2 (film[1].png).\n"
+    ) in out.getvalue()
     metrics["incremental"]["conformal"] |= {"threshold": 0.05, "fp": 1, "tn": 9, "rate_test_normals": 0.1}
     found.summary(Run(Path("runs/x"), metrics, "runs/x"))
     assert "incremental │       - │      - │      - │               1 │  0.100 (0.05)" in out.getvalue()

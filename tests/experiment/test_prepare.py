@@ -20,7 +20,7 @@ from swag_ray.features.recipe import Recipe
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.progress import Progress
 from swag_ray.store.store import Store
-from tests.support.images import small_set
+from tests.support.images import small_set, write
 from tests.support.made_up_experiment import InProcessWorkers
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -89,6 +89,34 @@ def _kept(config: Config, found: Prepared) -> tuple[pa.Table, Any]:
     bad = {line.split(": ")[0] for line in found.facts.skipped}
     kept = table.filter(pa.array([not any(line.endswith(path) for line in bad) for path in table["path"].to_pylist()]))
     return kept, split_table(config, kept)
+
+
+@pytest.mark.parametrize("kind", ["folder", "unlabelled", "manifest"])
+def test_with_more_images_in_the_pool_only_those_are_extracted(tmp_path: Path, kind: str) -> None:
+    train = small_set(tmp_path / "images", normals=20, anomalies=6) / "train"
+    places: dict[str, list[str]] = {
+        "folder": [],
+        "unlabelled": [f"seed_root={train / 'NORMAL'}", f"pool_root={train / 'PNEUMONIA'}"],
+        "manifest": [f"manifest={tmp_path / 'films.csv'}"],
+    }
+    raw = settings(tmp_path).model_dump(mode="json", exclude_unset=True)
+    if kind != "folder":
+        raw["dataset"] = {"kind": kind} | dict(text.split("=") for text in places[kind])
+        raw["split"] = {"folds": 2}
+    config = parse_config(raw)
+
+    def extracted() -> tuple[int, int]:
+        """Images and variants that had to be, and how large the pool is."""
+        lines = [f"{path},{'seed' if path.parent.name == 'NORMAL' else 'pool'}" for path in sorted(train.glob("*/*"))]
+        (tmp_path / "films.csv").write_text("\n".join(["path,role", *lines]) + "\n")
+        found = prepared(config)
+        return found.features.extracted, len(found.experiment.cohort.pool)
+
+    first, pool = extracted()
+    assert first > 26 and extracted() == (0, pool)
+    for number in range(3):
+        write(train / "PNEUMONIA" / f"late{number}.png", 900 + number)
+    assert extracted() == (3, pool + 3), "and no variant of the seeds, who are the same"
 
 
 @pytest.mark.parametrize("override", ["auxiliary.kind=[]", "method=published"])

@@ -112,6 +112,17 @@ def test_what_is_not_a_run_of_this_config_is_left_alone(
     assert {method for method, _ in server.asked} <= {"GET", "HEAD"}
 
 
+def test_the_run_before_comes_along_to_be_compared_with(bucket: Bucket, config: Config) -> None:
+    address = bucket.address("runs/one")
+    work(address, config, WHOLE | {"pool.csv": "ranked", "changes.csv": "names"})
+    with run_folder(address, config) as folder:
+        assert (folder.path / "pool.csv").read_text() == "ranked"
+        assert (folder.path / "changes.csv").read_text() == "names"
+        (folder.path / "changes.csv").unlink()  # as a run does that has nothing to compare
+        folder.send_results()
+    assert "runs/one/changes.csv" not in bucket.objects() and "runs/one/pool.csv" in bucket.objects()
+
+
 def left_here(tmp_path: Path) -> list[Path]:
     """What is left of runs on s3:// in the home of this test."""
     return [p for p in (tmp_path / "home/.cache/swag-ray/runs").rglob("*") if p.is_file()]

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from swag_ray.errors import InputError
 from swag_ray.record.files import (
+    CHANGES_FILE,
     CONFIG_FILE,
     MANIFEST_FILE,
     METRICS_FILE,
@@ -30,6 +31,7 @@ from swag_ray.report.page.settings import is_anonymous, settings_text
 from swag_ray.report.run import sections
 from swag_ray.report.run.answer import admitted_section, answer, next_section, suspects_section
 from swag_ray.report.run.arms import arms_section
+from swag_ray.report.run.changes import changes_section
 from swag_ray.report.run.odd_seeds import odd_seeds_section
 from swag_ray.report.run.paper_figures import check_published
 from swag_ray.report.run.plots import draw_all
@@ -40,7 +42,7 @@ from swag_ray.report.run.verdict import verdict
 
 REPORTED = (
     CONFIG_FILE, MANIFEST_FILE, METRICS_FILE, PROFILE_FILE, ROUNDS_FILE, SCORES_FILE, SEEDS_FILE, OVERLAYS_FILE,
-    POOL_FILE,
+    POOL_FILE, CHANGES_FILE,
 )  # fmt: skip
 
 
@@ -121,6 +123,7 @@ def _evaluating(run: RunRecord, plots: Mapping[str, Plot]) -> tuple[Html, ...]:
     return (
         sections.warning_section(run),
         summary_section(run),
+        changes_section(run.changes),
         section("Curves", show(plots, "roc", "pr")),
         confusion_section(run),
         arms_section(run),
@@ -135,6 +138,7 @@ def _answering(run: RunRecord, plots: Mapping[str, Plot]) -> tuple[Html, ...]:
     """What stands first where nothing is known of the pool."""
     return (
         suspects_section(run),
+        changes_section(run.changes),
         admitted_section(run),
         odd_seeds_section(run),
         sections.calibration_section(run, plots),

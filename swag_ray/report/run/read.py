@@ -20,7 +20,9 @@ import yaml
 from numpy.typing import NDArray
 
 from swag_ray.errors import InputError
+from swag_ray.record.changes import Changes, read_changes
 from swag_ray.record.files import (
+    CHANGES_FILE,
     CONFIG_FILE,
     MANIFEST_FILE,
     METRICS_FILE,
@@ -95,6 +97,7 @@ class RunRecord:
     seeds: SeedScores | None
     overlays: Overlays | None
     ranking: PoolRanking | None
+    changes: Changes | None = None
 
     @property
     def answers(self) -> bool:
@@ -176,6 +179,7 @@ def read_run(folder: Path) -> RunRecord:
         seeds=_seeds(seeds) if seeds.exists() else None,  # older runs lack it
         overlays=read_overlays(overlays) if options.get("images", True) and overlays.exists() else None,
         ranking=read_ranking(folder / POOL_FILE) if (folder / POOL_FILE).exists() else None,  # older runs lack it
+        changes=read_changes(folder / CHANGES_FILE),
     )
 
 
