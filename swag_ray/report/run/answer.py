@@ -53,7 +53,7 @@ def look_abnormal(metrics: RunMetrics, count: int) -> str:
     if not abnormal and not least:
         return f"None {what} need be abnormal: together they score as the trusted ones do."
     verb = "looks" if abnormal == 1 else "look"
-    bound = f"in all likelihood no fewer than {whole(least)}" if least else "and it may be none"
+    bound = f"in all likelihood no fewer than {whole(least)}" if least else "though no number of them is certain"
     return f"About {whole(abnormal)} {what} {verb} abnormal ({percent(found.estimate)}), {bound}."
 
 

@@ -40,7 +40,7 @@ def test_the_answer_comes_first_and_what_to_do_behind_the_warnings(unknown: Path
     ("found", "said"),
     [
         ({"estimate": 0.001, "low": 0.0}, "About 1 of the 980 pool images looks abnormal (0.1"),
-        ({"estimate": 0.001, "low": 0.0}, "and it may be none"),
+        ({"estimate": 0.001, "low": 0.0}, "though no number of them is certain"),
         ({"estimate": 0.0, "low": 0.0}, "None of the 980 pool images need be abnormal"),
         ({}, "How many of the 980 pool images look abnormal is not known"),
     ],
