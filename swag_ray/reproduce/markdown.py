@@ -11,7 +11,7 @@ from swag_ray.report.page.markup import MINUS
 from swag_ray.report.run.paper_figures import FIGURES, NOTE, OTHERS, TEST_SETS
 from swag_ray.reproduce.rows import OWN, SEED_ONLY, WHOLE, Gap, Mean, Row
 from swag_ray.store.stages import VERSIONS
-from swag_ray.wording import duration, plural
+from swag_ray.wording import duration
 
 if TYPE_CHECKING:
     from swag_ray.reproduce.results import Results
@@ -131,10 +131,10 @@ def _controls(rows: Sequence[Row]) -> str:
 def _decisions(rows: Sequence[Row], published: str | None) -> str:
     def line(name: str, row: Row, of: str) -> list[str]:
         shares = [_mean(row, f"{of}.{figure}") for figure in ("roc_auc", "pr_auc", *(f"youden.{f}" for f in YOUDEN))]
-        return [name, *shares, _mean(row, f"{of}.youden.fp", 1)]
+        return [name, *shares, _count(row.mean(f"{of}.youden.fp"))]
 
     lines = [line(f"incremental, {row.label}", row, OWN) for row in rows]
-    alike = {_mean(row, f"baselines.{SEED_ONLY}.roc_auc", 6) for row in rows}
+    alike = {round(row.mean(f"baselines.{SEED_ONLY}.roc_auc") or 0, 6) for row in rows}
     for row in rows[: 1 if len(alike) == 1 else None]:
         name = "seed-only" if len(alike) == 1 else f"seed-only, {row.label}"
         lines.append(line(name, row, f"baselines.{SEED_ONLY}"))
@@ -176,30 +176,16 @@ def _shortcuts(rows: Sequence[Row]) -> str:
 
 
 def _parts(results: Results, blocks: Sequence[Block]) -> str:
-    """A line a part and pool: what is left without it, and the whole method's lead."""
-    wholes = {
-        row.label: row for name in dict.fromkeys(b.against or "" for b in blocks) for row in results.rows.get(name, ())
-    }
+    """A line a part and pool: what is left without it, and the whole method's lead on the same splits."""
+    rows = [(block.title, row) for block in blocks for row in results.rows[block.name]]
     lines = []
-    for label in dict.fromkeys(row.label for block in blocks for row in results.rows[block.name]):
-        if label in wholes:
-            whole = wholes[label]
-            lines.append(
-                [
-                    label,
-                    f"*the whole method ({plural(len(whole.random_seeds), 'split')})*",
-                    _spread(whole.figures.get(f"{OWN}.roc_auc")),
-                    NONE,
-                    NONE,
-                    _admitted(whole),
-                ]
-            )
-        for block in blocks:
-            for row in results.rows[block.name]:
-                if row.label == label:
-                    own = _spread(row.figures.get(f"{OWN}.roc_auc"))
-                    lines.append([label, block.title, own, *_gap(row.gaps.get(WHOLE)), _admitted(row)])
-    head = ["pool", "without", "ROC-AUC", "whole minus it", "the whole", "admitted wrongly"]
+    for label in dict.fromkeys(row.label for _, row in rows):
+        for title, row in rows:
+            if row.label == label:
+                own, gap = row.figures.get(f"{OWN}.roc_auc"), row.gaps.get(WHOLE)
+                whole = decimal(own.mean + gap.mean) if own is not None and gap is not None else NONE
+                lines.append([label, title, _spread(own), whole, *_gap(gap), _admitted(row)])
+    head = ["pool", "without", "ROC-AUC", "the whole, same splits", "whole minus it", "the whole", "admitted wrongly"]
     return _table(head, lines)
 
 
@@ -241,14 +227,19 @@ def _spread(found: Mean | None) -> str:
     return decimal(found.mean) + (f" ± {decimal(found.sd)}" if found.sd is not None else "")
 
 
-def _mean(row: Row, name: str, digits: int = 3) -> str:
+def _mean(row: Row, name: str) -> str:
     value = row.mean(name)
-    return NONE if value is None else decimal(value, digits)
+    return NONE if value is None else decimal(value)
 
 
-def decimal(value: float, digits: int = 3) -> str:
+def _count(mean: float | None) -> str:
+    """A mean of counts."""
+    return NONE if mean is None else f"{mean:.1f}"
+
+
+def decimal(value: float) -> str:
     """A figure without the zero before its point, as the README writes it."""
-    text = f"{value:.{digits}f}"
+    text = f"{value:.3f}"
     return text[1:] if text.startswith("0.") else text
 
 

@@ -153,7 +153,8 @@ def test_what_needs_a_label_is_absent_and_not_zero(unlabelled: Run) -> None:
 
 def test_the_report_says_nothing_of_labels_that_there_are_none_of(unlabelled: Run) -> None:
     text = Page((folder(unlabelled) / "report.html").read_text(encoding="utf-8")).text
-    parts = ["pool images look abnormal", "though no number of them is certain", "how many of them anomalies is not known",
+    parts = ["pool images look abnormal", "though no number of them is certain",
+             "how many of them anomalies is not known",
              "The most suspicious of the pool", "Head of the ranking", "unknown/some/", "What was admitted",
              "Trusted images least like the others", "Calibration", "Warnings", "What to do next",
              "The least suspicious of the pool", "No label is known."]  # fmt: skip
