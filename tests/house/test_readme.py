@@ -1,4 +1,4 @@
-"""The ten lines of Python in the README, run as they stand there."""
+"""The README: its ten lines of Python run as they stand there, and its results are rows of docs/RESULTS.md."""
 
 from __future__ import annotations
 
@@ -29,3 +29,11 @@ def test_the_readme_s_python_runs(
     metrics = json.loads((directory / "metrics.json").read_text())
     assert str(metrics["incremental"]["roc_auc"]) in printed and str(metrics["totals"]) in printed
     assert (directory / "report.html").is_file()
+
+
+def test_the_readme_s_results_are_rows_of_results_md(repository: Path) -> None:
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    measured = (repository / "docs" / "RESULTS.md").read_text(encoding="utf-8").splitlines()
+    section = readme[readme.index("### What it gives there") : readme.index("### Results, by one command")]
+    quoted = [line for line in section.splitlines() if line.startswith("|")]
+    assert len(quoted) > 20 and not set(quoted) - set(measured)
