@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from swag_ray.features.reader import Rows
 
 ALL_FOLDS = -1
-SHARDS_A_TASK = 4  # fixed, so that no figure depends on how many actors there are
+# Images of a task, of many and of fewer: some four shards of a store that was filled in one go. Fixed, so that
+# no figure depends on how many actors there are.
+FEWER, LARGE_TASK, TASK = 20_000, 2048, 256
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,15 @@ class ScoreTask:
 
 
 def score_tasks(rows: Rows, fold: NDArray[np.int8], position: NDArray[np.int64]) -> list[ScoreTask]:
-    """Cut images into tasks of a few whole shards, so that a shard is read once."""
-    order = np.lexsort([rows.row_N, rows.shard_N])
-    group = rows.shard_N[order] // SHARDS_A_TASK
-    cuts = np.flatnonzero(np.diff(group)) + 1
-    return [ScoreTask(position[i], rows.take(i), fold[i]) for i in np.split(order, cuts) if len(i)]
+    """Cut images into tasks, in the caller's order.
+
+    Shards mostly follow that order, so each is read by one task or two. They do not decide where it is cut: they lie
+    otherwise where an extraction was killed, or images came later, and the last digits of scores would too.
+    """
+    size = TASK if len(rows) <= FEWER else LARGE_TASK
+    everyone = np.arange(len(rows))
+    cuts = [everyone[start : start + size] for start in range(0, len(rows), size)]
+    return [ScoreTask(position[i], rows.take(i), fold[i]) for i in cuts]
 
 
 def by_fold(

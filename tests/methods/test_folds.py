@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from swag_ray.features.reader import FeatureReader, Rows
 from swag_ray.methods.fit import Experiment
 from swag_ray.methods.folds import Scorer, fold_tasks, score_images, score_test, score_train
-from swag_ray.models.tasks import ALL_FOLDS, SHARDS_A_TASK, ScoreTask, by_fold, score_tasks
+from swag_ray.models.tasks import ALL_FOLDS, TASK, ScoreTask, by_fold, score_tasks
 from tests.support.made_up_experiment import config, here, made_up_experiment
 
 
@@ -78,14 +78,22 @@ def test_every_score_comes_back_to_its_image_fold_and_sample(experiment: Experim
     np.testing.assert_array_equal(shifted, expected + 10_000)
 
 
-def test_tasks_are_of_few_whole_shards_and_long_ones_come_first(experiment: Experiment) -> None:
-    rng = np.random.default_rng(0)
-    shard, row = rng.integers(0, 3 * SHARDS_A_TASK, 200).astype(np.int32), np.arange(200, dtype=np.int32)
-    tasks = score_tasks(Rows(shard, row), (row % 3).astype(np.int8), np.arange(200))
-    assert len(tasks) == 3 and sorted(np.concatenate([task.position for task in tasks])) == list(range(200))
-    for i, task in enumerate(tasks):
-        assert set(task.rows.shard_N // SHARDS_A_TASK) == {i} and (np.diff(task.rows.shard_N) >= 0).all()
-        assert np.array_equal(shard[task.position], task.rows.shard_N) and np.array_equal(task.fold, task.position % 3)
+def test_where_tasks_are_cut_does_not_depend_on_where_features_lie() -> None:
+    rng, count = np.random.default_rng(0), 2 * TASK + 9
+    row = np.arange(count, dtype=np.int32)
+    layouts = [row // 64, rng.integers(0, 30, count)]  # filled in one go, and later ones added
+    for shard in layouts:
+        rows = Rows(shard.astype(np.int32), row)
+        tasks = score_tasks(rows, (row % 3).astype(np.int8), 5 + np.arange(count))
+        assert [task.position.tolist() for task in tasks] == [
+            list(range(5, 5 + TASK)), list(range(5 + TASK, 5 + 2 * TASK)), list(range(5 + 2 * TASK, 5 + count)),
+        ]  # fmt: skip
+        for task in tasks:
+            own = task.position - 5
+            assert np.array_equal(task.rows.shard_N, shard[own]) and np.array_equal(task.fold, row[own] % 3)
+
+
+def test_long_tasks_come_first(experiment: Experiment) -> None:
     seen = here(experiment).scored
     seen.clear()
     score_images(experiment, Scorer(names, 1), (0, 1, 2), np.arange(9), "in order")
