@@ -13,6 +13,7 @@ from swag_ray.images import known, listing
 from swag_ray.run.run import Run, run_experiment
 from swag_ray.store.store import Store
 from tests.conftest import tiny_config
+from tests.support.command_line import figures
 from tests.support.html import Page
 
 pytestmark = pytest.mark.ray
@@ -69,6 +70,10 @@ def test_more_images_in_the_pool(
     written = (tmp_path / "run" / "changes.csv").read_bytes()
     text = Page((tmp_path / "run" / "report.html").read_text(encoding="utf-8")).text
     assert "Since the run before" in text and f"{LATE} pool images are new" in text
+
+    fresh = config.model_copy(update={"store": str(tmp_path / "store")})
+    alone = run_experiment(fresh, tmp_path / "alone")
+    assert figures(second.metrics) == figures(alone.metrics), "as if all had been there from the start"
 
     third, extracted = run()
     assert not hashed and extracted == 0 and third.changes == second.changes
