@@ -14,6 +14,7 @@ Shapes: H x W pixels.
 from __future__ import annotations
 
 import io
+import threading
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -73,7 +74,7 @@ class Frame:
 
     Attributes:
         values: integers, (H, W), or (H, W, 3) for red, green and blue.
-        tags: the file's tags of PIXELS and GREY, without its pixels.
+        tags: the file's tags of PIXELS and GREY, not to be changed: other frames may be read by them.
         number: of the frame, from 0.
         bits: of a sample that are in use, 8 to 16.
         signed: whether samples may be below 0.
@@ -136,20 +137,54 @@ def read_frame(data: bytes, frames: str, number: int | None, most_pixels: int, l
         raise ImageError("a DICOMDIR, which names images and holds none")
     with silenced():
         try:
-            tags = parsed(data, 4 * most_pixels, (*PIXELS, *GREY))
+            tags = _tags(data, 4 * most_pixels, keep=number is not None)
             _check_header(tags, most_pixels, least_side)
             count = number_of(tags, "NumberOfFrames", 1) or 1
             if number is None and count > 1 and frames != "middle":
                 raise _several(count, held=count_frames(io.BytesIO(data), 4 * most_pixels) > 1)
             if number is not None and not 1 <= number <= count:
                 raise ImageError(f"a DICOM of {count} frames, none of which is number {number}")
-            return _frame(tags, count // 2 if number is None else number - 1, count)
+            frame = _frame(tags, count // 2 if number is None else number - 1, count)
+            if number is None:  # of a file whose other frames may follow they are kept
+                for keyword in ("PixelData", "FloatPixelData"):
+                    tags.pop(keyword, None)
+            return frame
         except (ImageError, InputError):
             raise
         except Exception as error:  # its text may quote what the file says of a patient
             if is_short_of_memory(error):
                 raise MemoryError("decoding a DICOM") from None
             raise ImageError(f"truncated or damaged DICOM ({type(error).__name__})") from None
+
+
+class _LastFile:
+    """The tags of the last file of which a frame was asked for by its number, pixels among them: those of each frame
+    of an enhanced file stand in all of them, and to find them anew for every frame would take the square of their time.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.held: tuple[bytes, Dataset] | None = None
+
+    def tags(self, data: bytes) -> Dataset | None:
+        with self.lock:
+            return self.held[1] if self.held is not None and self.held[0] is data else None
+
+    def put(self, data: bytes, tags: Dataset) -> None:
+        with self.lock:
+            self.held = data, tags
+
+
+_last_file = _LastFile()
+
+
+def _tags(data: bytes, most_bytes: int, *, keep: bool) -> Dataset:
+    found = _last_file.tags(data) if keep else None
+    if found is None:
+        found = parsed(data, most_bytes, (*PIXELS, *GREY))
+        if keep:
+            _last_file.put(data, found)
+    return found
 
 
 def _several(count: int, *, held: bool) -> ImageError:
@@ -183,8 +218,6 @@ def _frame(tags: Dataset, number: int, count: int) -> Frame:
         raise ImageError("a DICOM of a kind of colours that is not read")
     signed = number_of(tags, "PixelRepresentation", 0) == 1
     values = _in_range(values, bits, signed)
-    for keyword in ("PixelData", "FloatPixelData"):
-        tags.pop(keyword, None)
     big_endian = tags.original_encoding[1] is False
     return Frame(values, tags, number, bits, signed, big_endian)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -352,3 +353,15 @@ def test_a_file_is_read_once_for_its_frames_whoever_asks(tmp_path: Path) -> None
     reader.read(tmp_path / frame_name("c.dcm", 1))
     reader.read(tmp_path / frame_name("a.dcm", 1))
     assert reader.bytes_read == 4 * size, "the one that was asked for longest ago went"
+
+
+def test_threads_that_read_frames_of_one_file_or_of_two_in_turn_see_what_one_alone_does() -> None:
+    files = [loop(*range(start, start + 12), syntax=syntax)
+             for start, syntax in ((0, ExplicitVRLittleEndian), (50, RLELossless))]  # fmt: skip
+    wanted = [(data, number) for number in range(1, 13) for data in files]
+    alone = [level_set(bytes(bytearray(data)), number) for data, number in wanted]  # other bytes each time
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            found = list(pool.map(lambda pair: level_set(*pair), wanted))
+            assert all(np.array_equal(a, b) for a, b in zip(alone, found, strict=True))
+    assert "frames; dataset.frames: middle" in str(pytest.raises(ImageError, level_set, files[0], None).value)
