@@ -364,5 +364,5 @@ def test_threads_that_read_frames_of_one_file_or_of_two_in_turn_see_what_one_alo
         for _ in range(5):
             found = list(pool.map(lambda pair: level_set(*pair), wanted))
             assert all(np.array_equal(a, b) for a, b in zip(alone, found, strict=True))
-    with pytest.raises(ImageError, match="a DICOM of 12 frames; dataset.frames: middle takes"):
+    with pytest.raises(ImageError, match=r"a DICOM of 12 frames; dataset\.frames: middle takes"):
         level_set(files[0], None)
