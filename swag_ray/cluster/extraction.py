@@ -8,7 +8,6 @@ decodes on all of them while the GPU embeds. Neither is ever more than a few bat
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 import time
@@ -33,6 +32,7 @@ from swag_ray.features.index import LARGE_SHARD
 from swag_ray.features.recipe import Recipe
 from swag_ray.features.shards import shard_table, write_shard
 from swag_ray.features.spec import FeatureSpec
+from swag_ray.images.image_reader import ImageReader
 from swag_ray.images.places import locate
 from swag_ray.store.stages import digest
 from swag_ray.store.store import Store
@@ -93,7 +93,8 @@ class ShardExtractor:
         self.decoders = decoders
         self.threads = ThreadPoolExecutor(decoders or READERS)
         self.writer = ThreadPoolExecutor(1)
-        self._untrimmed, self._lock = 0, threading.Lock()
+        self.reader = ImageReader(spec.frames)
+        self._trimmed_at, self._lock = 0, threading.Lock()  # the former in bytes that had been read
         try:
             self.backbone = spec.build(spec.weights_in(self.store)).to(device())
         except InputError as error:  # a constructor that raises is only started again
@@ -172,12 +173,11 @@ class ShardExtractor:
         """A file's bytes. Gives back, from time to time, what files before it have freed: between the small rows that
         stay, the holes of large files would fill up with smaller things and never be whole again.
         """
-        data = _read_image(path, sha256)
+        data = _read_image(self.reader, path, sha256)
         with self._lock:
-            self._untrimmed += len(data)
-            due = self._untrimmed > TRIMMED_EVERY
+            due = self.reader.bytes_read - self._trimmed_at > TRIMMED_EVERY
             if due:
-                self._untrimmed = 0
+                self._trimmed_at = self.reader.bytes_read
         if due:
             trim_freed_memory()
         return data
@@ -205,16 +205,16 @@ class CountedExtractor(ShardExtractor):
             super()._extract(shards, seconds)
 
 
-def _read_image(path: str, sha256: str) -> bytes:
+def _read_image(reader: ImageReader, path: str, sha256: str) -> bytes:
     """The bytes that were listed under this path: features of any others must not be kept under their digest."""
     try:
-        data = locate(path).read_bytes()
+        data, _, found = reader.read_hashed(locate(path))
     except OSError as error:
         raise InputError(
             f"dataset: '{path}' was listed but cannot be read here ({reason_of(error)})",
             "mend or remove it and run again",
         ) from error
-    if hashlib.sha256(data).hexdigest() != sha256:
+    if found != sha256:
         raise InputError(f"dataset: '{path}' changed after it was listed", "run again")
     return data
 

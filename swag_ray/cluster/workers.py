@@ -20,6 +20,7 @@ from swag_ray.cluster.visibility import check_visible, sample_paths
 from swag_ray.features.reader import FeatureReader
 from swag_ray.features.recipe import Recipe
 from swag_ray.features.spec import FeatureSpec
+from swag_ray.images.frames import file_of
 from swag_ray.store.stages import Arrays, Result, fold_arrays
 from swag_ray.store.store import Store
 
@@ -113,7 +114,7 @@ class RayWorkers:
     def extract(
         self, store: Store, spec: FeatureSpec, images: Paths, missing: Sequence[Recipe], size: int
     ) -> Iterator[tuple[int, int, float]]:
-        session = self.checked_session(store.root, images)
+        session = self.checked_session(store.root, [file_of(path, spec.frames) for path in sample_paths(images)])
         yield from extract_shards(store, spec, missing, size, session)
 
     def checked_session(self, root: str, images: Paths = ()) -> Session:

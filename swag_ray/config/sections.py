@@ -195,10 +195,10 @@ class DatasetConfig(Section):
         description="grey range of 16-bit images and of DICOM without VOI LUT and window; bits: 0 to 2^b - 1, b the "
         "bits in use, of PNG and TIFF over all of the set; percentile: each DICOM's own, 1 % to 99 %, for CT without",
     )
-    frames: Literal["refuse", "middle"] = Field(
+    frames: Literal["refuse", "middle", "all"] = Field(
         default="refuse",
-        description="a DICOM of several frames counts as unreadable, or the one in the middle is taken: which shows "
-        "what is sought, no file says",
+        description="a DICOM of several frames counts as unreadable, the one in the middle is taken, which need not "
+        "show what is sought, or each is an image, FILE#frame=N, in the group of its file",
     )
     rehash: bool = Field(
         default=False,

@@ -29,6 +29,7 @@ from swag_ray.experiment.source import feature_spec, split_table, stored_white
 from swag_ray.features.index import shard_files
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.features.variants import NO_VARIANTS, VariantPlan
+from swag_ray.images.frames import file_of
 from swag_ray.images.listing import Listing
 from swag_ray.images.split import Split
 from swag_ray.store.store import Store
@@ -98,7 +99,8 @@ def needs(
     if listing is not None and spec is not None:
         yield from feature_findings(store, replace(spec, white=stored_white(listing, store)), listing, plan)
     if listing is not None and see is not None:
-        yield see(store.root, [str(listing.root / path) for path in sample_paths(listing.table.column("path"))])
+        some = [str(listing.root / path) for path in sample_paths(listing.table.column("path"))]
+        yield see(store.root, [file_of(image, config.dataset.frames) for image in some])
 
 
 def dataset_findings(config: Config, listing: Listing) -> Generator[Finding, None, Split | None]:

@@ -32,7 +32,7 @@ def _folder(config: Config, store: Store, known: KnownFiles | None) -> Listing:
     d = config.dataset
     return list_folder(
         _given(d.root, "root"), normal=d.normal, anomaly=d.anomaly, group=config.split.group,
-        train=d.train, test=d.test, test_fraction=d.test_fraction, on_leak=d.on_leak, known=known,
+        train=d.train, test=d.test, test_fraction=d.test_fraction, on_leak=d.on_leak, frames=d.frames, known=known,
     )  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def _unlabelled(config: Config, store: Store, known: KnownFiles | None) -> Listi
     return list_unlabelled(
         _given(d.seed_root, "seed_root"), _given(d.pool_root, "pool_root"),
         None if d.test_root is None else _given(d.test_root, "test_root"),
-        normal=d.normal, anomaly=d.anomaly, group=config.split.group, on_leak=d.on_leak, known=known,
+        normal=d.normal, anomaly=d.anomaly, group=config.split.group, on_leak=d.on_leak, frames=d.frames, known=known,
     )  # fmt: skip
 
 
@@ -49,7 +49,7 @@ def _manifest(config: Config, store: Store, known: KnownFiles | None) -> Listing
     d = config.dataset
     return list_manifest(
         _given(d.manifest, "manifest"), normal=d.normal, anomaly=d.anomaly, group=config.split.group,
-        test_fraction=d.test_fraction, on_leak=d.on_leak, known=known,
+        test_fraction=d.test_fraction, on_leak=d.on_leak, frames=d.frames, known=known,
     )  # fmt: skip
 
 

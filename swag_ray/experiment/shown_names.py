@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import pyarrow as pa
 
 from swag_ray.config import Config
+from swag_ray.images.frames import file_of
 from swag_ray.images.listing import Listing, further_columns
 
 UNLISTED = "a file"
@@ -74,6 +75,9 @@ def shown_warnings(warnings: Iterable[str], listing: Listing, config: Config) ->
     for path, *pair in zip(*(listing.table.column(name).to_pylist() for name in ("path", "id", "sha256")), strict=True):
         if posixpath.basename(path) in together:
             named[posixpath.basename(path)] = _digest(*pair)
+        file = posixpath.basename(file_of(path, config.dataset.frames))  # some lines are about all frames of a file
+        if file in together:
+            named.setdefault(file, UNLISTED)
     named |= dict.fromkeys(places, "a folder of the dataset" if listing.folders else "dataset.root")
     for name in sorted(named, key=len, reverse=True):  # one name may be part of another
         if os.path.splitext(name)[1]:

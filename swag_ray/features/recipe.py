@@ -16,7 +16,7 @@ from swag_ray.store.stages import VERSIONS, digest
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Read = Callable[[str, str], bytes]  # (path, the SHA-256 it was listed with) -> the file
+Read = Callable[[str, str], bytes]  # (path, the SHA-256 it was listed with) -> the file, of a frame the file it is in
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Recipe:
     """An image file, or a variant of one.
 
     Attributes:
-        path, sha256: the file, and its bytes' SHA-256; of a variant, the host's.
+        path, sha256: the image as it is listed, and the SHA-256 that it is listed with; of a variant, the host's.
         kind: of the variant, a name in `core.auxiliary.KINDS`; "" for the file as it is.
         donor, donor_sha256: the file that lends a patch; "" for kinds that take none.
         draw: number among the variants of one host and kind.
@@ -56,7 +56,7 @@ class Recipe:
         Raises:
             ImageError: as `read_grey`, of host or donor.
         """
-        host = read_grey(files[0], size, reading)
+        host = read_grey(files[0], size, reading.of(self.path))
         if not self.kind:
             return host
         import torch
@@ -64,7 +64,7 @@ class Recipe:
         def grey(decoded: Decoded) -> NDArray[np.uint8]:
             return np.asarray(decoded.image_1HW[0].numpy())
 
-        donor = read_grey(files[1], size, reading) if len(files) > 1 else host
+        donor = read_grey(files[1], size, reading.of(self.donor)) if len(files) > 1 else host
         altered = self._altered(grey(host), grey(donor))
         return Decoded(torch.from_numpy(altered)[None], host.width, host.height, host.top)
 
@@ -77,8 +77,8 @@ class Recipe:
         Raises:
             ImageError, MemoryError: as `picture`, of host or donor.
         """
-        host = picture(files[0], size, reading)
-        donor = picture(files[1], size, reading) if len(files) > 1 else host
+        host = picture(files[0], size, reading.of(self.path))
+        donor = picture(files[1], size, reading.of(self.donor)) if len(files) > 1 else host
         return host, self._altered(host, donor)
 
     def _altered(self, host: NDArray[np.uint8], donor: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from swag_ray.features.extract import BATCH, GPU_BATCH
 from swag_ray.images.decode import AS_STORED, FULL_WHITE, Reading
+from swag_ray.images.frames import ALL
 from swag_ray.store.stages import VERSIONS, Arrays, Result, digest, stage_key
 from swag_ray.store.store import Store
 
@@ -47,8 +48,13 @@ class FeatureSpec:
         return digest(
             [VERSIONS["features"], self.backbone, self.weights_digest, self.image_size, list(self.strides), self.grid],
             ["grey", "bilinear antialias", "mean pool 3", "float16", "fused", BATCH, GPU_BATCH],
-            # Sets that are read as their files say share names.
-            *([name, value] for name, value in asdict(self.reading).items() if value != getattr(AS_STORED, name)),
+            # Sets that are read as their files say share names. So do those of which each frame is an image: it has a
+            # name of its own, and what is not in frames is read as with `refuse`.
+            *(
+                [name, value]
+                for name, value in asdict(self.reading).items()
+                if value != getattr(AS_STORED, name) and (name, value) != ("frames", ALL)
+            ),
         )
 
     def plain(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from swag_ray.errors import InputError, reason_of
 from swag_ray.images.decode import AS_STORED, Reading, read_grey
 from swag_ray.images.deep import bits_in_use, range_warnings, white_of
 from swag_ray.images.image_error import ImageError
+from swag_ray.images.image_reader import ImageReader
 from swag_ray.images.layout import class_folders, find_layout, find_undivided
 from swag_ray.images.listing import Listing
 from swag_ray.images.oddities import THUMBNAIL, Looks, inverted, join_twins, looks_of, oddity_warnings, typical_image
@@ -157,12 +158,12 @@ def read_images(
     """
     import torchvision.transforms.v2.functional  # noqa: F401 (once, before threads ask for it at the same time)
 
-    looks = looks_of((), listing.table.num_rows)
+    looks, reader = looks_of((), listing.table.num_rows), ImageReader(reading.frames)
 
     def size(row: int, path: str) -> tuple[int, int] | str:
         try:
             # At a thumbnail's size: decoding finds all faults, resizing none.
-            decoded = read_grey((listing.root / path).read_bytes(), THUMBNAIL, reading)
+            decoded = read_grey(reader.read(listing.root / path), THUMBNAIL, reading.of(path))
         except ImageError as error:
             return str(error)
         except MemoryError:

@@ -12,7 +12,7 @@ Decoding runs in the caller's thread; threads of the resize are the caller's tor
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,8 +21,10 @@ from PIL import Image, ImageOps
 
 from swag_ray.images.dicom import HEAD, is_dicom
 from swag_ray.images.dicom_grey import dicom_levels
+from swag_ray.images.frames import ALL, file_and_frame
 from swag_ray.images.image_error import ImageError, is_short_of_memory
 from swag_ray.images.jpeg import UnusualJpeg, bits_of_jpeg, decode_jpeg, decode_unusual
+from swag_ray.images.places import Place, locate
 from swag_ray.images.png import SIGNATURE, deep_tiles, pixels_only
 from swag_ray.images.silence import silenced
 
@@ -51,12 +53,20 @@ class Reading:
     Attributes:
         white: the greatest sample that 16-bit images of this set hold; it is read as white. Of DICOM each file says it.
         range: of a DICOM without VOI LUT and window: the `bits` it has in use, or its own `percentile`s.
-        frames: a DICOM of several frames: `refuse` it, or take the `middle` one.
+        frames: a DICOM of several frames: `refuse` it, take the `middle` one, or `all`: each is an image by its name.
+        frame: which frame of its file an image is, from 1; None: `frames` says.
     """
 
     white: int = FULL_WHITE
     range: str = "bits"
     frames: str = "refuse"
+    frame: int | None = None
+
+    def of(self, image: str | Place) -> Reading:
+        """Returns what one image of the set is read by: where it is says which frame of its file it is."""
+        if self.frames != ALL:
+            return self
+        return replace(self, frame=file_and_frame(locate(image) if isinstance(image, str) else image, self.frames)[1])
 
 
 AS_STORED = Reading()
@@ -144,7 +154,7 @@ def _dicom_levels(data: bytes, reading: Reading) -> tuple[NDArray[np.float32], N
     if not is_dicom(data[:HEAD]):
         return None
     limits = {"most_pixels": MAX_PIXELS, "least_side": MIN_SIDE}
-    return dicom_levels(data, grey_range=reading.range, frames=reading.frames, **limits), None
+    return dicom_levels(data, grey_range=reading.range, frames=reading.frames, number=reading.frame, **limits), None
 
 
 def _checked(data: bytes) -> tuple[bytes, _Header]:

@@ -14,8 +14,7 @@ Shapes: H x W pixels.
 from __future__ import annotations
 
 import io
-import zlib
-from collections.abc import Sequence
+import threading
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from swag_ray.errors import InputError
+from swag_ray.images.dicom_frames import MOST_FRAMES, count_frames
+from swag_ray.images.dicom_tags import number_of, parsed, transfer_syntax
 from swag_ray.images.image_error import ImageError, is_short_of_memory
 from swag_ray.images.silence import silenced
 
@@ -60,7 +61,6 @@ SYNTAXES = {  # compressed ones, and what a person calls them
     "1.2.840.10008.1.2.4.203": "JPEG 2000", RLE: "RLE",
 }  # fmt: skip
 RLE_SEGMENTS, RLE_NOTHING = 15, 128  # the most there are; a byte that says nothing
-AT_A_TIME = 2**20  # bytes that are unpacked to count them
 ENDING = 16  # bytes in which a codestream ends: padding may follow
 J2K_START = b"\xff\x4f\xff\x51"  # the second marker gives the size
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"  # the latter ends JPEG-LS and JPEG 2000 too
@@ -74,7 +74,7 @@ class Frame:
 
     Attributes:
         values: integers, (H, W), or (H, W, 3) for red, green and blue.
-        tags: the file's tags of PIXELS and GREY, without its pixels.
+        tags: the file's tags of PIXELS and GREY, not to be changed: other frames may be read by them.
         number: of the frame, from 0.
         bits: of a sample that are in use, 8 to 16.
         signed: whether samples may be below 0.
@@ -117,12 +117,13 @@ def require_pydicom() -> None:
         raise InputError("dataset: there are DICOM files, and pydicom is not installed", EXTRA) from None
 
 
-def read_frame(data: bytes, frames: str, most_pixels: int, least_side: int) -> Frame:
+def read_frame(data: bytes, frames: str, number: int | None, most_pixels: int, least_side: int) -> Frame:
     """Reads one frame of a DICOM file.
 
     Args:
         data: the file.
-        frames: `refuse` a file of several, or take the `middle` one.
+        frames: where no number is given: take the `middle` one of several; with anything else they are refused.
+        number: of the frame, from 1.
         most_pixels: over which a frame is refused, known from its header alone.
         least_side: pixels of a side, under which it is refused.
 
@@ -136,8 +137,18 @@ def read_frame(data: bytes, frames: str, most_pixels: int, least_side: int) -> F
         raise ImageError("a DICOMDIR, which names images and holds none")
     with silenced():
         try:
-            tags = parsed(data, 4 * most_pixels, (*PIXELS, *GREY))
-            return _frame(tags, frames, most_pixels, least_side)
+            tags = _tags(data, 4 * most_pixels, keep=number is not None)
+            _check_header(tags, most_pixels, least_side)
+            count = number_of(tags, "NumberOfFrames", 1) or 1
+            if number is None and count > 1 and frames != "middle":
+                raise _several(count, held=count_frames(io.BytesIO(data), 4 * most_pixels) > 1)
+            if number is not None and not 1 <= number <= count:
+                raise ImageError(f"a DICOM of {count} frames, none of which is number {number}")
+            frame = _frame(tags, count // 2 if number is None else number - 1, count)
+            if number is None:  # of a file whose other frames may follow they are kept
+                for keyword in ("PixelData", "FloatPixelData"):
+                    tags.pop(keyword, None)
+            return frame
         except (ImageError, InputError):
             raise
         except Exception as error:  # its text may quote what the file says of a patient
@@ -146,66 +157,49 @@ def read_frame(data: bytes, frames: str, most_pixels: int, least_side: int) -> F
             raise ImageError(f"truncated or damaged DICOM ({type(error).__name__})") from None
 
 
-def number_of(tags: Dataset, keyword: str, default: int | None = None) -> int | None:
-    """Returns a tag's whole number; `default` where it is absent or empty. Raises ImageError where it is none."""
-    value = tags.get(keyword)
-    if value is None or value == "":
-        return default
-    try:
-        return int(value)
-    except (TypeError, ValueError, OverflowError):
-        raise ImageError(f"a DICOM whose {keyword} is no number") from None
-
-
-class _Bounded(io.BytesIO):
-    """A file of which pydicom reads all that is left, without a size, only to unpack it in one go: that it is not too
-    much is found out before.
+class _LastFile:
+    """The tags of the last file of which a frame was asked for by its number, pixels among them: those of each frame
+    of an enhanced file stand in all of them, and to find them anew for every frame would take the square of their time.
     """
 
-    def __init__(self, data: bytes, most_bytes: int) -> None:
-        super().__init__(data)
-        self.most_bytes = most_bytes
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.held: tuple[bytes, Dataset] | None = None
 
-    def read(self, size: int | None = -1) -> bytes:
-        data = super().read(size)
-        if size is None or size < 0:
-            unpacker, left, found = zlib.decompressobj(-zlib.MAX_WBITS), data, 0
-            while left and not unpacker.eof:
-                found += len(unpacker.decompress(left, AT_A_TIME))
-                left = unpacker.unconsumed_tail
-                if found > self.most_bytes:
-                    raise ImageError(f"a DICOM that unpacks to over {self.most_bytes // 10**6} MB")
-        return data
+    def tags(self, data: bytes) -> Dataset | None:
+        with self.lock:
+            return self.held[1] if self.held is not None and self.held[0] is data else None
+
+    def put(self, data: bytes, tags: Dataset) -> None:
+        with self.lock:
+            self.held = data, tags
 
 
-def parsed(data: bytes, most_bytes: int, keywords: Sequence[str], *, pixels: bool = True) -> Dataset:
-    """Returns some tags of a DICOM file.
-
-    Args:
-        data: the file.
-        most_bytes: that it may unpack to.
-        keywords: of the tags.
-        pixels: whether any of them stands with the pixels or behind.
-
-    Raises:
-        ImageError: it unpacks to more.
-        Exception: whatever pydicom raises for a damaged file.
-    """
-    from pydicom import dcmread
-
-    file = _Bounded(data, most_bytes)
-    return dcmread(file, force=True, specific_tags=list(keywords), stop_before_pixels=not pixels)
+_last_file = _LastFile()
 
 
-def _frame(tags: Dataset, frames: str, most_pixels: int, least_side: int) -> Frame:
+def _tags(data: bytes, most_bytes: int, *, keep: bool) -> Dataset:
+    found = _last_file.tags(data) if keep else None
+    if found is None:
+        found = parsed(data, most_bytes, (*PIXELS, *GREY))
+        if keep:
+            _last_file.put(data, found)
+    return found
+
+
+def _several(count: int, *, held: bool) -> ImageError:
+    if held:
+        says = "dataset.frames: middle takes the one in the middle, all makes an image of each"
+        return ImageError(f"a DICOM of {count} frames; {says}")
+    return ImageError(f"a DICOM of {count} frames by its header, which are more than it holds or than {MOST_FRAMES:,}")
+
+
+def _frame(tags: Dataset, number: int, count: int) -> Frame:
+    """The frame of this number, from 0, of so many."""
     from pydicom.pixels import get_decoder
 
-    _check_header(tags, most_pixels, least_side)
-    bits, count = _bits(tags), number_of(tags, "NumberOfFrames", 1) or 1
-    if count > 1 and frames == "refuse":
-        raise ImageError(f"a DICOM of {count} frames; dataset.frames: middle takes the one in the middle")
-    number = count // 2
-    syntax = _syntax(tags)
+    bits = _bits(tags)
+    syntax = transfer_syntax(tags)
     name = SYNTAXES.get(syntax)
     try:
         decoder = get_decoder(syntax)
@@ -224,8 +218,6 @@ def _frame(tags: Dataset, frames: str, most_pixels: int, least_side: int) -> Fra
         raise ImageError("a DICOM of a kind of colours that is not read")
     signed = number_of(tags, "PixelRepresentation", 0) == 1
     values = _in_range(values, bits, signed)
-    for keyword in ("PixelData", "FloatPixelData"):
-        tags.pop(keyword, None)
     big_endian = tags.original_encoding[1] is False
     return Frame(values, tags, number, bits, signed, big_endian)
 
@@ -254,15 +246,6 @@ def _bits(tags: Dataset) -> int:
     if number_of(tags, "HighBit", stored - 1) != stored - 1:
         raise ImageError("a DICOM whose samples do not end at their lowest bit")
     return stored
-
-
-def _syntax(tags: Dataset) -> str:
-    """The transfer syntax; what pydicom found it to be where the file does not say."""
-    given = tags.file_meta.get("TransferSyntaxUID")
-    if given:
-        return str(given)
-    implicit, little = tags.original_encoding
-    return f"1.2.840.10008.1.2{'' if implicit else '.1' if little else '.2'}"
 
 
 def _check_codestream(tags: Dataset, number: int, count: int, syntax: str) -> None:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from swag_ray.images.dicom import Frame, number_of, read_frame
+from swag_ray.images.dicom import GREY, Frame, read_frame
+from swag_ray.images.dicom_tags import number_of, parsed
 from swag_ray.images.image_error import ImageError, is_short_of_memory
 from swag_ray.images.silence import silenced
 
@@ -45,20 +46,21 @@ class _Modality:
 
 
 def dicom_levels(
-    data: bytes, *, grey_range: str, frames: str, most_pixels: int, least_side: int
+    data: bytes, *, grey_range: str, frames: str, most_pixels: int, least_side: int, number: int | None = None
 ) -> NDArray[np.float32]:
     """Decodes a DICOM file to grey levels 0..255, (H, W).
 
     Args:
         data: the file.
         grey_range: of a file without VOI LUT and window: its `bits`, or the image's own `percentile`s.
-        frames: `refuse` a file of several frames, or take the `middle` one.
+        frames: where no number is given: take the `middle` one of several; with anything else they are refused.
         most_pixels, least_side: of a frame; others are refused.
+        number: of the frame, from 1.
 
     Raises:
         ImageError, InputError, MemoryError: as `read_frame`; a CT without a window.
     """
-    frame = read_frame(data, frames, most_pixels, least_side)
+    frame = read_frame(data, frames, number, most_pixels, least_side)
     with silenced():
         try:
             return _levels(frame, grey_range)
@@ -68,6 +70,33 @@ def dicom_levels(
             if is_short_of_memory(error):
                 raise MemoryError("decoding a DICOM") from None
             raise ImageError(f"a DICOM with damaged tags of its grey levels ({type(error).__name__})") from None
+
+
+def is_ct_without_window(data: bytes, most_bytes: int) -> bool:
+    """Whether `dicom_levels` would refuse a DICOM file unless by percentiles, by its tags alone.
+
+    Args:
+        data: the file.
+        most_bytes: that it may unpack to.
+
+    Returns:
+        False too where the file is damaged, of which reading it tells.
+
+    Raises:
+        MemoryError: there is not enough of it here.
+    """
+    with silenced():
+        try:
+            tags = parsed(data, most_bytes, ("BitsStored", *GREY), pixels=False)
+            bits = number_of(tags, "BitsStored", 0) or 0
+            frame = Frame(np.empty((0, 0)), tags, 0, bits, signed=False, big_endian=False)
+            if not _is_deep_ct(frame) or _first(tags, "VOILUTSequence"):
+                return False
+            return any(_text(frame, keyword) == "" for keyword in ("WindowCenter", "WindowWidth"))
+        except Exception as error:  # its text may quote what the file says
+            if is_short_of_memory(error):
+                raise MemoryError("reading a DICOM") from None
+            return False
 
 
 def _levels(frame: Frame, grey_range: str) -> NDArray[np.float32]:
@@ -150,9 +179,13 @@ def _windowed(
             raise ImageError("a DICOM of padding alone")
         low, high = np.percentile(inside, PERCENTILES)
         return _stretched(values, low, high) if high > low else np.zeros_like(values)
-    if str(frame.tags.get("Modality", "")).strip() == "CT" and frame.bits > SCREEN_BITS:
+    if _is_deep_ct(frame):
         raise ImageError("a CT without a window; dataset.range: percentile spans its own range")
     return _stretched(values, modality.low, modality.high)
+
+
+def _is_deep_ct(frame: Frame) -> bool:
+    return str(frame.tags.get("Modality", "")).strip() == "CT" and frame.bits > SCREEN_BITS
 
 
 def _stretched(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.float32]:

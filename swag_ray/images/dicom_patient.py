@@ -12,7 +12,7 @@ import hashlib
 import unicodedata
 
 from swag_ray.images.decode import MAX_PIXELS
-from swag_ray.images.dicom import parsed
+from swag_ray.images.dicom_tags import parsed
 from swag_ray.images.image_error import is_short_of_memory
 from swag_ray.images.silence import silenced
 

@@ -37,6 +37,7 @@ def list_folder(
     test: str | None = None,
     test_fraction: float | None = None,
     on_leak: OnLeak = "drop",
+    frames: str = "refuse",
     known: KnownFiles | None = None,
 ) -> Listing:
     """Lists `root`; `images.listing` describes the table, `images.layout` what a root may look like.
@@ -51,6 +52,7 @@ def list_folder(
         train, test: names of the two folders; None: the usual ones.
         test_fraction: share of the groups that a test set is drawn of, where there is no test folder.
         on_leak: what becomes of test images that are in train too.
+        frames: "all" makes an image of each frame of a DICOM of several.
         known: files that need not be read.
 
     Raises:
@@ -70,7 +72,7 @@ def list_folder(
     for split, folder in _parts(layout).items():
         images += class_files(folder, split, classes, ignored, nested=group in NESTED_GROUPS)
     _check_classes(images, layout, classes, warnings)
-    rules = Rules(group, on_leak, test_fraction)
+    rules = Rules(group, on_leak, test_fraction, frames=frames)
     return build_listing(root, images, rules, ignored=ignored, warnings=warnings, known=known)
 
 

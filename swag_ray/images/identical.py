@@ -13,7 +13,9 @@ from swag_ray.wording import clause
 def without_doubles(
     images: Sequence[ImageFile], rules: Rules, warnings: list[str]
 ) -> tuple[list[ImageFile], dict[str, int]]:
-    """Leaves out images whose bytes are both normal and anomaly in one split, then files that repeat an id."""
+    """Leaves out images whose bytes are both normal and anomaly in one split, then files that repeat an id. All of it
+    is about files: to be asked before their frames become images.
+    """
     held = {label: {(x.split, x.digest) for x in images if x.digest and x.label is label} for label in (False, True)}
     both = held[False] & held[True]
     # An image with both labels has no label: as a seed it would teach an anomaly, as a test image it cannot be right.
@@ -52,7 +54,7 @@ def without_leaks(
     """Does with test images that are in train too, byte for byte, what `dataset.on_leak` says."""
     train = {file.digest for file in images if file.split == "train"} - {None}
     leaked = [file for file in images if file.split == "test" and file.digest in train]
-    counts = {"in_train_and_test": len({file.digest for file in leaked})}
+    counts = {"in_train_and_test": len({(file.digest, file.frame) for file in leaked})}
     if not leaked:
         return list(images), counts
     what = f"{rules.called}: {clause(len(leaked), 'test image', 'is', 'are')} also in train (identical bytes: "

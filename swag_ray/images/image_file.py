@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from swag_ray.errors import InputError
+from swag_ray.images.frames import frame_digest, frame_id, frame_name
 from swag_ray.images.groups import NAMED_GROUPS, assign_patients, patients_of
 from swag_ray.images.known import Content
 from swag_ray.images.places import Place
@@ -19,7 +20,7 @@ SHOWN = 3  # names that a warning gives
 
 @dataclass(frozen=True, slots=True)  # there may be millions
 class ImageFile:
-    """An image file as a kind of dataset finds it; what follows from its bytes is filled in later.
+    """An image file as a kind of dataset finds it, or a frame of it; what follows from its bytes is filled in later.
 
     Attributes:
         folder, name: where it is.
@@ -28,7 +29,9 @@ class ImageFile:
         patient: whose it is, where a folder, a column or a DICOM says so.
         row: of the manifest.
         deep: whether it may hold 16 bits a sample.
+        sha256, file_bytes: of the file, whatever frame of it this is.
         dicom: whether it is a DICOM, which exports name by the patient: its id holds nothing of its name.
+        frame: which of the file's frames, from 1; None: the file is one image.
     """
 
     folder: Place
@@ -45,6 +48,7 @@ class ImageFile:
     group: str = ""
     deep: bool = False
     dicom: bool = False
+    frame: int | None = None
 
     @property
     def path(self) -> Place:
@@ -52,21 +56,39 @@ class ImageFile:
 
     @property
     def id(self) -> str:
+        if self.frame is not None:
+            return frame_id(self.sha256, self.frame)
         if self.dicom:
             return self.sha256[:16]
         # NFC: one name has two spellings in bytes, by the system that unpacked the archive.
         return f"{unicodedata.normalize('NFC', os.path.splitext(self.name)[0])}-{self.sha256[:8]}"
+
+    @property
+    def image_name(self) -> str:
+        """What the table calls it, without its folder."""
+        return self.name if self.frame is None else frame_name(self.name, self.frame)
+
+    @property
+    def image_sha256(self) -> str:
+        """What the table calls its `sha256`."""
+        return self.sha256 if self.frame is None else frame_digest(self.sha256, self.frame)
+
+    @property
+    def begins_file(self) -> bool:
+        """Whether it is the first image of its file."""
+        return self.frame in (None, 1)
 
     def holding(self, content: Content) -> ImageFile:
         """Returns it with what follows from its bytes."""
         # By place: `dataclasses.replace` would take a third of the time in which known files are listed.
         return ImageFile(
             self.folder, self.name, self.split, self.class_name, self.label, self.role, self.patient, self.kind,
-            self.row, content.sha256, content.bytes, self.group, content.deep, content.dicom,
+            self.row, content.sha256, content.bytes, self.group, content.deep, content.dicom, self.frame,
         )  # fmt: skip
 
     @property
     def digest(self) -> str | None:
+        """Of its file: what tells copies; None of an empty file."""
         return self.sha256 if self.file_bytes else None
 
 
@@ -80,12 +102,14 @@ class Rules:
         on_leak: what becomes of test images that are in train too.
         test_fraction: share of the groups of each class that a test set is drawn of; None: nothing is drawn.
         called: field that the images came by, for messages.
+        frames: of a DICOM of several frames, "all" makes an image of each.
     """
 
     group: str | None = None
     on_leak: OnLeak = "drop"
     test_fraction: float | None = None
     called: str = "dataset.root"
+    frames: str = "refuse"
 
 
 def require_text(folder: Place, name: str, called: str = "dataset.root") -> None:
@@ -106,6 +130,6 @@ def with_groups(images: Sequence[ImageFile], split: str, group: str | None) -> l
 
 
 def first_names(images: Sequence[ImageFile]) -> str:
-    """Returns the names of a few images, for a warning."""
-    names = sorted(image.name for image in images)
+    """Returns the names of the files of a few images, for a warning."""
+    names = sorted(image.name for image in images if image.begins_file)
     return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")

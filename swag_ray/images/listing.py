@@ -5,6 +5,9 @@ name by the patient, 16 of these alone), path (relative to `Listing.root`, with 
 class_name (as the config spells it; where a set has no classes, what the images are: seed, pool or test), kind (sort of
 anomaly, or null), label (True = anomaly, null = unknown), sha256, file_bytes, group (patient or identical bytes, within
 a split). An image that is in both train and test stands twice, under one id: (id, split) is the key.
+With `dataset.frames: all`, each frame of a DICOM of several is an image: path, id and sha256 are those of
+`images.frames`, file_bytes are the file's, and all frames of a file are in its group; `file` besides is the SHA-256 of
+each row's file, in such sets alone.
 Sets whose owner says who is trusted have `role` besides ("seed" or "pool"; null in test); the columns of a manifest
 come last, their names behind `COLUMN`.
 """
@@ -14,18 +17,22 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from swag_ray.errors import InputError, reason_of
+from swag_ray.images.decode import MAX_PIXELS
 from swag_ray.images.deep import may_be_deep
 from swag_ray.images.dicom import HEAD, is_dicom, require_pydicom
+from swag_ray.images.dicom_frames import count_frames
 from swag_ray.images.dicom_patient import patient_digest
+from swag_ray.images.frames import ALL, refuse_frame_names
 from swag_ray.images.groups import PATIENT_GROUP, suggest_patients
 from swag_ray.images.held_out import with_test_drawn
 from swag_ray.images.identical import without_doubles, without_leaks
@@ -52,6 +59,7 @@ COLUMN = "column:"  # before the names of a manifest's own columns, which may be
 READERS = 4  # hashing waits for the disk; more threads only queue there
 ASKED = 4096  # files that are waited for at a time
 LOOKED_AT = 256  # files that a thread looks at in one go
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,7 @@ class Listing:
         table: one row per image, columns as in the module's docstring.
         warnings: one line each, for the user.
         ignored: folder, class or reason -> number of files that were left out.
-        counts: train_groups, test_groups, same_id_files (left out), contradictory_images (left out),
+        counts: train_groups, test_groups, same_id_files (left out), contradictory_images (files left out),
             identical_in_split (images with a copy in their split), in_train_and_test (images of train found in test);
             where there are any, left_out_of_test (by `dataset.on_leak`), seeds_in_pool (images of the pool that are
             seeds too), test_drawn (by `dataset.test_fraction`).
@@ -107,12 +115,15 @@ def build_listing(
         InputError: an unreadable file, DICOM without pydicom, a pattern that is none, or a leak that is refused.
     """
     lines = list(warnings)
+    refuse_frame_names((image.name for image in images), rules.frames, rules.called)
     files = _with_digests(images, rules.called, KnownFiles() if known is None else known)
     if any(file.dicom for file in files):
         require_pydicom()
     if rules.group == PATIENT_GROUP:
         files = _with_patients(files, rules)
     files, counts = without_doubles(files, rules, lines)
+    if rules.frames == ALL:
+        files = _with_frames(files, rules)
     drawn: dict[str, int] = {}
     if rules.test_fraction is not None:
         files, drawn = with_test_drawn(files, rules, rules.test_fraction, lines)
@@ -168,21 +179,44 @@ def _content(path: Place, called: str) -> Content:
 def _with_patients(images: Sequence[ImageFile], rules: Rules) -> list[ImageFile]:
     """Fills in whose each DICOM is; what is none, or does not say, is nobody's."""
 
-    def patient(image: ImageFile) -> str | None:
-        if not image.dicom:
-            return None
-        try:
-            return patient_digest(image.path.read_bytes())
-        except OSError as error:
-            raise _unreadable(image.path, rules.called, error) from None
-
-    found: list[str | None] = []
-    with ThreadPoolExecutor(READERS) as pool:
-        for start in range(0, len(images), ASKED):
-            found += pool.map(patient, images[start : start + ASKED])
+    found = _of_dicoms(lambda path: patient_digest(path.read_bytes()), images, rules.called)
     if not any(found):
         raise InputError("split.group: patient_id, and no image is a DICOM with a PatientID", "group by something else")
     return [replace(image, patient=name) for image, name in zip(images, found, strict=True)]
+
+
+def _with_frames(images: Sequence[ImageFile], rules: Rules) -> list[ImageFile]:
+    """Makes an image of every frame of files that have several."""
+
+    def count(path: Place) -> int:
+        with path.open("rb") as file:
+            return count_frames(file, 4 * MAX_PIXELS)
+
+    found: list[ImageFile] = []
+    for image, frames in zip(images, _of_dicoms(count, images, rules.called), strict=True):
+        if frames is None or frames == 1:
+            found.append(image)
+        else:
+            found += [replace(image, frame=number) for number in range(1, frames + 1)]
+    return found
+
+
+def _of_dicoms(look: Callable[[Place], T | None], images: Sequence[ImageFile], called: str) -> list[T | None]:
+    """What is found by looking into each DICOM, in threads; None of other files."""
+
+    def one(image: ImageFile) -> T | None:
+        if not image.dicom:
+            return None
+        try:
+            return look(image.path)
+        except OSError as error:
+            raise _unreadable(image.path, called, error) from None
+
+    found: list[T | None] = []
+    with ThreadPoolExecutor(READERS) as pool:
+        for start in range(0, len(images), ASKED):
+            found += pool.map(one, images[start : start + ASKED])
+    return found
 
 
 def _unreadable(path: Place, called: str, error: OSError) -> InputError:
@@ -208,7 +242,7 @@ def _warn(
     if others := left_out(among):
         where = "class folders" if rules.called == "dataset.root" else "the images"
         warnings.append(f"{rules.called}: left out of {where}: {others}")
-    train = [image.name for image in images if image.split == "train"]
+    train = [image.name for image in images if image.split == "train" and image.begins_file]
     pair = suggest_patients(train) if rules.group is None else None
     if pair:
         warnings.append(
@@ -223,16 +257,18 @@ def _table(images: Sequence[ImageFile], root: Place, columns: pa.Table | None) -
     folders = {folder: below(root, folder) for folder in dict.fromkeys(image.folder for image in images)}
     values = {
         "id": (image.id for image in images),
-        "path": (f"{folders[image.folder]}{image.name}" for image in images),
+        "path": (f"{folders[image.folder]}{image.image_name}" for image in images),
         "split": (image.split for image in images),
         "class_name": (image.class_name for image in images),
         "kind": (image.kind for image in images),
         "label": (image.label for image in images),
-        "sha256": (image.sha256 for image in images),
+        "sha256": (image.image_sha256 for image in images),
         "file_bytes": (image.file_bytes for image in images),
         "group": (image.group for image in images),
     }
     table = pa.table([pa.array(values[field.name], field.type) for field in SCHEMA], schema=SCHEMA)
+    if any(image.frame is not None for image in images):
+        table = table.append_column("file", pa.array((image.sha256 for image in images), pa.string()))
     if any(image.role is not None for image in images):
         table = table.append_column("role", pa.array((image.role for image in images), pa.string()))
     if columns is not None:

@@ -41,6 +41,7 @@ def list_manifest(
     group: str | None = None,
     test_fraction: float | None = None,
     on_leak: OnLeak = "drop",
+    frames: str = "refuse",
     known: KnownFiles | None = None,
 ) -> Listing:
     """Lists the images of a manifest; `images.listing` describes the table.
@@ -53,6 +54,7 @@ def list_manifest(
             "patient_id": a DICOM's; None: only identical bytes are grouped.
         test_fraction: share of the groups that a test set is drawn of, where the manifest has neither role nor split.
         on_leak: what becomes of test images that are in train too.
+        frames: "all" makes an image of each frame of a DICOM of several, all with the row's columns.
         known: files that need not be read.
 
     Raises:
@@ -77,7 +79,7 @@ def list_manifest(
     reading.check(images)
     further = table.select([name for name in table.column_names if name not in reading.read])
     folders = tuple(dict.fromkeys(image.folder for image in images))
-    rules = Rules(group, on_leak, test_fraction, FIELD)
+    rules = Rules(group, on_leak, test_fraction, FIELD, frames)
     return build_listing(
         _root(manifest, folders), images, rules, ignored=ignored, columns=further if further.num_columns else None,
         folders=folders, known=known,

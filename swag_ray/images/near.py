@@ -18,11 +18,15 @@ OFFSETS = range(0, BIN, 16)  # of the bins: what one cuts apart lies in the midd
 MOST = 1000  # images of its bin that one is compared with, the next in brightness
 
 
-def near_pairs(small_ND: NDArray[np.uint8]) -> list[tuple[int, int]]:
+def near_pairs(small_ND: NDArray[np.uint8], file_N: NDArray[np.int64] | None = None) -> list[tuple[int, int]]:
     """Returns the pairs of rows that differ by `NEAR` levels at most in every cell, sorted.
 
     Each image is put into bins by the brightness of its parts and compared within them, so that time grows with N and
     not with its square. A pair that all six ways of binning cut apart is missed: of copies about one in a thousand.
+
+    Args:
+        small_ND: grey levels, (N, 64).
+        file_N: numbers of the files, (N,), where images may be frames of one: these are no pairs.
     """
     if len(small_ND) < 2:
         return []
@@ -42,6 +46,8 @@ def near_pairs(small_ND: NDArray[np.uint8]) -> list[tuple[int, int]]:
             if not len(place):
                 break
             a, b = order[place], order[place + lag]
+            if file_N is not None:  # a scene that stands still would be all pairs of its frames
+                a, b = (rows[file_N[a] != file_N[b]] for rows in (a, b))
             close = (np.abs(small[a] - small[b]) <= NEAR).all(axis=1)
             found |= set(zip(np.minimum(a, b)[close].tolist(), np.maximum(a, b)[close].tolist(), strict=True))
     return sorted(found)

@@ -109,20 +109,22 @@ def inverted(looks: Looks, typical_D: NDArray[np.float32] | None) -> NDArray[np.
     return (_standardised(looks.small_ND) @ typical_D < INVERTED) & ~looks.blank_N
 
 
-def twins(looks: Looks, sha256: Sequence[Any]) -> list[list[int]]:
+def twins(looks: Looks, sha256: Sequence[Any], *, frames: bool = False) -> list[list[int]]:
     """Returns rows that look the same as a thumbnail though their bytes differ, a list for each such picture: equal at
     32 x 32 pixels, or at 8 x 8 but for what saving or resizing changes (`images.near`). Blank ones are left aside.
 
     Args:
         looks: of N images.
         sha256: (N,) digests of the files, a list or an Arrow column.
+        frames: whether images may be frames of one file, which are no twins.
     """
     names = looks.digest_NB.view("V16").ravel()
     order = np.argsort(names, kind="stable")
     same = np.flatnonzero(names[order][1:] == names[order][:-1])
     clear = np.flatnonzero(~looks.blank_N)
+    file_N = np.unique([str(sha256[row]) for row in clear.tolist()], return_inverse=True)[1] if frames else None
     pairs = [(order[i], order[i + 1]) for i in same if not looks.blank_N[order[i]]]
-    pairs += [(clear[i], clear[j]) for i, j in near_pairs(looks.small_ND[clear])]
+    pairs += [(clear[i], clear[j]) for i, j in near_pairs(looks.small_ND[clear], file_N)]
     rows = sorted({int(row) for pair in pairs for row in pair})
     found: dict[str, list[int]] = {}
     place = {row: i for i, row in enumerate(rows)}
@@ -142,7 +144,8 @@ def join_twins(table: pa.Table, looks: Looks) -> tuple[pa.Table, list[list[int]]
     Returns:
         The table; rows that look the same; what the user must know of those in two places at once.
     """
-    found = twins(looks, table.column("sha256"))
+    frames = "file" in table.column_names
+    found = twins(looks, table.column("file" if frames else "sha256"), frames=frames)
     if not found:
         return table, [], []
     train = pc.equal(table.column("split"), "train").to_pylist()

@@ -29,6 +29,7 @@ def list_unlabelled(
     anomaly: Sequence[str] = (),
     group: str | None = None,
     on_leak: OnLeak = "drop",
+    frames: str = "refuse",
     known: KnownFiles | None = None,
 ) -> Listing:
     """Lists the seeds, the pool and the test images; `images.listing` describes the table.
@@ -42,6 +43,7 @@ def list_unlabelled(
         group: regular expression on the file name, its first group the patient; "folder": the folder below these three
             that an image is in, by its name; "patient_id": a DICOM's; None: only identical bytes are grouped.
         on_leak: what becomes of test images that are among seeds or pool too.
+        frames: "all" makes an image of each frame of a DICOM of several.
         known: files that need not be read.
 
     Raises:
@@ -61,7 +63,7 @@ def list_unlabelled(
     if test_root is not None:
         images += _test_files(roots["dataset.test_root"], normal, anomaly, ignored)
     folders = tuple(roots.values())
-    rules = Rules(group, on_leak, called="dataset")
+    rules = Rules(group, on_leak, called="dataset", frames=frames)
     root = common_root(folders, "dataset.pool_root")
     return build_listing(root, images, rules, ignored=ignored, folders=folders, known=known)
 

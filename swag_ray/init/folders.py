@@ -24,6 +24,7 @@ from swag_ray.init.plan import (
     the_normal,
     unclear,
 )
+from swag_ray.init.reading import guess_reading
 
 VALIDATION = ("val", "valid", "validation", "dev")  # names of a part that is tested on where there is no test part
 TEST_FRACTION = 0.2
@@ -101,6 +102,7 @@ def plan_parts(places: Sequence[Place], normal: str | None, tested: Place | None
         guesses += _test_guesses(test, normal, len(images[test]))
     seeds, films = _films(seed, images[seed]), _films(pool, images[pool])
     group = guess_group([*seeds, *films])
+    guesses += guess_reading([*seeds, *films])
     patients = count_patients(seeds, _text(group))
     name = run_name([common_root(roots, "init"), seed])
     files = [file for found in images.values() for file in found]
@@ -226,7 +228,9 @@ def _classes(root: Place, train: Place, test: Place | None, normal: str | None, 
         reason = "no test part was found: a fifth of each class, in whole groups, the same in every run"
         guesses.append(Guess("dataset.test_fraction", TEST_FRACTION, reason))
     films = {name: _films(class_folders(train)[name], files) for name, files in held[0].items()}
-    group = guess_group([film for name in folded.values() for film in films.get(name, [])])
+    training = [film for name in folded.values() for film in films.get(name, [])]
+    group = guess_group(training)
+    guesses += guess_reading(training)
     _check_nested(films, called, group, train)
     share = 1.0 if test is not None else 1 - TEST_FRACTION
     trusted = films[called]

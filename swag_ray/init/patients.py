@@ -55,7 +55,7 @@ def guess_group(films: Sequence[Film]) -> Guess:
     Raises:
         InputError: as `look_at_dicoms`.
     """
-    looked = _looked(films)
+    looked = looked_into(films)
     if looked.share < DICOMS:
         return _by_names(films)
     if 2 * looked.patients.total() >= looked.files and _as_patients_have(looked.patients, looked.files):
@@ -88,7 +88,7 @@ def _by_names(films: Sequence[Film]) -> Guess:
 def count_patients(films: Sequence[Film], group: str | None) -> int:
     """Returns how many patients there are by `split.group`; an image without one counts as one."""
     if group == PATIENT_GROUP:
-        looked = _looked(films)
+        looked = looked_into(films)
         single = looked.files - looked.patients.total()  # without a PatientID each is a group of its own
         return round(len(films) * (len(looked.patients) + single) / looked.files) if looked.files else len(films)
     if group == FOLDER_GROUP:
@@ -98,7 +98,9 @@ def count_patients(films: Sequence[Film], group: str | None) -> int:
     return len(set(named) - {None}) + named.count(None)
 
 
-def _looked(films: Sequence[Film]) -> Looked:
+def looked_into(films: Sequence[Film]) -> Looked:
+    """Returns what the DICOM among them are. Raises InputError as `look_at_dicoms`."""
+    """Returns what the DICOM among them are; InputError as `look_at_dicoms`."""
     return look_at_dicoms([(film.place, film.name) for film in films if film.place is not None])
 
 

@@ -16,6 +16,7 @@ from swag_ray.images.places import Place
 from swag_ray.init.folders import TEST_FRACTION, bytes_of
 from swag_ray.init.patients import Film, count_patients, guess_group
 from swag_ray.init.plan import Guess, Plan, normal_options, run_name, the_normal, unclear
+from swag_ray.init.reading import guess_reading
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".pq", ".json")
 PARTS = "a column role (seed, pool, test)", "columns split (train, test) and label"
@@ -52,6 +53,7 @@ def plan_table(manifest: Place, normal: str | None, given: Place | None = None) 
     trusted, training = _rows(part, text, called)
     places = [place_of(manifest, path) for path in text[PATH]]
     films = [Film(group or None, place.name, place.parent) for place, group in zip(places, text[GROUP], strict=True)]
+    guesses += guess_reading([films[row] for row in training])
     if any(text[GROUP]):
         group = Guess("split.group", COLUMN_GROUP, "the table has a column group")
         patients = len({films[row].folder or row for row in trusted})

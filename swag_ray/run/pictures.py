@@ -20,6 +20,7 @@ from swag_ray.experiment.prepare import Prepared
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.images.decode import picture
 from swag_ray.images.image_error import ImageError
+from swag_ray.images.image_reader import ImageReader
 from swag_ray.images.places import Place, locate
 from swag_ray.methods.fit import Experiment
 from swag_ray.models.tasks import ScoreTask
@@ -141,7 +142,7 @@ def _variants(prepared: Prepared) -> Arrays:
         return {}
     pairs = []
     for recipe in (plan.recipes[i] for i in shown):
-        files = recipe.files(lambda path, sha256: _file(locate(path)))
+        files = recipe.files(lambda path, sha256: _file(locate(path), spec))
         try:
             pairs.append(recipe.pictures(files, spec.image_size, spec.reading))
         except ImageError as error:
@@ -160,14 +161,14 @@ def _ids(column: pa.ChunkedArray, rows: NDArray[np.int64]) -> NDArray[np.str_]:
 
 def _pixels(path: Place, spec: FeatureSpec) -> NDArray[np.uint8]:
     try:
-        return picture(_file(path), spec.image_size, spec.reading)
+        return picture(_file(path, spec), spec.image_size, spec.reading.of(path))
     except ImageError as error:
         raise _changed(path, error) from error
 
 
-def _file(path: Place) -> bytes:
+def _file(path: Place, spec: FeatureSpec) -> bytes:
     try:
-        return path.read_bytes()
+        return ImageReader(spec.frames).read(path)
     except OSError as error:
         raise _changed(path, error) from error
 

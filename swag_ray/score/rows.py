@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,10 @@ from numpy.typing import NDArray
 from swag_ray.detector.bundle import digest_of, load_backbone, load_detector
 from swag_ray.detector.detector import Detector
 from swag_ray.errors import InputError, reason_of
-from swag_ray.features.extract import extract
+from swag_ray.features.extract import decode, embed
 from swag_ray.images import layout
+from swag_ray.images.decode import read_grey
+from swag_ray.images.image_reader import ImageReader, images_of
 from swag_ray.record.files import ARRAYS_FILE, BACKBONE_FILE, DETECTOR_FILE, DETECTOR_FOLDER
 from swag_ray.record.remote import local_copy
 from swag_ray.system.threads import one_thread
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 BUNDLE = (DETECTOR_FILE, ARRAYS_FILE, BACKBONE_FILE)  # what `detector/` holds, or a copy of it
 SCORED = "scored"  # the status of an image that has a score; of any other the reason
 CHUNK = 64  # images that are decoded and scored at a time
+NO_BYTES = hashlib.sha256().hexdigest()
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class ScoredFiles:
 
     Attributes:
         detector, digest: the detector, and what names it.
-        rows: of `score_files`, one per file.
+        rows: of `score_files`, one per image.
         left_out: files in the folders that are no images, by reason.
     """
 
@@ -94,6 +98,7 @@ def score_images(command: str, run_dir: str | Path, images: Sequence[Path]) -> S
     paths = find_images(command, images, left_out)
     with detector_folder(run_dir) as folder:
         detector = load_detector(folder)
+        paths = images_of(paths, detector.spec.frames, command)
         scored = ScoredFiles(detector, digest_of(folder), list(score_files(folder, detector, paths)), dict(left_out))
     if not scored.good:
         raise InputError(f"{command}: none of the {len(paths)} images can be read; the first is {scored.unreadable[0]}")
@@ -127,19 +132,26 @@ def score_files(folder: Path, detector: Detector, paths: Sequence[Path]) -> Iter
     Yields:
         path, score, p, score_K and site_K (None without a score), out_of_domain (why it is unlike anything the
         detector was made for, or None), seconds (its share of its batch's time), status (`scored`, or why it cannot be
-        read); look, sha256 and top for what is doubtful.
+        read); look, sha256 (of the file) and top for what is doubtful.
     """
     backbone = load_backbone(folder, detector.spec)
+    reader = ImageReader(detector.spec.frames)
     # As the run's actors: with more threads, torch convolves otherwise and scores differ a little.
     with one_thread("faiss"):  # every detector asks a bank
         for i in range(0, len(paths), CHUNK):
-            yield from _scored(detector, backbone, paths[i : i + CHUNK])
+            yield from _scored(detector, backbone, reader, paths[i : i + CHUNK])
 
 
-def _scored(detector: Detector, backbone: Backbone, chunk: Sequence[Path]) -> Iterator[dict[str, Any]]:
+def _scored(
+    detector: Detector, backbone: Backbone, reader: ImageReader, chunk: Sequence[Path]
+) -> Iterator[dict[str, Any]]:
     spec, start = detector.spec, time.perf_counter()
-    data, denied = zip(*map(_read, chunk), strict=True)
-    rows = list(extract(backbone, data, spec.image_size, spec.reading))
+    data, digests, denied = zip(*(_read(reader, path) for path in chunk), strict=True)
+    reads = [
+        partial(read_grey, content, spec.image_size, spec.reading.of(path))
+        for content, path in zip(data, chunk, strict=True)
+    ]
+    rows = list(embed(backbone, map(decode, reads)))
     for row, reason in zip(rows, denied, strict=True):
         row["error"] = reason or row["error"]
     strange = detector.out_of_domain(rows)
@@ -148,7 +160,7 @@ def _scored(detector: Detector, backbone: Backbone, chunk: Sequence[Path]) -> It
         score_nK, site_nK = detector.scores_and_site({s: np.stack([f[s] for f in good]) for s in spec.strides})
         values = iter(zip(score_nK, site_nK, detector.p_values(score_nK), strict=True))
     seconds = (time.perf_counter() - start) / len(chunk)
-    for path, row, content, why in zip(chunk, rows, data, strange, strict=True):
+    for path, row, sha256, why in zip(chunk, rows, digests, strange, strict=True):
         score_K, site_K, p = next(values) if row["error"] is None else (None, None, None)
         yield {
             "path": os.fsencode(path).decode(errors="replace"),  # a name may be of another encoding
@@ -156,13 +168,14 @@ def _scored(detector: Detector, backbone: Backbone, chunk: Sequence[Path]) -> It
             "out_of_domain": why, "score_K": score_K, "site_K": site_K, "status": row["error"] or SCORED,
             "seconds": seconds, "top": row["top"],
             "look": (row["statistics"][0], row["width"], row["height"]) if row["statistics"] else None,
-            "sha256": hashlib.sha256(content).hexdigest(),
+            "sha256": sha256,
         }  # fmt: skip
 
 
-def _read(path: Path) -> tuple[bytes, str | None]:
-    """A file's bytes, or none and why."""
+def _read(reader: ImageReader, path: Path) -> tuple[bytes, str, str | None]:
+    """A file's bytes and their SHA-256, or none and why."""
     try:
-        return path.read_bytes(), None
+        data, sha256, _ = reader.read_hashed(path)
     except OSError as error:
-        return b"", reason_of(error)
+        return b"", NO_BYTES, reason_of(error)
+    return data, sha256, None

@@ -15,6 +15,7 @@ from swag_ray.detector.detector import Detector
 from swag_ray.detector.site import Site, load_site
 from swag_ray.errors import InputError, reason_of
 from swag_ray.images.deep import range_warnings
+from swag_ray.images.frames import ALL
 from swag_ray.images.oddities import inverted, looks_of, oddity_warnings, twins
 from swag_ray.record.csv_cells import csv_cell
 from swag_ray.record.files import write_table, write_text
@@ -144,7 +145,7 @@ def _doubts(detector: Detector, rows: list[dict[str, Any]]) -> list[str]:
     """What is doubtful of the images that have a score."""
     paths = [row["path"] for row in rows]
     looks = looks_of((row["look"] for row in rows), len(rows))
-    twin_rows = twins(looks, [row["sha256"] for row in rows])
+    twin_rows = twins(looks, [row["sha256"] for row in rows], frames=detector.spec.frames == ALL)
     lines = oddity_warnings(paths, looks.blank_N, inverted(looks, detector.typical), twin_rows)
     bits_N = np.array([row["top"].bit_length() if row["top"] else 0 for row in rows], np.uint8)
     return lines + range_warnings(paths, bits_N, detector.spec.white, given=True)

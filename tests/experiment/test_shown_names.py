@@ -20,6 +20,7 @@ from swag_ray.experiment.shown_names import (
 from swag_ray.images.folders import list_folder
 from swag_ray.images.listing import Listing
 from swag_ray.images.manifest import list_manifest
+from swag_ray.images.unlabelled import list_unlabelled
 from tests.support.dicom import film, saved, twelve_bits
 from tests.support.images import blocks, small_set, write
 
@@ -102,3 +103,22 @@ def test_names_without_suffix_are_replaced_whole_and_counts_stay(tmp_path: Path)
     (shown,) = shown_warnings([line], listing, ANONYMOUS)
     assert shown.startswith("1 of 123 images (train/NORMAL/") and shown.endswith(" is DOER than 0.1")
     assert "DOE," not in shown and "123456" not in shown and "NORMAL/1," not in shown
+
+
+def test_frames_are_replaced_whole_and_so_is_their_file(tmp_path: Path) -> None:
+    raw = {"kind": "unlabelled", "seed_root": "a", "pool_root": "b", "frames": "all"}
+    config = parse_config({"name": "a", "dataset": raw, "report": {"anonymous": True}})
+    for number, part in enumerate(("seeds", "pool")):
+        for name in ("DOE", "JANE.dcm"):
+            number += 10
+            path = tmp_path / part / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            frames = np.stack([twelve_bits(np.asarray(blocks(100 * number + n))) for n in range(12)])
+            path.write_bytes(saved(film(frames)))
+    listing = list_unlabelled(tmp_path / "seeds", tmp_path / "pool", frames="all")
+    assert listing.table.num_rows == 48
+    line = "3 images (pool/JANE.dcm#frame=1, seeds/JANE.dcm#frame=11, DOE#frame=1, DOE#frame=12), (DOE, JANE.dcm)"
+    (shown,) = shown_warnings([line], listing, config)
+    assert "DOE" not in shown and "JANE" not in shown and "frame=" not in shown
+    assert shown.endswith("(a file, a file)")
+    assert len(set(shown_files(listing, listing.table, config))) == 48

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from pydicom.dataset import Dataset
 
 from swag_ray.config import Config, load_config
+from swag_ray.doctor.dataset import describe_dataset
 from swag_ray.errors import InputError
 from swag_ray.experiment.datasets import list_images
 from swag_ray.images.listing import Listing
@@ -16,7 +20,8 @@ from swag_ray.init.plan import NORMAL, POOL, SEED, sounds
 from swag_ray.init.write import Started, write_config
 from swag_ray.store.store import Store
 from tests.support.command_line import Command
-from tests.support.images import PATIENT, write
+from tests.support.dicom import film, saved
+from tests.support.images import PATIENT, blocks, write
 from tests.support.own_images import (
     NORMALS,
     Films,
@@ -228,3 +233,42 @@ def test_the_command_writes_a_commented_config_and_replaces_none(
     assert command("init", "mine", "--overwrite", "--json").code == 0 and load_config("mine").name == "mine"
     assert "is a folder" in command("init", "mine", "--out", tmp_path).complaint
     assert "does not exist" in command("init", "nowhere").complaint
+
+
+def test_dicom_that_the_defaults_would_refuse_get_settings_that_read_them(tmp_path: Path) -> None:
+    """Several frames, and CT without a window, in every plan; a CT with one and a single frame get neither."""
+    stored = np.asarray(blocks(1, 48)).astype(np.int16) * 4
+    window, voi = Dataset(), Dataset()
+    voi.WindowCenter, voi.WindowWidth = 500, 1000
+    window.FrameVOILUTSequence = [voi]
+    shared = {"SharedFunctionalGroupsSequence": [window]}
+    kinds: dict[str, dict[str, Any]] = {
+        "bare": {}, "windowed": {"WindowCenter": 500, "WindowWidth": 1000}, "enhanced": shared, "loop": {},
+    }  # fmt: skip
+    for kind, tags in kinds.items():
+        for part in ("normal", "unknown"):
+            for number in range(6):
+                samples = np.roll(stored, number, 0)
+                frames = np.stack([samples, samples[::-1]]) if kind in ("loop", "enhanced") else samples
+                modality = "US" if kind == "loop" else "CT"
+                file = tmp_path / kind / part / f"IM{number}.dcm"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(saved(film(frames, 16, Modality=modality, PatientName="Planted", **tags)))
+    expected = {
+        "bare": ("percentile", "refuse"), "windowed": ("bits", "refuse"), "enhanced": ("bits", "middle"),
+        "loop": ("bits", "middle"),
+    }  # fmt: skip
+    for kind, (grey_range, frames) in expected.items():
+        root = tmp_path / kind
+        rows = [f"{file},{'seed' if file.parent.name == 'normal' else 'pool'}" for file in root.rglob("*.dcm")]
+        (tmp_path / f"{kind}.csv").write_text("\n".join(["path,role", *rows]))
+        for paths in ([root / "normal", root / "unknown"], [tmp_path / f"{kind}.csv"], [root]):
+            done = write_config([str(path) for path in paths], str(tmp_path / "made.yaml"), overwrite=True)
+            config = load_config(done.config)
+            assert (config.dataset.range, config.dataset.frames) == (grey_range, frames), (kind, paths)
+            text = (tmp_path / "made.yaml").read_text()
+            assert "Planted" not in text and ("all instead of middle makes an image of each" in text) == (
+                frames == "middle"
+            )
+            assert ("12 of 12 DICOMs looked into are CT without a window" in text) == (grey_range == "percentile")
+            assert describe_dataset(config).unreadable == {}
