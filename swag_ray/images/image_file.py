@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from swag_ray.errors import InputError
@@ -86,6 +86,13 @@ class ImageFile:
             self.row, content.sha256, content.bytes, self.group, content.deep, content.dicom, self.frame,
         )  # fmt: skip
 
+    def in_group(self, group: str) -> ImageFile:
+        """Returns it with its group."""
+        return ImageFile(
+            self.folder, self.name, self.split, self.class_name, self.label, self.role, self.patient, self.kind,
+            self.row, self.sha256, self.file_bytes, group, self.deep, self.dicom, self.frame,
+        )  # fmt: skip
+
     @property
     def digest(self) -> str | None:
         """Of its file: what tells copies; None of an empty file."""
@@ -126,7 +133,7 @@ def with_groups(images: Sequence[ImageFile], split: str, group: str | None) -> l
     names = [image.name for image in own]
     patients = [image.patient for image in own] if group in NAMED_GROUPS else patients_of(names, group)
     groups = assign_patients(names, [image.digest for image in own], patients)
-    return [replace(image, group=name) for image, name in zip(own, groups, strict=True)]
+    return [image.in_group(name) for image, name in zip(own, groups, strict=True)]
 
 
 def first_names(images: Sequence[ImageFile]) -> str:

@@ -131,9 +131,10 @@ def build_listing(
     files = [file for split in ("train", "test") for file in with_groups(files, split, rules.group)]
     counts |= {f"{split}_groups": _groups(files, split) for split in ("train", "test")} | leaked | drawn
     _warn(files, ignored, rules, counts, lines)
-    files.sort(key=lambda file: (file.id, file.split))
+    named = sorted(((file.id, file) for file in files), key=lambda pair: (pair[0], pair[1].split))
+    files = [file for _, file in named]
     deep = tuple(row for row, file in enumerate(files) if file.deep)
-    table = _table(files, root, columns)
+    table = _table([name for name, _ in named], files, root, columns)
     gone = tuple(sorted({image.name for image in images} - {file.name for file in files}))
     return Listing(root, table, tuple(lines), dict(sorted(ignored.items())), counts, deep, folders, gone)
 
@@ -253,10 +254,10 @@ def _warn(
         warnings.append(f"split.group: {rules.group!r} puts all train images into one group")
 
 
-def _table(images: Sequence[ImageFile], root: Place, columns: pa.Table | None) -> pa.Table:
+def _table(ids: Sequence[str], images: Sequence[ImageFile], root: Place, columns: pa.Table | None) -> pa.Table:
     folders = {folder: below(root, folder) for folder in dict.fromkeys(image.folder for image in images)}
     values = {
-        "id": (image.id for image in images),
+        "id": iter(ids),
         "path": (f"{folders[image.folder]}{image.image_name}" for image in images),
         "split": (image.split for image in images),
         "class_name": (image.class_name for image in images),
