@@ -29,6 +29,7 @@ from swag_ray.features.recipe import Recipe
 from swag_ray.features.shards import shard_table, write_shard
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.images.decode import Decoded
+from swag_ray.images.image_reader import ImageReader
 from swag_ray.progress import Progress
 from swag_ray.store.store import Store
 from tests.features.inputs import GRID, STRIDES, bits, image, rows, shards
@@ -337,11 +338,11 @@ def test_an_extractor_reads_a_few_files_ahead_and_no_more(images: Images, monkey
     opened: list[str] = []
     read = extraction._read_image
 
-    def noted(path: str, sha256: str) -> bytes:
+    def noted(reader: ImageReader, path: str, sha256: str) -> bytes:
         with lock:
             opened.append(path)
             most["open"] = max(most["open"], len(opened) - ended)
-        return read(path, sha256)
+        return read(reader, path, sha256)
 
     def decoded(read: Callable[[], Decoded]) -> Pixels:
         nonlocal ended

@@ -10,6 +10,7 @@ from swag_ray.cluster.extraction import _read_image
 from swag_ray.errors import InputError
 from swag_ray.images.check import describe
 from swag_ray.images.folders import list_folder
+from swag_ray.images.image_reader import ImageReader
 from swag_ray.images.listing import Listing
 from swag_ray.images.manifest import list_manifest
 from swag_ray.images.places import RemotePath, below, common_root, locate
@@ -32,9 +33,10 @@ def put(bucket: Bucket, folder: Path, prefix: str = "data") -> RemotePath:
 def same(here: Listing, there: Listing) -> None:
     assert there.table.equals(here.table) and there.counts == here.counts and there.ignored == here.ignored
     row = there.table.to_pylist()[0]
-    assert _read_image(f"{there.root}/{row['path']}", row["sha256"]) == (here.root / row["path"]).read_bytes()
+    reader = ImageReader("refuse")
+    assert _read_image(reader, f"{there.root}/{row['path']}", row["sha256"]) == (here.root / row["path"]).read_bytes()
     with pytest.raises(InputError, match="changed after it was listed"):
-        _read_image(f"{there.root}/{row['path']}", "other")
+        _read_image(reader, f"{there.root}/{row['path']}", "other")
     assert (
         describe(there, seed_fraction=0.5, folds=2).image_sizes
         == describe(here, seed_fraction=0.5, folds=2).image_sizes
