@@ -126,20 +126,27 @@ def test_no_name_of_a_tag_is_found_anywhere(
 
 
 def test_one_film_has_one_score_in_every_format(run: Run, tmp_path: Path) -> None:
-    grey = np.asarray(blocks(777, SIDE))
-    twelve = twelve_bits(grey)
-    data = io.BytesIO()
-    Image.fromarray(grey).save(data, "PNG")
-    files = {
-        "film.png": data.getvalue(), "two.dcm": saved(film(twelve)),
-        "packed": saved(film(twelve, syntax=JPEG2000Lossless)),
-        "one.dcm": saved(film(4095 - twelve, PhotometricInterpretation="MONOCHROME1")),
-        "inverse.dcm": saved(film(4095 - twelve)),
-    }  # fmt: skip
-    for name, content in files.items():
-        (tmp_path / name).write_bytes(content)
+    films = range(777, 782)
+    for seed in films:
+        grey = np.asarray(blocks(seed, SIDE))
+        twelve = twelve_bits(grey)
+        data = io.BytesIO()
+        Image.fromarray(grey).save(data, "PNG")
+        files = {
+            "film.png": data.getvalue(), "two.dcm": saved(film(twelve)),
+            "packed": saved(film(twelve, syntax=JPEG2000Lossless)),
+            "one.dcm": saved(film(4095 - twelve, PhotometricInterpretation="MONOCHROME1")),
+            "inverse.dcm": saved(film(4095 - twelve)),
+        }  # fmt: skip
+        (tmp_path / str(seed)).mkdir()
+        for name, content in files.items():
+            (tmp_path / str(seed) / name).write_bytes(content)
     rows = score_images("score", run.directory, [tmp_path]).rows
-    score = {Path(row["path"]).name: row["score"] for row in rows}
-    for name in ("two.dcm", "packed", "one.dcm"):
-        assert score[name] == pytest.approx(score["film.png"], rel=0.02)
-    assert score["inverse.dcm"] != pytest.approx(score["film.png"], rel=0.02), "what an inverted one would be"
+    score = {tuple(Path(row["path"]).parts[-2:]): row["score"] for row in rows}
+    inverse = []
+    for seed in map(str, films):
+        own = score[seed, "film.png"]
+        for name in ("two.dcm", "packed", "one.dcm"):
+            assert score[seed, name] == pytest.approx(own, rel=0.02)
+        inverse.append(score[seed, "inverse.dcm"] == pytest.approx(own, rel=0.02))
+    assert not all(inverse), "an inverted film may score alike by chance, but not each"
