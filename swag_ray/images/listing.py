@@ -179,7 +179,6 @@ def _content(path: Place, called: str) -> Content:
 
 def _with_patients(images: Sequence[ImageFile], rules: Rules) -> list[ImageFile]:
     """Fills in whose each DICOM is; what is none, or does not say, is nobody's."""
-
     found = _of_dicoms(lambda path: patient_digest(path.read_bytes()), images, rules.called)
     if not any(found):
         raise InputError("split.group: patient_id, and no image is a DICOM with a PatientID", "group by something else")
