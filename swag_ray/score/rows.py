@@ -26,14 +26,14 @@ from swag_ray.features.extract import decode, embed
 from swag_ray.images import layout
 from swag_ray.images.decode import read_grey
 from swag_ray.images.image_reader import ImageReader, images_of
-from swag_ray.record.files import ARRAYS_FILE, BACKBONE_FILE, DETECTOR_FILE, DETECTOR_FOLDER
+from swag_ray.record.files import ARRAYS_FILE, BACKBONE_FILE, DETECTOR_FILE, DETECTOR_FOLDER, TRUSTED_FILE
 from swag_ray.record.remote import local_copy
 from swag_ray.system.threads import one_thread
 
 if TYPE_CHECKING:
     from swag_ray.features.backbone import Backbone
 
-BUNDLE = (DETECTOR_FILE, ARRAYS_FILE, BACKBONE_FILE)  # what `detector/` holds, or a copy of it
+BUNDLE = (DETECTOR_FILE, ARRAYS_FILE, BACKBONE_FILE, TRUSTED_FILE)  # what `detector/` holds, or a copy of it
 SCORED = "scored"  # the status of an image that has a score; of any other the reason
 CHUNK = 64  # images that are decoded and scored at a time
 NO_BYTES = hashlib.sha256().hexdigest()
