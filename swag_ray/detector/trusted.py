@@ -4,8 +4,8 @@ An image is its patch features averaged to 2 x 2 places: where something lies co
 patients lie alike. Only the bank's strides are taken, so that "alike" is what the bank that scores means by it. Each
 channel is in units of the seeds' sd: raw, the few channels of large values would decide alone. Of the seeds' leading
 directions the first 128 are kept, so that 5,000 seeds take 1.3 MB whatever the backbone's width (of 402 X-rays they
-hold 92 % of the variance, and 91 of 100 of the three nearest; 32 directions 70). Distances are Euclid's: length tells how
-unusual an image is, which vectors of unit length would forget.
+hold 92 % of the variance, and 91 of 100 of the three nearest; 32 directions 70). Distances are Euclid's: length tells
+how unusual an image is, which vectors of unit length would forget.
 
 Shapes: n seeds, N images, D pooled channels, R directions.
 """
