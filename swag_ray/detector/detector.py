@@ -19,6 +19,7 @@ from swag_ray.core.fusion import travels
 from swag_ray.core.pooling import pool_features
 from swag_ray.core.score import image_score
 from swag_ray.detector import domain
+from swag_ray.detector.trusted import Trusted
 from swag_ray.features.reader import FeatureReader, Patches, Rows
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.models import fold_head
@@ -69,6 +70,7 @@ class Detector:
         arms: what the fused score is made of; empty where the bank alone scores.
         typical: what the seeds have in common to look at, (64,); None where that is nothing, or not kept.
         domain: what the seeds' images are like, whatever they score; None where that was not kept.
+        trusted: the seeds themselves, to tell those nearest to an image; None where they were not kept.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Detector:
     arms: tuple[DetectorArm, ...] = ()
     typical: NDArray[np.float32] | None = None
     domain: Domain | None = None
+    trusted: Trusted | None = None
 
     def of_fold(self, k: int) -> Detector:
         """Returns what fold k's models alone give: its scores and maps of fold k's seeds are cross-fitted."""

@@ -31,7 +31,7 @@ from swag_ray.images.frames import file_and_frame
 from swag_ray.images.image_file import image_id
 from swag_ray.images.image_reader import ImageReader
 from swag_ray.images.places import Place
-from swag_ray.record.files import ARRAYS_FILE, BACKBONE_FILE, DETECTOR_FILE, DETECTOR_FOLDER
+from swag_ray.record.files import ARRAYS_FILE, BACKBONE_FILE, DETECTOR_FILE, DETECTOR_FOLDER, TRUSTED_FILE
 from swag_ray.record.remote import local_copy
 from swag_ray.system.device import device
 from swag_ray.system.threads import one_thread
@@ -39,7 +39,7 @@ from swag_ray.system.threads import one_thread
 if TYPE_CHECKING:
     from swag_ray.features.backbone import Backbone
 
-BUNDLE = (DETECTOR_FILE, ARRAYS_FILE, BACKBONE_FILE)  # what `detector/` holds, or a copy of it
+BUNDLE = (DETECTOR_FILE, ARRAYS_FILE, BACKBONE_FILE, TRUSTED_FILE)  # what `detector/` holds, or a copy of it
 SCORED = "scored"  # the status of an image that has a score; of any other the reason
 NO_FIGURES = dict.fromkeys(("score", "p", "score_K", "site_K"))
 
