@@ -190,7 +190,7 @@ def _png(image: Array) -> bytes:
 
 
 def _threshold(seed_s: NDArray[np.float64], rate: float) -> float:
-    """The score above which an image is an anomaly: p <= rate against the seeds' scores, all folds together; the highest
+    """The score above which an image is an anomaly: p <= rate against the scores of the seeds of all folds; the highest
     of them where they are too few for a p as low as the rate.
     """
     ranked = np.sort(seed_s)[::-1]
