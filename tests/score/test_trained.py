@@ -55,7 +55,7 @@ def test_an_array_scores_as_the_png_file_of_it(detector: TrainedDetector, tests:
 
 
 def test_scores_are_signed_as_scikit_learn_has_them(detector: TrainedDetector, tests: Path) -> None:
-    normal, abnormal = (sorted(folder.iterdir()) for folder in (tests / "NORMAL", tests / "ABNORMAL"))
+    normal, abnormal = (sorted(folder.iterdir()) for folder in (tests / "NORMAL", tests / "ANOMALY"))
     samples = detector.score_samples([*normal, *abnormal])
     assert roc_auc_score([1] * len(normal) + [0] * len(abnormal), samples) > 0.6, "lower is more abnormal"
     decided = detector.decision_function([*normal, *abnormal])
@@ -68,7 +68,7 @@ def test_scores_are_signed_as_scikit_learn_has_them(detector: TrainedDetector, t
 
 
 def test_a_heatmap_and_the_nearest_trusted_images(detector: TrainedDetector, tests: Path, finished: Path) -> None:
-    image = next((tests / "ABNORMAL").iterdir())
+    image = next((tests / "ANOMALY").iterdir())
     heat_GG = detector.heatmap(image)
     assert heat_GG.shape == (8, 8) and np.isfinite(heat_GG).all()
     np.testing.assert_array_equal(detector.heatmap(np.asarray(Image.open(image).convert("L"))), heat_GG)
