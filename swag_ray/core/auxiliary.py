@@ -4,8 +4,8 @@ A head that tells trusted images from their own variants learns what "altered he
 anomaly. Nothing in them is meant to resemble a disease.
 
 Shapes: an image is (S, S), grey 0..255; the host is the image that is altered, the donor lends what goes into it.
-Lengths are shares of S, so that a variant looks the same at every image size. A *place* is (S, S) in [0, 1]: how much
-of a pixel is altered, 1 where most is; over a soft rim it falls to 0.
+Lengths are shares of S, so that a variant looks the same at every image size. A *place* is (S, S) in [0, 1]: how
+much of a pixel is altered, 1 where most is; over a soft rim it falls to 0.
 
 Sources: foreign patch interpolation, Tan et al. 2020 (arXiv 2011.04197); its Poisson form, Tan et al. 2021 (arXiv
 2107.02622) and Schlueter et al. 2022 (arXiv 2109.15222); cut-and-paste, Li et al. 2021 (arXiv 2104.04015).

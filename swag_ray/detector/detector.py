@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from swag_ray.core import calibrate
 from swag_ray.core.domain import Domain
+from swag_ray.core.enlarge import enlarge
 from swag_ray.core.fusion import travels
 from swag_ray.core.pooling import pool_features
 from swag_ray.core.score import image_score
 from swag_ray.detector import domain
-from swag_ray.detector.heatmap import HeatScale, raw_maps
+from swag_ray.detector.heatmap import HeatScale, side_by_side
 from swag_ray.detector.trusted import Neighbour, Trusted
 from swag_ray.errors import InputError
 from swag_ray.features.reader import FeatureReader, Patches, Rows
@@ -159,7 +160,24 @@ class Detector:
         if self.heat is None:
             raise InputError(f"detector: '{self.name}' keeps no scale of heatmaps", "run again")
         names = [part.name for part in self.heat.parts]
-        return self.heat.maps(raw_maps(self, patches, names, self.heat.cells_KC))
+        return self.heat.maps(self.heat_parts(patches, names, self.heat.cells_KC))
+
+    def heat_parts(
+        self, patches: Patches, names: Sequence[str], cells_KC: NDArray[np.float32] | None
+    ) -> dict[str, NDArray[np.float32]]:
+        """Returns the raw values of parts of heatmaps by name, each the mean over the folds, (n, G, G)."""
+        grid, raw = self.spec.grid, {}
+        for name in names:
+            if name == "distance":
+                raw[name] = self.distance_maps(patches)
+            elif name == "cells":
+                assert cells_KC is not None
+                raw[name] = (side_by_side(patches) @ cells_KC.mean(axis=0)).reshape(-1, grid, grid)
+            else:
+                evidence = self.evidence_maps(patches, ("head",))
+                assert evidence is not None
+                raw[name] = enlarge(evidence, (grid, grid))
+        return raw
 
     def nearest(self, patches: Patches, count: int) -> list[tuple[Neighbour, ...]]:
         """Returns the trusted images that each image is nearest to, the nearest first.

@@ -13,7 +13,7 @@ from swag_ray.config import to_yaml
 from swag_ray.detector.bundle import save_detector
 from swag_ray.detector.detector import Detector, DetectorArm
 from swag_ray.detector.domain import seed_domain
-from swag_ray.detector.heatmap import HeatTask, heat_scale
+from swag_ray.detector.heat_scale import HeatTask, heat_scale
 from swag_ray.detector.trusted import Trusted, embed_seeds
 from swag_ray.experiment.pipeline import ExperimentResult
 from swag_ray.experiment.prepare import Prepared

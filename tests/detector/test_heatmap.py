@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from swag_ray.detector.bundle import digest_of, load_detector, save_detector
 from swag_ray.detector.detector import Detector
-from swag_ray.detector.heatmap import HeatTask, heat_scale
+from swag_ray.detector.heat_scale import HeatTask, heat_scale
 from swag_ray.errors import InputError
 from swag_ray.experiment.loop import incremental_loop
 from swag_ray.experiment.pipeline import ExperimentResult
@@ -113,7 +113,7 @@ def test_no_image_of_a_fold_is_in_its_discriminant(tmp_path: Path) -> None:
 
 
 def test_a_bundle_with_and_without_a_scale_is_the_same_detector(tmp_path: Path) -> None:
-    detector = fitted(tmp_path / "store")[2]
+    _, _, detector = fitted(tmp_path / "store")
     for name, heat in (("with", detector.heat), ("without", None)):
         save_detector(replace(detector, heat=heat), WEIGHTS, tmp_path / name)
     assert digest_of(tmp_path / "with") == digest_of(tmp_path / "without")
