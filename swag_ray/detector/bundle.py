@@ -3,6 +3,7 @@
 detector/detector.json        what it is
 detector/arrays.npz           fold models, banks, the seeds' scores that p-values are counted against
 detector/backbone.safetensors weights and normalisation of the frozen backbone
+detector/heat.npz             what heatmaps are measured in; older bundles have none
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ import numpy as np
 from swag_ray.core.head import HeadSettings
 from swag_ray.detector.detector import Detector, DetectorArm
 from swag_ray.detector.domain import domain_arrays, domain_of
+from swag_ray.detector.heatmap import HeatPart, HeatScale, heat_arrays
 from swag_ray.errors import InputError, reason_of
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.models.fold_bank import BankSettings
 from swag_ray.models.fold_head import ContrastSettings
-from swag_ray.record.files import ARRAYS_FILE, BACKBONE_FILE, DETECTOR_FILE
+from swag_ray.record.files import ARRAYS_FILE, BACKBONE_FILE, DETECTOR_FILE, HEAT_FILE
 from swag_ray.store.stages import Arrays, flat_folds, fold_arrays
 from swag_ray.system.files import whole_folder
 
@@ -51,9 +53,7 @@ def save_detector(detector: Detector, weights: Arrays, folder: Path) -> None:
         arrays["typical"] = detector.typical
     if detector.domain is not None:
         arrays |= {f"domain.{name}": array for name, array in domain_arrays(detector.domain).items()}
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    files = {ARRAYS_FILE: buffer.getvalue(), BACKBONE_FILE: save(weights)}
+    files = {ARRAYS_FILE: _packed(arrays), BACKBONE_FILE: save(weights)}
     record = {
         "format": FORMAT, "name": detector.name, "score_used": detector.score_used, "rate": detector.rate,
         "spec": detector.spec.plain(), "bank": asdict(detector.bank),
@@ -63,6 +63,9 @@ def save_detector(detector: Detector, weights: Arrays, folder: Path) -> None:
         ],
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     }  # fmt: skip
+    if detector.heat is not None:  # apart from what scores: `digest_of` does not depend on it
+        heat = files[HEAT_FILE] = _packed(heat_arrays(detector.heat))
+        record["heat"] = _heat_record(detector.heat) | {"sha256": hashlib.sha256(heat).hexdigest()}
     with whole_folder(folder) as draft:
         for name, data in files.items():
             (draft / name).write_bytes(data)
@@ -80,8 +83,7 @@ def load_detector(folder: Path) -> Detector:
     record = _record(folder)
     data = _whole(folder, record, ARRAYS_FILE)
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as loaded:
-            arrays = {name: loaded[name] for name in loaded.files}
+        arrays = _unpacked(data)
         flat = {name: a for name, a in arrays.items() if name.startswith("fold")}
         folds = fold_arrays(flat, int(arrays["seed_fold"].max()) + 1)
         models = tuple(_part(fold, "model.") for fold in folds)
@@ -105,10 +107,38 @@ def load_detector(folder: Path) -> Detector:
             spec=FeatureSpec(**spec), bank=BankSettings(**bank), head=h,
             seed_s=arrays["seed_s"], seed_fold=arrays["seed_fold"],
             models=models, banks=banks if banks[0] else models, arms=arms, typical=arrays.get("typical"),
-            domain=domain_of(_part(arrays, "domain.")),
+            domain=domain_of(_part(arrays, "domain.")), heat=_heat(folder, record),
         )  # fmt: skip
     except (ValueError, TypeError, LookupError, zipfile.BadZipFile) as error:
         raise _damaged(folder, DETECTOR_FILE) from error
+
+
+def _heat_record(heat: HeatScale) -> dict[str, Any]:
+    parts = [{"name": part.name, "weight": part.weight, "sd": part.sd} for part in heat.parts]
+    return {"parts": parts, "location": heat.location, "sd": heat.sd, "low": heat.low, "high": heat.high}
+
+
+def _heat(folder: Path, record: dict[str, Any]) -> HeatScale | None:
+    """The scale of heatmaps; None in a bundle that has none."""
+    if (held := record.get("heat")) is None:
+        return None
+    arrays = _unpacked(_whole(folder, {"sha256": {HEAT_FILE: held["sha256"]}}, HEAT_FILE))
+    parts = tuple(
+        HeatPart(part["name"], part["weight"], arrays[f"{part['name']}.location"], part["sd"]) for part in held["parts"]
+    )
+    figures = {name: float(held[name]) for name in ("location", "sd", "low", "high")}
+    return HeatScale(parts, **figures, cells_KC=arrays.get("cells"))
+
+
+def _packed(arrays: Arrays) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _unpacked(data: bytes) -> Arrays:
+    with np.load(io.BytesIO(data), allow_pickle=False) as loaded:
+        return {name: loaded[name] for name in loaded.files}
 
 
 def digest_of(folder: Path) -> str:
