@@ -41,7 +41,7 @@ def save_detector(detector: Detector, weights: Arrays, folder: Path) -> None:
     """Write the bundle with its backbone's tensors; the folder appears complete or not at all."""
     from safetensors.numpy import save
 
-    arrays = {"seed_s": detector.seed_s, "seed_fold": detector.seed_fold}
+    arrays: Arrays = {"seed_s": detector.seed_s, "seed_fold": detector.seed_fold}
     arrays |= flat_folds(detector.models, "model.")
     if detector.banks is not detector.models:
         arrays |= flat_folds(detector.banks, "bank.")
