@@ -42,7 +42,9 @@ def _without_compiler() -> Iterator[None]:
 class _StandIn(ModuleType):
     """A module of the compiler that imports it when it is asked for something."""
 
-    __path__ = ()  # of a package, so that its modules can be asked for
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__path__ = []  # as a package has it, so that its modules can be asked for
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # `inspect` asks every module for its file

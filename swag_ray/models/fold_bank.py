@@ -211,7 +211,7 @@ def score_bank(
 def distances(
     patches: Patches, fold: Arrays, settings: BankSettings, index: Index | None = None
 ) -> NDArray[np.float32]:
-    """Patch distances (N, P) of raw patches to one fold's bank; `index`: its `bank_index`, where that was made before."""
+    """Patch distances (N, P) of raw patches to one fold's bank; `index`: its `bank_index`, if there is one already."""
     return patch_distances(index or bank_index(fold, settings), embed(patches, fold), settings.neighbours)
 
 
