@@ -56,6 +56,12 @@ def heat_scale(reader: FeatureReader, task: HeatTask, detector: Detector) -> Hea
     return replace(plain, location=location, sd=sd, low=low, high=low + max(low, LEAST_SPAN))
 
 
+def heatmaps_of(reader: FeatureReader, task: ScoreTask, detector: Detector) -> NDArray[np.float32]:
+    """Returns the heatmaps of these images, mean over the folds: (n, G, G)."""
+    blocks = [task.rows.take(part) for part in _blocks(np.arange(len(task.rows)))]
+    return np.concatenate([detector.heatmaps(reader.patches(rows, detector.spec.strides)) for rows in blocks])
+
+
 def _held_out(
     reader: FeatureReader,
     task: ScoreTask,
