@@ -38,7 +38,7 @@ def read_mask(place: Place, size: tuple[int, int]) -> NDArray[np.bool_]:
         InputError: it cannot be read, or is of another size.
     """
     value = _read(place, size, pixels=True)
-    return value.any(axis=2) if value.ndim == 3 else value != 0
+    return np.asarray(value.any(axis=2) if value.ndim == 3 else value != 0)
 
 
 def _read(place: Place, size: tuple[int, int], *, pixels: bool) -> NDArray[np.uint8]:
