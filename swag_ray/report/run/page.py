@@ -102,6 +102,7 @@ def _page(run: RunRecord, plots: Mapping[str, Plot]) -> str:
         element("header", element("h1", name), _about(run), _lead(run)),
         *parts,
         sections.kinds_section(run),
+        sections.localisation_section(run),
         sections.shortcuts_section(run),
         profile_section(run),
         sections.origin_section(run, settings_text(run.config, anonymous=is_anonymous(run.config))),

@@ -138,6 +138,19 @@ def kinds_section(run: RunRecord) -> Html:
     )
 
 
+def localisation_section(run: RunRecord) -> Html:
+    found = run.metrics.localisation
+    columns = [Column("Pixel ROC-AUC", [decimal(found.pixel_roc_auc)]), Column("PRO", [decimal(found.pro)]),
+               Column("test images", [None if found.images is None else str(found.images)])]  # fmt: skip
+    if found.pixel_roc_auc is None:
+        return Html()
+    about = (
+        "Heatmaps against the masks of the manifest: the chance that a marked pixel is hotter than one that is not, and"
+        " the mean overlap of marked regions up to a false-positive rate of .3 (PRO)."
+    )
+    return section("Where heatmaps point", paragraph(about), table("", ["Heatmaps"], columns))
+
+
 def shortcuts_section(run: RunRecord) -> Html:
     found = run.metrics.shortcuts
     if not found:

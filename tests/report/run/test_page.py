@@ -166,7 +166,7 @@ def test_what_was_admitted_wrongly(run: Path, admitted: int, wrong: int | None, 
 SECTIONS = {
     "baselines": "Seed only", "roc_auc_by_kind": "By kind of anomaly", "shortcuts": "Shortcuts",
     "arms": "Head of rejects", "contamination": "Share of anomalies in the pool", "timing": "4\u202fmin 05",
-    "totals": "Pool images held",
+    "totals": "Pool images held", "localisation": "Where heatmaps point",
 }  # fmt: skip
 
 
