@@ -25,9 +25,9 @@ from swag_ray.images.split import POOL, SEED, TEST
 from swag_ray.progress import Progress
 from swag_ray.record.run_metrics import Timing
 from swag_ray.report.run.page import write_report
+from swag_ray.run.finished import Run
 from swag_ray.run.manifest import write_records
 from swag_ray.run.results import write_results
-from swag_ray.run.run import Run
 from swag_ray.store.store import Store
 from tests.conftest import tiny_config
 from tests.experiment.test_prepare import Extracting
