@@ -56,12 +56,7 @@ class ImageFile:
 
     @property
     def id(self) -> str:
-        if self.frame is not None:
-            return frame_id(self.sha256, self.frame)
-        if self.dicom:
-            return self.sha256[:16]
-        # NFC: one name has two spellings in bytes, by the system that unpacked the archive.
-        return f"{unicodedata.normalize('NFC', os.path.splitext(self.name)[0])}-{self.sha256[:8]}"
+        return image_id(self.name, self.sha256, dicom=self.dicom, frame=self.frame)
 
     @property
     def image_name(self) -> str:
@@ -97,6 +92,18 @@ class ImageFile:
     def digest(self) -> str | None:
         """Of its file: what tells copies; None of an empty file."""
         return self.sha256 if self.file_bytes else None
+
+
+def image_id(name: str, sha256: str, *, dicom: bool = False, frame: int | None = None) -> str:
+    """Returns what an image is called: the stem of its file's name and 8 hex digits of the file's SHA-256; of a DICOM,
+    whose name may be a person's, 16 digits alone, and the frame's number behind them.
+    """
+    if frame is not None:
+        return frame_id(sha256, frame)
+    if dicom:
+        return sha256[:16]
+    # NFC: one name has two spellings in bytes, by the system that unpacked the archive.
+    return f"{unicodedata.normalize('NFC', os.path.splitext(name)[0])}-{sha256[:8]}"
 
 
 @dataclass(frozen=True)
