@@ -19,6 +19,7 @@ from swag_ray.report.card.record import (  # fmt: skip
     Shifts,
     TrainedOn,
 )
+from swag_ray.report.page.markup import number
 from swag_ray.report.page.settings import is_anonymous
 
 FORMAT = 1
@@ -93,7 +94,7 @@ def _calibration(config: Mapping[str, Any], metrics: RunMetrics) -> Calibration:
     conformal, seeds = metrics.incremental.conformal, metrics.dataset.split.get("seed")
     rate = conformal.rate_nominal
     if rate is None:
-        rate = _number(_section(config, "calibration").get("false_positive_rate"))
+        rate = number(_section(config, "calibration").get("false_positive_rate"))
     return _known(
         Calibration,
         rate=rate,
@@ -193,10 +194,6 @@ def _texts(table: object) -> dict[str, str]:
 def _names(value: object) -> list[str]:
     found = value if isinstance(value, list) else [value]
     return [name for name in found if isinstance(name, str) and name]
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _count(value: object) -> int | None:

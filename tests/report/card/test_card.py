@@ -135,6 +135,9 @@ def test_an_older_run_has_a_card_without_what_it_did_not_record(run: Path) -> No
     card = card_of(run)
     assert "digests" not in card and "licence" not in card.get("backbone", {}) and "evaluation" not in card
     assert "smallest_p" not in card["calibration"] and card["calibration"]["rate"] == 0.05
+    config = (run / "config.yaml").read_text().replace("false_positive_rate: 0.05", "false_positive_rate: .nan")
+    (run / "config.yaml").write_text(config)
+    assert "rate" not in card_of(run).get("calibration", {}), "nothing that JSON has no word for"
 
 
 def test_an_anonymous_card_names_nothing(run: Path) -> None:
