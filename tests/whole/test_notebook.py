@@ -55,6 +55,17 @@ def test_every_cell_of_the_notebook_works(executed: Any) -> None:
     assert card.startswith("# Model card: notebook") and "Apache" in card
 
 
+def test_its_detector_scores_files_and_arrays_alike(executed: Any) -> None:
+    table = shown(executed, "detector.score(files)")["text/html"]
+    assert table.count("<td>scored</td>") == 6
+    scores = [float(cell) for cell in re.findall(r"<th>\d</th>\s*<td>([-\d.]+)</td>", table)]
+    told = shown(executed, "detector.score_samples(arrays)")["text/plain"]
+    samples = [float(x) for x in re.findall(r"-?\d+\.\d*", told.partition("]")[0])]
+    assert len(scores) == 6 and samples == pytest.approx([-score for score in scores], abs=1e-5)
+    assert len(shown(executed, "detector.heatmap(")["image/png"]) > 3000
+    assert shown(executed, "detector.nearest(")["text/plain"].count("Neighbour(") == 3
+
+
 def test_it_is_kept_without_what_it_showed(written: Any) -> None:
     """Outputs would name paths, and differ each time."""
     code = [cell for cell in written.cells if cell.cell_type == "code"]
