@@ -19,7 +19,7 @@ from swag_ray.record.files import POOL_FILE, REPORT_FILE
 from swag_ray.record.run_metrics import RoundMetrics, RunMetrics
 
 if TYPE_CHECKING:
-    from swag_ray.run.run import Run
+    from swag_ray.run.finished import Run
 
 
 class RunScreen:

@@ -23,10 +23,12 @@ from swag_ray.report.page.markup import (  # fmt: skip
     table,
     whole,
 )
+from swag_ray.report.page.reading import nested
+from swag_ray.report.page.shortcuts import SHORTCUTS
 from swag_ray.report.run import paper_figures as published
 from swag_ray.report.run.overlays import gallery
-from swag_ray.report.run.read import RunRecord, nested
-from swag_ray.report.run.verdict import SHORTCUTS, admission, warnings
+from swag_ray.report.run.read import RunRecord
+from swag_ray.report.run.verdict import admission, warnings
 
 
 def warning_section(run: RunRecord) -> Html:
