@@ -66,7 +66,7 @@ def ranking(table: pa.Table, order: Order = "suspicion") -> pa.Array:
     score.
     """
     keys = [("p", "ascending"), ("score", "descending")] if order == "suspicion" else []
-    return pc.sort_indices(table, sort_keys=[*keys, ("path", "ascending")], null_placement="at_end")
+    return pc.sort_indices(table, sort_keys=[*keys, ("path", "ascending")])  # nulls at the end
 
 
 def ordered(table: pa.Table, order: Order) -> pa.Table:

@@ -67,7 +67,12 @@ def test_the_page_shows_what_the_table_says(command: Command, bundle: Path, test
     assert len(cards) == 8 and rows[8]["status"] != "scored"
     for row, (kind, card) in zip(rows, cards, strict=False):
         seen = Page(card).text
-        assert row["path"] in seen and row["id"] in seen and f"{row['score']:.3f}" in seen and row["ward"] in seen
+        assert (
+            row["path"] in seen
+            and row["id"] in seen
+            and f"{row['score']:.3f}".replace("-", "\N{MINUS SIGN}") in seen
+            and row["ward"] in seen
+        )
         strange = row["out_of_domain"] is not None
         assert kind == ("out of domain" if strange else "flagged" if row["above_threshold"] else "not flagged")
         assert card.count("data:image/jpeg") == 4 and card.count("data:image/png") == 1, "film, heatmap, three trusted"
