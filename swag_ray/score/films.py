@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache, partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -35,8 +35,8 @@ from swag_ray.score.words import Told
 
 LARGEST = 1024  # pixels a side of a film under its heatmap
 LONGEST = 200  # bytes of a file's name, of the 255 that there are
-# Of the page: 200 films of 768 pixels a side take 20 MB, and a browser holds 5,000 rows without effort.
-SHOWN, PIXELS, SMALL, NEAREST = 200, 768, 160, 3
+# Of the page: 200 films of 1,024 pixels a side take XX MB, and a browser holds 5,000 rows without effort.
+SHOWN, PIXELS, SMALL, NEAREST = 200, 1024, 160, 3
 LISTED = 5000
 AT_A_TIME = 16  # films that are scored anew together
 KEPT = 256  # trusted images of which the small pictures are in memory: many films have the same
@@ -87,17 +87,27 @@ def score_page(
     progress.expect(len(shown_n))
     places_n, sha256_n = [places[i] for i in shown_n], scored.table["sha256"].take(shown_n).to_pylist()
     films = _films(scorer, zip(_rows(table, shown_n), places_n, sha256_n, strict=True), progress)
-    heat = detector.heat
+    first = list(islice(films, AT_A_TIME))
     return ScorePage(
         detector=detector.name, digest=scorer.digest, date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         rate=told.rate, p="aligned p" if "aligned_p" in table.column_names else "p",
         counts=_counts(table), flagged=int(pc.sum(table["above_threshold"]).as_py() or 0),
-        meaning=told.meaning, warnings=tuple(line.removeprefix("score: ") for line in told.warnings),
-        scale=None if heat is None else (heat.low, heat.high), trusted=detector.trusted is not None,
-        missing=tuple(_missing(detector, len(index_n))), films=films,
+        meaning=told.meaning, doubtful=told.doubtful,
+        warnings=tuple(line.removeprefix("score: ") for line in told.warnings),
+        scale=_scale(detector, first), trusted=detector.trusted is not None,
+        missing=tuple(_missing(detector, len(index_n))), films=chain(first, films),
         rows=_rows(table, listed_n, SHOWN), unscored=_rows(table, unscored_N[:LISTED]),
         unlisted=len(index_N) - len(shown_n) - len(listed_n) - len(unscored_N[:LISTED]),
     )  # fmt: skip
+
+
+def _scale(detector: Detector, first: Sequence[Film]) -> tuple[float, float] | None:
+    """The ends of the colours: the bundle's, or a higher upper one where the most suspicious would be of one colour."""
+    if detector.heat is None:
+        return None
+    maps = [film.heat_GG for film in first if film.heat_GG is not None]
+    top = float(np.percentile(np.stack(maps), 99)) if maps else 0.0
+    return detector.heat.low, max(detector.heat.high, top)
 
 
 def _counts(table: pa.Table) -> dict[str, int]:

@@ -134,7 +134,7 @@ def score_to_file(
     write_result(ordered(table, options.order), out)
     warnings = [*_unreachable(detector, site, rate), *_doubts(scored)]
     if options.report is not None:
-        told = Told(rate, meaning, tuple(warnings))
+        told = Told(rate, meaning, doubtful, tuple(warnings))
         _write_page(options.report, scorer, inputs, scored, table, told, progress)
     if doubtful:
         warnings.append(f"score: {meaning}")

@@ -21,11 +21,13 @@ class Told:
     Attributes:
         rate: share of normals to flag.
         meaning: what the threshold means for them, a sentence.
+        doubtful: whether that is a warning.
         warnings: what is doubtful of them, a line each.
     """
 
     rate: float
     meaning: str
+    doubtful: bool
     warnings: tuple[str, ...]
 
 

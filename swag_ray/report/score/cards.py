@@ -44,7 +44,7 @@ def _words(film: Film) -> Html:
     row = film.row
     heat = None if film.heat_GG is None else decimal(float(film.heat_GG.max()), 1)
     facts = {"score": decimal(row.score), "p": p_value(row.p), "aligned p": p_value(row.aligned_p)}
-    facts["heatmap's peak"] = f"{heat} sd" if heat is not None else None
+    facts["heatmap"] = f"up to {heat} sd" if heat is not None else None
     said = [_fact(name, value) for name, value in facts.items() if value is not None]
     said += [_fact(name, isolated(value, "find")) for name, value in row.further.items()]
     return element(

@@ -25,7 +25,7 @@ HEAT = (
     "their 99th centile. "
 )
 NEAREST = (
-    "Below each: the trusted images most like it, with their distance in standard deviations of the trusted images."
+    "With each: the trusted images most like it, with their distance in standard deviations of the trusted images."
 )
 SEPARATOR = " \N{MIDDLE DOT} "
 
@@ -81,9 +81,8 @@ def _lead(page: ScorePage) -> Html:
     if count := page.counts[UNSCORED]:
         more.append(f"{clause(count, 'image', 'has', 'have')} no score")
     meaning = f"{page.meaning[:1].upper()}{page.meaning[1:]}."
-    return join(
-        paragraph(f"{lead}{page.rate:g}){''.join(f'; {text}' for text in more)}.", class_="verdict"), paragraph(meaning)
-    )
+    verdict = f"{lead}{page.rate:g}){''.join(f'; {text}' for text in more)}."
+    return join(paragraph(verdict, class_="verdict"), paragraph(meaning, class_="doubt" if page.doubtful else ""))
 
 
 def _warnings(page: ScorePage) -> Html:
@@ -160,9 +159,9 @@ def _names(row: ImageRow) -> dict[str, str | None]:
 def _dialog(page: ScorePage) -> Html:
     """Where the script shows one image, large; a button's value is the key that does the same."""
     keys = {"ArrowLeft": ("previous", "\N{LEFTWARDS ARROW}"), "ArrowRight": ("next", "\N{RIGHTWARDS ARROW}")}
-    keys["+"] = ("nearer, and back", "+")
+    keys["+"] = ("nearer, and back", "zoom (+)")
     if page.scale is not None:
-        keys["h"] = ("heatmap on or off", "h")
+        keys["h"] = ("heatmap on or off", "heatmap (h)")
     buttons = [
         element("button", text, type="button", value=key, aria_label=said, title=said)
         for key, (said, text) in keys.items()

@@ -7,15 +7,16 @@ main { max-width: 100rem; }
 .legend label, #filter label { white-space: nowrap; cursor: pointer; }
 .legend .note { margin: 0; max-width: 60rem; }
 #filter { position: sticky; top: 0; z-index: 3; background: var(--paper); display: flex; flex-wrap: wrap;
-  gap: .5rem 1.2rem; align-items: center; padding: .7rem 0; border-bottom: 1px solid var(--line); }
+  gap: .5rem 1.2rem; align-items: center; padding: .7rem 0; border-bottom: 1px solid var(--line); margin-top: 1.2rem; }
 #filter input[type=search] { font: inherit; padding: .3rem .5rem; width: min(100%, 22rem); color: inherit;
   background: transparent; border: 1px solid var(--quiet); border-radius: 3px; }
 #filter output { color: var(--quiet); font-variant-numeric: tabular-nums; }
-.films { list-style: none; margin: 1.2rem 0 0; padding: 0; display: grid; gap: 1.2rem;
+.films { list-style: none; margin: 1.6rem 0 0; padding: 0; display: grid; gap: 2.2rem 2.4rem;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 34rem), 1fr)); }
-.film { max-width: none; margin: 0 !important; border-top: 1px solid var(--line); padding-top: 1.2rem; min-width: 0;
-  content-visibility: auto; contain-intrinsic-size: auto 24rem; }
-.film article { display: grid; grid-template-columns: minmax(0, 17rem) minmax(0, 1fr); gap: .7rem 1.2rem; }
+.film { max-width: none; margin: 0 !important; min-width: 0; content-visibility: auto;
+  contain-intrinsic-size: auto 24rem; }
+.film article { display: grid; grid-template: auto 1fr / minmax(0, 20rem) minmax(0, 1fr); gap: .8rem 1.2rem; }
+.film article > :first-child { grid-row: 1 / 3; align-self: start; }
 .zoom { all: unset; display: block; }
 .scripted .zoom { cursor: zoom-in; }
 .zoom:focus-visible, .films :focus-visible { outline: 3px solid var(--normal); outline-offset: 2px; }
@@ -31,13 +32,15 @@ body:has(#heat:not(:checked)) .heat { visibility: hidden; }
 .mark::before { content: "\\25CF  "; }
 .mark.quiet { color: var(--fourth); }
 .strange { font-size: .9rem; }
+.doubt { border-left: 4px solid var(--anomaly); padding-left: 1.1rem; }
 .words dl, dialog dl { display: block; margin: .3rem 0; line-height: 1.4; }
 .words dl div, dialog dl div { display: flex; gap: .6rem; }
-.words dt, dialog dt { flex: 0 0 7.2rem; overflow-wrap: anywhere; }
+.words dt, dialog dt { flex: 0 0 5.5rem; overflow-wrap: anywhere; }
 .words dd, dialog dd { font-variant-numeric: tabular-nums; }
-.words .name, .words dd { max-height: 6.5em; overflow-y: auto; margin: .15rem 0 0; }
+.words .name, .words dd, .words h3 { max-height: 6.5em; overflow-y: auto; }
+.words .name { margin: .15rem 0 0; }
 .id { color: var(--quiet); }
-.nearest { grid-column: 1 / -1; list-style: none; margin: 0; padding: 0; display: grid;
+.nearest { list-style: none; margin: 0; padding: 0; display: grid;
   grid-template-columns: repeat(3, minmax(0, 7.5rem)); gap: .8rem; font-size: .82rem; line-height: 1.35; }
 .nearest li { margin: 0; min-width: 0; }
 .nearest img { display: block; width: 100%; aspect-ratio: 1; object-fit: contain; background: #000; }
@@ -61,15 +64,16 @@ dialog button { font: inherit; color: inherit; background: transparent; border: 
 .stage.near { display: block; cursor: zoom-out; }
 .stage.near .layers { width: calc(2.5 * min(100cqw, 100cqh * var(--ratio))); }
 @media (max-width: 34rem) {
-  .film article { grid-template-columns: 1fr; }
+  .film article { grid-template: none / minmax(0, 1fr); }
+  .film article > :first-child { grid-row: auto; }
   #filter { position: static; }
 }
 @media print {
   .films { grid-template-columns: 1fr 1fr; }
   .film { content-visibility: visible; break-inside: avoid; }
-  .film article { grid-template-columns: 1fr 1fr; }
+  .film article { grid-template-columns: 2fr 3fr; }
   .layers img, .nearest img { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   #filter, dialog, .legend label { display: none; }
-  .words .name, .words dd { max-height: none; }
+  .words .name, .words dd, .words h3 { max-height: none; }
 }
 """

@@ -93,8 +93,10 @@ class ScorePage:
         counts: images by `KINDS`.
         flagged: images above the threshold, also those out of domain.
         meaning: what the threshold means for these images, a sentence.
+        doubtful: whether it is a warning.
         warnings: what is doubtful of them, a line each.
-        scale: ends of the heatmaps' colours, sd of the trusted images' patches; None without heatmaps.
+        scale: ends of the heatmaps' colours, sd of the trusted images' patches, the same for all films; None without
+            heatmaps.
         trusted: whether trusted images stand beside the films.
         missing: what the page lacks, and why, a sentence each.
         films: the most suspicious, in order; taken one by one, so that memory stays flat.
@@ -111,6 +113,7 @@ class ScorePage:
     counts: Mapping[str, int]
     flagged: int
     meaning: str
+    doubtful: bool
     warnings: tuple[str, ...]
     scale: tuple[float, float] | None
     trusted: bool

@@ -63,7 +63,8 @@ UNREAD = row(0, path="/films/broken.png", score=None, p=None, flagged=False, sta
 PAGE = ScorePage(
     detector="pneumonia", digest="0123456789abcdef", date="2026-01-02 03:04 UTC", rate=0.05, p="p",
     counts={FLAGGED: 1, UNFLAGGED: 2, STRANGE: 1, UNSCORED: 1}, flagged=1,
-    meaning="the threshold flags about 1 in 20 images like your trusted ones", warnings=("2 images are blank",),
+    meaning="the threshold flags about 1 in 20 images like your trusted ones", doubtful=False,
+    warnings=("2 images are blank",),
     scale=SCALE, trusted=True, missing=("The 3 most suspicious images have pictures.",),
     films=FILMS, rows=(row(4),), unscored=(UNREAD,),
 )  # fmt: skip
@@ -92,7 +93,8 @@ def test_every_part_stands_in_order_and_nothing_is_loaded() -> None:
         "1 image is unlike anything the detector was made for", "1 image has no score",
         "The threshold flags about 1 in 20 images", "2 images are blank", "2.5", "5.0", "trusted images most like",
         "flagged (1)", "not flagged (2)", "out of domain (1)", "not scored (1)",
-        "1. 1.png", "flagged", "score 2.900", "p 0.050", "6.0 sd", "ward", "B 12", "age", "61", "/films/1.png", "1-abc",
+        "1. 1.png", "flagged", "score 2.900", "p 0.050", "up to 6.0 sd", "ward", "B 12", "age", "61", "/films/1.png",
+        "1-abc",
         "distance 1.25", "t1.png", "distance 1.50", "t2.png", "distance 2.00", "t3-cc",
         "No picture: its file has changed since it was scored.", "2.png", "3.png", "Out of domain: brighter than any",
         "Further images", "4.", "/films/4.png", "Not scored", "empty file", "/films/broken.png",
@@ -176,7 +178,7 @@ def test_what_there_is_not_leaves_no_trace() -> None:
     )  # fmt: skip
     text = without_code(markup(bare))
     for absent in (
-        "Warnings", "Further images", "Not scored", "Heatmaps", "heat", "Below each", "distance", "aligned p", "None",
+        "Warnings", "Further images", "Not scored", "Heatmaps", "heat", "With each", "distance", "aligned p", "None",
         "nan", "no score", "unlike", "flagged (0)", "not scored",
     ):  # fmt: skip
         assert absent not in text.replace("No heatmaps: this detector keeps no scale.", ""), absent
