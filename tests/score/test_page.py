@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -47,6 +47,12 @@ def page_of(scorer: ImageScorer, places: Iterable[Place], between: Callable[[], 
     scored = ScoredRows(scorer.detector, scorer.digest, rows, {})
     told = Told(0.05, "the threshold means this", False, ("score: two are blank",))
     return films.score_page(scorer, places, scored, result_table(scored, 0.05), told, Progress())
+
+
+def saved_with(bundle: Path, folder: Path, **parts: Any) -> Path:
+    """The bundle with other parts, elsewhere."""
+    save_detector(replace(load_detector(bundle), **parts), load_file(bundle / "backbone.safetensors"), folder)
+    return folder
 
 
 def taken(page: ScorePage) -> list[Film]:
@@ -90,9 +96,10 @@ def test_the_page_shows_what_the_table_says(command: Command, bundle: Path, test
 
 def test_heatmaps_lie_over_the_films(command: Command, bundle: Path, tests: Path, tmp_path: Path) -> None:
     chosen = sorted((tests / "ANOMALY").iterdir())[:6]
-    described = json.loads((bundle / "detector.json").read_text())
-    described["heat"] |= {"low": 0.2, "high": 2.0}  # lower than the seeds', so that these few digits have colour
-    (bundle / "detector.json").write_text(json.dumps(described))
+    heat = load_detector(bundle).heat
+    assert heat is not None
+    heat = replace(heat, low=0.2, high=2.0)  # lower than the seeds', so that these few digits have colour
+    bundle = saved_with(bundle, tmp_path / "lower", heat=heat)
     scorer = ImageScorer.load(bundle)
     (tmp_path / "broken.png").write_bytes(b"none")
     folder = tmp_path / "below" / "maps"
@@ -104,8 +111,6 @@ def test_heatmaps_lie_over_the_films(command: Command, bundle: Path, tests: Path
     scored = scorer.score(images, heat=True)
     assert {file.name for file in folder.iterdir()} == {"foreign.png", *(f"{image.id}.png" for image in scored)}
     assert (folder / "foreign.png").read_bytes() == b"somebody's"
-    heat = scorer.detector.heat
-    assert heat is not None
     pointed = 0
     for image, found in zip(images, scored, strict=True):
         assert found.heat_GG is not None
@@ -169,8 +174,7 @@ def test_films_that_went_or_changed_are_told(scorer: ImageScorer, tests: Path, t
 
 
 def test_an_older_bundle_gives_the_page_without(command: Command, bundle: Path, tests: Path, tmp_path: Path) -> None:
-    weights, older = load_file(bundle / "backbone.safetensors"), tmp_path / "older"
-    save_detector(replace(load_detector(bundle), heat=None, trusted=None), weights, older)
+    older = saved_with(bundle, tmp_path / "older", heat=None, trusted=None)
     assert digest_of(older) == digest_of(bundle)
     out, page = tmp_path / "scores.csv", tmp_path / "page.html"
     ended = command("score", older, tests, "--out", out, "--heatmaps", tmp_path / "maps")

@@ -13,7 +13,7 @@ main { max-width: 100rem; }
 #filter output { color: var(--quiet); font-variant-numeric: tabular-nums; }
 .films { list-style: none; margin: 1.6rem 0 0; padding: 0; display: grid; gap: 2.2rem 2.4rem;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 34rem), 1fr)); }
-.film { max-width: none; margin: 0 !important; min-width: 0; content-visibility: auto;
+.film { max-width: none; margin: 0 !important; min-width: 0; scroll-margin-top: 5rem; content-visibility: auto;
   contain-intrinsic-size: auto 24rem; }
 .film article { display: grid; grid-template: auto 1fr / minmax(0, 20rem) minmax(0, 1fr); gap: .8rem 1.2rem; }
 .film article > :first-child { grid-row: 1 / 3; align-self: start; }
@@ -36,7 +36,7 @@ body:has(#heat:not(:checked)) .heat { visibility: hidden; }
 .words dl, dialog dl { display: block; margin: .3rem 0; line-height: 1.4; }
 .words dl div, dialog dl div { display: flex; gap: .6rem; }
 .words dt, dialog dt { flex: 0 0 5.5rem; overflow-wrap: anywhere; }
-.words dd, dialog dd { font-variant-numeric: tabular-nums; }
+.words dd, dialog dd { margin: 0; font-variant-numeric: tabular-nums; }
 .words .name, .words dd, .words h3 { max-height: 6.5em; overflow-y: auto; }
 .words .name { margin: .15rem 0 0; }
 .id { color: var(--quiet); }
@@ -48,6 +48,7 @@ body:has(#heat:not(:checked)) .heat { visibility: hidden; }
 .distance { color: var(--quiet); font-variant-numeric: tabular-nums; }
 .nearest .name { max-height: 4em; overflow: hidden; }
 .listed td.text { white-space: normal; overflow-wrap: anywhere; min-width: 8rem; max-width: 40rem; }
+.listed td:first-child { padding-left: 0; }
 .listed th:first-child { max-width: none; font-variant-numeric: tabular-nums; }
 dialog { width: 100%; height: 100%; max-width: none; max-height: none; border: 0; padding: .8rem 1rem; margin: 0;
   background: var(--paper); color: var(--ink); }
