@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from itertools import chain, islice
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +26,7 @@ from swag_ray.images.image_error import ImageError
 from swag_ray.images.places import Place, locate
 from swag_ray.progress import Progress
 from swag_ray.report.page.overlay import heat_overlay
-from swag_ray.report.score.values import KINDS, Film, ImageRow, ScorePage, TrustedImage
+from swag_ray.report.score.values import FLAGGED, STRANGE, UNFLAGGED, UNSCORED, Film, ImageRow, ScorePage, TrustedImage
 from swag_ray.score.rows import ScoredRows
 from swag_ray.score.scorer import SCORED, ImageBytes, ImageScorer, ScoredImage, id_of
 from swag_ray.score.table import further_columns, ranking
@@ -95,6 +94,7 @@ def score_page(
         meaning=told.meaning, doubtful=told.doubtful,
         warnings=tuple(line.removeprefix("score: ") for line in told.warnings),
         scale=_scale(detector, first), trusted=detector.trusted is not None,
+        usual_distance=detector.trusted.usual_distance if detector.trusted is not None else None,
         missing=tuple(_missing(detector, len(index_n))), films=chain(first, films),
         rows=_rows(table, listed_n, SHOWN), unscored=_rows(table, unscored_N[:LISTED]),
         unlisted=len(index_N) - len(shown_n) - len(listed_n) - len(unscored_N[:LISTED]),
@@ -111,12 +111,12 @@ def _scale(detector: Detector, first: Sequence[Film]) -> tuple[float, float] | N
 
 
 def _counts(table: pa.Table) -> dict[str, int]:
-    """Images by kind, without holding a row of each."""
-    counts = dict.fromkeys(KINDS, 0)
-    few = table.select(["path", "id", "status", "score", "p", "above_threshold", "out_of_domain", "seconds"])
-    for row in _rows(few, np.arange(len(few))):
-        counts[row.kind] += 1
-    return counts
+    """Images by kind (`ImageRow.kind`)."""
+    scored_N, flagged_N = pc.is_valid(table["score"]), pc.fill_null(table["above_threshold"], False)
+    strange_N = pc.and_(scored_N, pc.is_valid(table["out_of_domain"]))
+    counts = {UNSCORED: pc.invert(scored_N), STRANGE: strange_N, FLAGGED: pc.and_not(flagged_N, strange_N)}
+    found = {kind: pc.sum(of_N).as_py() or 0 for kind, of_N in counts.items()}
+    return found | {UNFLAGGED: len(table) - sum(found.values())}
 
 
 def _missing(detector: Detector, scored: int) -> Iterator[str]:
@@ -149,11 +149,12 @@ def _rows(table: pa.Table, index_n: NDArray[np.int64], before: int = 0) -> Itera
 def _films(scorer: ImageScorer, waiting: Iterator[tuple[ImageRow, Place, str]], progress: Progress) -> Iterator[Film]:
     """Films with their pictures. What they score stands in their rows: here heatmaps and trusted images are found."""
     detector = scorer.detector
-    asked: dict[str, Any] = {"heat": detector.heat is not None, "nearest": NEAREST if detector.trusted else 0}
+    nearest = NEAREST if detector.trusted is not None else 0
     pictures = lru_cache(KEPT)(partial(_trusted_picture, scorer))
     while few := list(islice(waiting, AT_A_TIME)):
         images = [scorer.read(place) for _, place, _ in few]
-        for (row, _, digest), image, found in zip(few, images, scorer.score(images, **asked), strict=True):
+        scored = scorer.score(images, heat=detector.heat is not None, nearest=nearest)
+        for (row, _, digest), image, found in zip(few, images, scored, strict=True):
             yield _film(scorer, row, image, found, digest, pictures)
         progress.advance(len(few))
 
@@ -171,7 +172,10 @@ def _film(
     if found.status != SCORED:
         return Film(row, note=f"its file cannot be read any more ({found.status})")
     nearest = tuple(TrustedImage(n.id, n.path, n.distance, pictures(n.id, n.path)) for n in found.nearest)
-    return Film(row, grey_picture(scorer, image, PIXELS), found.heat_GG, nearest)
+    try:
+        return Film(row, grey_picture(scorer, image, PIXELS), found.heat_GG, nearest)
+    except ImageError as error:  # another decoder draws than scores
+        return Film(row, None, None, nearest, f"its file cannot be drawn ({error})")
 
 
 def _trusted_picture(scorer: ImageScorer, id: str, path: str | None) -> NDArray[np.uint8] | None:

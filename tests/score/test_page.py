@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from html import unescape
@@ -71,6 +72,8 @@ def test_the_page_shows_what_the_table_says(command: Command, bundle: Path, test
     assert ended.code == 0 and not list(tmp_path.glob("*.partial"))
     rows = sorted(pq.read_table(out).to_pylist(), key=lambda row: (row["p"] is None, row["p"], -(row["score"] or 0)))
     text = report.read_text(encoding="utf-8")
+    counted = {kind: int(count) for kind, count in re.findall(r"> ([a-z ]+) \((\d+)\)</label>", text)}
+    assert counted == Counter(re.findall(r'data-kind="([^"]*)"', text))
     cards = re.findall(r'<li class="film" data-kind="([^"]*)">(.*?)</article>', text, flags=re.S)
     assert len(cards) == 8 and rows[8]["status"] != "scored"
     for row, (kind, card) in zip(rows, cards, strict=False):

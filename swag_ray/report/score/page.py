@@ -24,9 +24,8 @@ HEAT = (
     "Colour: where an image is unlike the trusted ones, in standard deviations of their patches; transparent below "
     "their 99th centile. "
 )
-NEAREST = (
-    "With each: the trusted images most like it, with their distance in standard deviations of the trusted images."
-)
+NEAREST = "With each: the trusted images most like it, with their distance in standard deviations of the trusted images"
+USUAL = "; half of the trusted images lie within {} of their own nearest"
 SEPARATOR = " \N{MIDDLE DOT} "
 
 
@@ -98,7 +97,9 @@ def _legend(page: ScorePage) -> Html:
     if page.scale is not None:
         box = element("input", type="checkbox", id="heat", checked="checked")
         parts = [element("label", box, " Heatmaps"), paragraph(HEAT, heat_bar(*page.scale), class_="note")]
-    parts += [paragraph(NEAREST, class_="note")] if page.trusted else []
+    if page.trusted:
+        usual = decimal(page.usual_distance, 2)
+        parts.append(paragraph(NEAREST, USUAL.format(usual) if usual else "", ".", class_="note"))
     parts += [paragraph(text, class_="note") for text in page.missing]
     return element("div", *parts, class_="legend") if parts else Html()
 

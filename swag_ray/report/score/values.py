@@ -98,6 +98,7 @@ class ScorePage:
         scale: ends of the heatmaps' colours, sd of the trusted images' patches, the same for all films; None without
             heatmaps.
         trusted: whether trusted images stand beside the films.
+        usual_distance: how far a trusted image lies from its own nearest, or None.
         missing: what the page lacks, and why, a sentence each.
         films: the most suspicious, in order; taken one by one, so that memory stays flat.
         rows: those behind them, in order.
@@ -117,6 +118,7 @@ class ScorePage:
     warnings: tuple[str, ...]
     scale: tuple[float, float] | None
     trusted: bool
+    usual_distance: float | None
     missing: tuple[str, ...]
     films: Iterable[Film]
     rows: Iterable[ImageRow] = ()

@@ -65,7 +65,7 @@ PAGE = ScorePage(
     counts={FLAGGED: 1, UNFLAGGED: 2, STRANGE: 1, UNSCORED: 1}, flagged=1,
     meaning="the threshold flags about 1 in 20 images like your trusted ones", doubtful=False,
     warnings=("2 images are blank",),
-    scale=SCALE, trusted=True, missing=("The 3 most suspicious images have pictures.",),
+    scale=SCALE, trusted=True, usual_distance=0.75, missing=("The 3 most suspicious images have pictures.",),
     films=FILMS, rows=(row(4),), unscored=(UNREAD,),
 )  # fmt: skip
 
@@ -92,6 +92,7 @@ def test_every_part_stands_in_order_and_nothing_is_loaded() -> None:
         "Research software, not a medical device.", "1 of 4 scored images flagged (p \N{LESS-THAN OR EQUAL TO} 0.05)",
         "1 image is unlike anything the detector was made for", "1 image has no score",
         "The threshold flags about 1 in 20 images", "2 images are blank", "2.5", "5.0", "trusted images most like",
+        "half of the trusted images lie within 0.75",
         "flagged (1)", "not flagged (2)", "out of domain (1)", "not scored (1)",
         "1. 1.png", "flagged", "score 2.900", "p 0.050", "up to 6.0 sd", "ward", "B 12", "age", "61", "/films/1.png",
         "1-abc",
@@ -173,8 +174,9 @@ def test_no_name_leaves_its_place(hostile: str, tmp_path: Path) -> None:
 
 def test_what_there_is_not_leaves_no_trace() -> None:
     bare = replace(
-        PAGE, counts=dict.fromkeys(KINDS, 0) | {UNFLAGGED: 1}, flagged=0, warnings=(), scale=None, trusted=False,
-        missing=("No heatmaps: this detector keeps no scale.",), films=(Film(row(2), GREY),), rows=(), unscored=(),
+        PAGE, counts=dict.fromkeys(KINDS, 0) | {UNFLAGGED: 1}, flagged=0, warnings=(), scale=None,
+        trusted=False, usual_distance=None, missing=("No heatmaps: this detector keeps no scale.",),
+        films=(Film(row(2), GREY),), rows=(), unscored=(),
     )  # fmt: skip
     text = without_code(markup(bare))
     for absent in (
