@@ -34,8 +34,8 @@ from swag_ray.score.words import Told
 
 LARGEST = 1024  # pixels a side of a film under its heatmap
 LONGEST = 200  # bytes of a file's name, of the 255 that there are
-# Of the page: 200 films of 1,024 pixels a side take XX MB, and a browser holds 5,000 rows without effort.
-SHOWN, PIXELS, SMALL, NEAREST = 200, 1024, 160, 3
+# Of the page: 200 films of 768 pixels a side and their neighbours take some 20 MB; 5,000 rows strain no browser.
+SHOWN, PIXELS, SMALL, NEAREST = 200, 768, 160, 3
 LISTED = 5000
 AT_A_TIME = 16  # films that are scored anew together
 KEPT = 256  # trusted images of which the small pictures are in memory: many films have the same

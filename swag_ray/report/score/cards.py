@@ -49,7 +49,7 @@ def _words(film: Film) -> Html:
     said += [_fact(name, isolated(value, "find")) for name, value in row.further.items()]
     return element(
         "div",
-        element("h3", element("span", f"{row.rank}.", class_="rank"), " ", isolated(_file(row.path)), _flag(row)),
+        element("h2", element("span", f"{row.rank}.", class_="rank"), " ", isolated(_file(row.path)), _flag(row)),
         paragraph(STRANGE.capitalize(), ": ", row.out_of_domain, class_="strange") if row.out_of_domain else Html(),
         element("dl", *said),
         element("p", isolated(row.path, "find"), class_="name"),

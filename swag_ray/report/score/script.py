@@ -36,7 +36,7 @@ const show = next => {
   card = next;
   stage.classList.remove("near");
   stage.replaceChildren(card.querySelector(".layers").cloneNode(true));
-  title.textContent = card.querySelector("h3").textContent;
+  title.textContent = card.querySelector("h2").textContent;
   facts.replaceChildren(card.querySelector("dl").cloneNode(true));
   if (!dialog.open) dialog.showModal();
 };

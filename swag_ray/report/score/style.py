@@ -26,7 +26,7 @@ main { max-width: 100rem; }
 body:has(#heat:not(:checked)) .heat { visibility: hidden; }
 .none { margin: 0; padding: 1rem; border: 1px dashed var(--line); color: var(--quiet); font-size: .9rem; }
 .words { min-width: 0; }
-.words h3 { margin: 0 0 .3rem; overflow-wrap: anywhere; }
+.words h2 { font-size: 1rem; margin: 0 0 .3rem; overflow-wrap: anywhere; }
 .rank { color: var(--quiet); font-weight: 400; font-variant-numeric: tabular-nums; }
 .mark { color: var(--anomaly); font-weight: 600; white-space: nowrap; font-size: .88rem; }
 .mark::before { content: "\\25CF  "; }
@@ -37,7 +37,7 @@ body:has(#heat:not(:checked)) .heat { visibility: hidden; }
 .words dl div, dialog dl div { display: flex; gap: .6rem; }
 .words dt, dialog dt { flex: 0 0 5.5rem; overflow-wrap: anywhere; }
 .words dd, dialog dd { margin: 0; font-variant-numeric: tabular-nums; }
-.words .name, .words dd, .words h3 { max-height: 6.5em; overflow-y: auto; }
+.words .name, .words dd, .words h2 { max-height: 6.5em; overflow-y: auto; }
 .words .name { margin: .15rem 0 0; }
 .id { color: var(--quiet); }
 .nearest { list-style: none; margin: 0; padding: 0; display: grid;
@@ -75,6 +75,6 @@ dialog button { font: inherit; color: inherit; background: transparent; border: 
   .film article { grid-template-columns: 2fr 3fr; }
   .layers img, .nearest img { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   #filter, dialog, .legend label { display: none; }
-  .words .name, .words dd, .words h3 { max-height: none; }
+  .words .name, .words dd, .words h2 { max-height: none; }
 }
 """
