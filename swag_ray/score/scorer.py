@@ -173,7 +173,7 @@ class ImageScorer:
         spec = self.detector.spec
         for image in images:
             path = os.fsencode(str(image.place)).decode(errors="replace")  # a name may be of another encoding
-            named = {"path": path, "id": _id(image, spec.frames), "sha256": image.sha256, "error": image.error}
+            named = {"path": path, "id": id_of(image, spec.frames), "sha256": image.sha256, "error": image.error}
             files.append(named)
             yield decode(partial(read_grey, image.data, spec.image_size, spec.reading.of(image.place)))
 
@@ -210,7 +210,8 @@ def detector_digest(run_dir: str | Path) -> str:
         return digest_of(folder)
 
 
-def _id(image: ImageBytes, frames: str) -> str:
+def id_of(image: ImageBytes, frames: str) -> str:
+    """Returns what a run calls an image of these bytes and this name; `frames` as the detector's spec has it."""
     file, number = file_and_frame(image.place, frames)
     name = os.fsencode(file.name).decode(errors="replace")
     return image_id(name, image.sha256, dicom=is_dicom(image.data[:HEAD]), frame=number)
