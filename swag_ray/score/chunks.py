@@ -5,7 +5,7 @@ Chunks are cut by position alone: which process scores one, after how many kills
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -44,8 +44,8 @@ class Chunk:
     places: Sequence[Place]
 
 
-# (the chunks to score) -> each one's number, rows and overlays, in any order
-Run = Callable[[Sequence[Chunk]], Iterable[tuple[int, pa.RecordBatch, Pictures]]]
+Scored: TypeAlias = tuple[int, pa.RecordBatch, Pictures]  # a chunk's number, rows and overlays
+Run = Callable[[Sequence[Chunk]], Generator[Scored]]  # the chunks to score -> what came of each, in any order
 
 
 def chunk_work(scorer: ImageScorer, heatmaps: bool) -> Work:
@@ -73,7 +73,7 @@ def chunk_work(scorer: ImageScorer, heatmaps: bool) -> Work:
 def in_process(work: Work) -> Run:
     """Returns what scores chunks one after the other in this process."""
 
-    def run(chunks: Sequence[Chunk]) -> Iterator[tuple[int, pa.RecordBatch, Pictures]]:
+    def run(chunks: Sequence[Chunk]) -> Generator[Scored]:
         for chunk in chunks:
             yield chunk.number, *work(chunk.places)
 
@@ -110,13 +110,14 @@ def score_chunks(
                 rows[chunk.number] = known
     left = [chunk for chunk in chunks if chunk.number not in rows]
     progress.expect(sum(len(chunk.places) for chunk in left))
-    for number, found, pictures in run(left) if left else ():
-        if heatmaps is not None:
-            _write_pictures(heatmaps, pictures)
-        if journal is not None:
-            journal.add(number, files[number], found)
-        rows[number] = found
-        progress.advance(found.num_rows)
+    with closing(run(left)) as scored:  # what it has started ends with it
+        for number, found, pictures in scored:
+            if heatmaps is not None:
+                _write_pictures(heatmaps, pictures)
+            if journal is not None:
+                journal.add(number, files[number], found)
+            rows[number] = found
+            progress.advance(found.num_rows)
     return pa.Table.from_batches([rows[chunk.number] for chunk in chunks], ROWS)
 
 
