@@ -27,6 +27,7 @@ OVERLAYS_FILE = f"{PLOTS_FOLDER}/overlays.npz"
 # The detector's bundle: a folder of a run, or a copy of it anywhere.
 DETECTOR_FOLDER = "detector"
 DETECTOR_FILE, ARRAYS_FILE, BACKBONE_FILE = "detector.json", "arrays.npz", "backbone.safetensors"
+HEAT_FILE, TRUSTED_FILE = "heat.npz", "trusted.npz"
 DRAFT = "run"  # a run's next files, aside in its folder until they are whole
 # Of a sweep.
 SWEEP_FILE, TRIALS_FILE = "sweep.yaml", "trials.parquet"

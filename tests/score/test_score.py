@@ -156,7 +156,7 @@ def test_what_cannot_be_scored_is_one_line_and_writes_nothing(
         assert not place.exists()
 
 
-@pytest.mark.parametrize("name", ["arrays.npz", "backbone.safetensors", "detector.json"])
+@pytest.mark.parametrize("name", ["arrays.npz", "backbone.safetensors", "detector.json", "trusted.npz"])
 @pytest.mark.parametrize("damage", ["cut", "flip", "gone"])
 def test_a_damaged_bundle_never_scores(
     command: Command, bundle: Path, tests: Path, tmp_path: Path, name: str, damage: str
