@@ -111,7 +111,7 @@ def work_of(shared: Shared) -> Work:
 
 
 def _files(bundle: Path) -> dict[str, bytes]:
-    return {name: (bundle / name).read_bytes() for name in BUNDLE}
+    return {name: (bundle / name).read_bytes() for name in BUNDLE if (bundle / name).is_file()}
 
 
 def _name(chunk: Chunk) -> str:

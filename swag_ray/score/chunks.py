@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,7 +22,7 @@ from swag_ray.images.places import Place
 from swag_ray.progress import Progress
 from swag_ray.score.journal import Journal, digest_of_files
 from swag_ray.score.rows import ROWS, rows_of
-from swag_ray.score.scorer import SCORED, ImageScorer
+from swag_ray.score.scorer import SCORED, ImageScorer, ScoredImage
 from swag_ray.system.files import make_folders, whole_file
 
 CHUNK = 64  # images that are scored at a time
@@ -55,29 +56,37 @@ def chunk_work(scorer: ImageScorer, heatmaps: bool) -> Work:
     def work(places: Sequence[Place]) -> tuple[pa.RecordBatch, Pictures]:
         with closing(ahead(threads, scorer.read, places, AHEAD)) as images:
             scored = scorer.score(images, heat=heatmaps)
-        pictures: Pictures = {}
-        if heatmaps:
-            from swag_ray.score.films import overlay_name, overlay_png
-
-            for place, image in zip(places, scored, strict=True):
-                if image.status == SCORED and image.heat_GG is not None:
-                    try:
-                        pictures[overlay_name(image)] = overlay_png(scorer, scorer.read(place), image.heat_GG)
-                    except ImageError:  # it has changed since it was scored
-                        continue
-        return rows_of(scored), pictures
+        return rows_of(scored), _overlays(scorer, places, scored)
 
     return work
 
 
-def in_process(work: Work) -> Run:
-    """Returns what scores chunks one after the other in this process."""
+def in_process(scorer: ImageScorer, heatmaps: bool) -> Run:
+    """Returns what scores chunks in this process: files are read ahead, and two chunks are under way."""
 
     def run(chunks: Sequence[Chunk]) -> Generator[Scored]:
-        for chunk in chunks:
-            yield chunk.number, *work(chunk.places)
+        places = (place for chunk in chunks for place in chunk.places)
+        with ThreadPoolExecutor(READERS) as threads, closing(ahead(threads, scorer.read, places, AHEAD)) as images:
+            batches = (islice(images, len(chunk.places)) for chunk in chunks)
+            with closing(scorer.score_batches(batches, heat=heatmaps)) as done:
+                for chunk, scored in zip(chunks, done, strict=True):
+                    yield chunk.number, rows_of(scored), _overlays(scorer, chunk.places, scored)
 
     return run
+
+
+def _overlays(scorer: ImageScorer, places: Sequence[Place], scored: Sequence[ScoredImage]) -> Pictures:
+    """PNGs of those that have a heatmap."""
+    pictures: Pictures = {}
+    if all(image.heat_GG is None for image in scored):
+        return pictures
+    from swag_ray.score.films import overlay_name, overlay_png
+
+    for place, image in zip(places, scored, strict=True):
+        if image.status == SCORED and image.heat_GG is not None:
+            with suppress(ImageError):  # it has changed since it was scored
+                pictures[overlay_name(image)] = overlay_png(scorer, scorer.read(place), image.heat_GG)
+    return pictures
 
 
 def score_chunks(

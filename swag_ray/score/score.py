@@ -20,7 +20,7 @@ from swag_ray.images.frames import ALL
 from swag_ray.images.oddities import inverted, oddity_warnings, twins
 from swag_ray.progress import Progress
 from swag_ray.score.actors import on_ray
-from swag_ray.score.chunks import CHUNK, chunk_work, in_process, score_chunks
+from swag_ray.score.chunks import CHUNK, in_process, score_chunks
 from swag_ray.score.drift import append_to_log, check_log
 from swag_ray.score.inputs import Inputs, find_inputs
 from swag_ray.score.journal import Journal
@@ -152,7 +152,7 @@ def _scored(
 ) -> ScoredRows:  # fmt: skip
     heatmaps = options.heatmaps is not None
     with progress.phase("score", "scoring images"):
-        here = in_process(chunk_work(scorer, heatmaps))
+        here = in_process(scorer, heatmaps)
         run = on_ray(folder, heatmaps, scorer.detector.spec.frames, options.address, here)
         table = score_chunks(inputs.places, run, journal=journal, heatmaps=options.heatmaps, progress=progress)
     return ScoredRows(scorer.detector, scorer.digest, table, inputs.left_out)
