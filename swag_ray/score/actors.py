@@ -58,7 +58,7 @@ def on_ray(bundle: Path, heatmaps: bool, frames: str, address: str | None, here:
             return
         with _session(address) if chunks else nullcontext() as session:
             if session is not None:
-                yield from _stream(Shared(_files(bundle), heatmaps, os.getcwd()), chunks, frames, session)
+                yield from _stream(Shared(bundle_files(bundle), heatmaps, os.getcwd()), chunks, frames, session)
                 return
         yield from here(chunks)
 
@@ -110,7 +110,8 @@ def work_of(shared: Shared) -> Work:
     return chunk_work(scorer, shared.heatmaps)
 
 
-def _files(bundle: Path) -> dict[str, bytes]:
+def bundle_files(bundle: Path) -> dict[str, bytes]:
+    """Returns the files of a detector's folder, by name."""
     return {name: (bundle / name).read_bytes() for name in BUNDLE if (bundle / name).is_file()}
 
 
