@@ -23,9 +23,11 @@ from swag_ray.progress import Progress
 from swag_ray.score.journal import Journal, digest_of_files
 from swag_ray.score.rows import ROWS, rows_of
 from swag_ray.score.scorer import SCORED, ImageScorer, ScoredImage
+from swag_ray.system.allocator import keep_freed_memory, trim_freed_memory
 from swag_ray.system.files import make_folders, whole_file
 
 CHUNK = 64  # images that are scored at a time
+TRIMMED_EVERY = 16  # chunks
 READERS, AHEAD = 2, 8  # threads that read files while others are scored; files that they are ahead
 
 Pictures: TypeAlias = dict[str, bytes]  # of overlays: file name -> PNG
@@ -65,6 +67,7 @@ def in_process(scorer: ImageScorer, heatmaps: bool) -> Run:
     """Returns what scores chunks in this process: files are read ahead, and two chunks are under way."""
 
     def run(chunks: Sequence[Chunk]) -> Generator[Scored]:
+        keep_freed_memory()
         places = (place for chunk in chunks for place in chunk.places)
         with ThreadPoolExecutor(READERS) as threads, closing(ahead(threads, scorer.read, places, AHEAD)) as images:
             batches = (islice(images, len(chunk.places)) for chunk in chunks)
@@ -127,6 +130,8 @@ def score_chunks(
                 journal.add(number, files[number], found)
             rows[number] = found
             progress.advance(found.num_rows)
+            if len(rows) % TRIMMED_EVERY == 0:  # the rows that stay would else hold what was freed around them
+                trim_freed_memory()
     return pa.Table.from_batches([rows[chunk.number] for chunk in chunks], ROWS)
 
 
