@@ -29,7 +29,10 @@ MAX_DEATHS = 5
 MAX_STARTS = MAX_DEATHS + 2
 LOST_SECONDS = 600.0  # for a node in place of one that was lost; those that an autoscaler starts take minutes
 LOOK_SECONDS = 2.0  # between two looks at Ray's table
-KINDS = {"SampleActor": "a sample actor", "MapWorker": "an extraction actor", "MemoryBank": "the memory bank"}
+KINDS = {
+    "SampleActor": "a sample actor", "MapWorker(MapBatches(ChunkActor": "a scoring actor",
+    "MapWorker": "an extraction actor", "MemoryBank": "the memory bank",
+}  # fmt: skip
 FEWER = "lower cluster.actors, or use nodes with more memory"
 NAMESPACE = "swag-ray"  # of the keys, in the cluster's store
 

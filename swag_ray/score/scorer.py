@@ -185,7 +185,8 @@ class ImageScorer:
             before: Future[list[ScoredImage]] | None = None
             for batch in batches:
                 embedded = self._embedded(batch)
-                done, before = before and before.result(), banks.submit(self._judged, embedded, heat, 0)
+                done = before.result() if before is not None else None
+                before = banks.submit(self._judged, embedded, heat, 0)
                 if done is not None:
                     yield done
             if before is not None:
