@@ -20,7 +20,8 @@ from swag_ray.images.deep import range_warnings
 from swag_ray.images.frames import ALL
 from swag_ray.images.oddities import inverted, oddity_warnings, twins
 from swag_ray.progress import Progress
-from swag_ray.score.chunks import CHUNK, chunk_work, in_process, score_chunks
+from swag_ray.score.actors import on_ray
+from swag_ray.score.chunks import CHUNK, in_process, score_chunks
 from swag_ray.score.drift import append_to_log, check_log
 from swag_ray.score.inputs import Inputs, find_inputs
 from swag_ray.score.journal import Journal
@@ -122,7 +123,7 @@ def score_to_file(
         inputs = find_inputs("score", images, detector.spec.frames)
         scoring = {"detector": digest, "chunk": CHUNK, "heatmaps": str(options.heatmaps)}
         journal = Journal(Path(out), scoring) if out != STDOUT else None
-        scored = _scored(scorer, inputs, options, journal, progress)
+        scored = _scored(folder, scorer, inputs, options, journal, progress)
     rate = detector.rate if rate is None else rate
     score_nK, site_nK = scored.score_nK, scored.site_nK
     aligned_n = site.p_values(detector, score_nK, site_nK) if site is not None and len(score_nK) else None
@@ -165,7 +166,7 @@ def score_images(command: str, run_dir: str | Path, images: Sequence[str | Path]
     with detector_folder(run_dir) as folder:
         scorer = ImageScorer.load(folder)
         inputs = find_inputs(command, images, scorer.detector.spec.frames)
-        scored = _scored(scorer, inputs, ScoreOptions(), None, Progress())
+        scored = _scored(folder, scorer, inputs, ScoreOptions(), None, Progress())
     if not scored.scored_N.any():
         count = len(scored.table)
         raise InputError(f"{command}: none of the {count} images can be read; the first is {scored.unreadable[0]}")
@@ -173,10 +174,13 @@ def score_images(command: str, run_dir: str | Path, images: Sequence[str | Path]
 
 
 def _scored(
-    scorer: ImageScorer, inputs: Inputs, options: ScoreOptions, journal: Journal | None, progress: Progress
-) -> ScoredRows:
+    folder: Path, scorer: ImageScorer, inputs: Inputs, options: ScoreOptions, journal: Journal | None,
+    progress: Progress,
+) -> ScoredRows:  # fmt: skip
+    heatmaps = options.heatmaps is not None
     with progress.phase("score", "scoring images"):
-        run = in_process(chunk_work(scorer, options.heatmaps is not None))
+        here = in_process(scorer, heatmaps)
+        run = on_ray(folder, heatmaps, scorer.detector.spec.frames, options.address, here)
         table = score_chunks(inputs.places, run, journal=journal, heatmaps=options.heatmaps, progress=progress)
     return ScoredRows(scorer.detector, scorer.digest, table, inputs.left_out)
 
