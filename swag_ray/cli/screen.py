@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
-import tempfile
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from swag_ray.cli.bars import TerminalProgress
+from swag_ray.cli.process import terminal_kept_for_us
 from swag_ray.config import Config
-from swag_ray.errors import InputError, reason_of
 from swag_ray.progress import Progress
 from swag_ray.record.files import POOL_FILE, REPORT_FILE
 from swag_ray.record.run_metrics import RoundMetrics, RunMetrics
@@ -139,59 +134,6 @@ def _weight(weight: float | None) -> str:
 @contextmanager
 def run_screen(*, quiet: bool) -> Iterator[RunScreen]:
     """A screen for one run; third-party warnings and Ray's own chatter stay out of it."""
-    with warnings.catch_warnings(), _terminal_kept_for_us() as log:
-        warnings.simplefilter("ignore")
+    with terminal_kept_for_us():
         logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it logs that there is no home folder for its cache
-        try:
-            yield RunScreen(quiet)
-        except (InputError, KeyboardInterrupt):
-            log.unlink(missing_ok=True)
-            raise
-        except BaseException:
-            print(f"swag-ray: what Ray and other libraries said is in {log}", file=sys.stderr)
-            raise
-        log.unlink(missing_ok=True)
-
-
-@contextmanager
-def _terminal_kept_for_us() -> Iterator[Path]:
-    """Ray's C++ core and its processes write straight to file descriptors 1 and 2: give them a file, and keep the
-    terminal, or what reads our JSON, for Python's stdout and stderr.
-    """
-    try:
-        handle, name = tempfile.mkstemp(prefix="swag-ray-", suffix=".log")
-    except OSError as error:
-        raise InputError(
-            f"no file can be made for temporary use ({reason_of(error)})", "set TMPDIR to a folder with room"
-        ) from error
-    try:
-        with _kept_for_us("stdout", 1, handle), _kept_for_us("stderr", 2, handle):
-            yield Path(name)
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def _kept_for_us(stream: str, number: int, elsewhere: int) -> Iterator[None]:
-    """Sends to `elsewhere` what goes to a file descriptor other than through this stream of Python's."""
-    ours: TextIO | None = getattr(sys, stream)
-    try:
-        terminal = os.dup(number)
-    except OSError:  # closed: there is nothing to keep
-        yield
-        return
-    if ours is not None:
-        with suppress(OSError):
-            ours.flush()
-    encoding = ours.encoding if ours is not None else None
-    kept = os.fdopen(os.dup(number), "w", buffering=1, encoding=encoding, errors="replace")
-    setattr(sys, stream, kept)
-    os.dup2(elsewhere, number)
-    try:
-        yield
-    finally:
-        os.dup2(terminal, number)
-        os.close(terminal)
-        setattr(sys, stream, ours)
-        with suppress(BrokenPipeError):  # `| head`, which is no failure
-            kept.close()
+        yield RunScreen(quiet)

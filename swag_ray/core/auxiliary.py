@@ -4,7 +4,8 @@ A head that tells trusted images from their own variants learns what "altered he
 anomaly. Nothing in them is meant to resemble a disease.
 
 Shapes: an image is (S, S), grey 0..255; the host is the image that is altered, the donor lends what goes into it.
-Lengths are shares of S, so that a variant looks the same at every image size.
+Lengths are shares of S, so that a variant looks the same at every image size. A *place* is (S, S) in [0, 1]: how
+much of a pixel is altered, 1 where most is; over a soft rim it falls to 0.
 
 Sources: foreign patch interpolation, Tan et al. 2020 (arXiv 2011.04197); its Poisson form, Tan et al. 2021 (arXiv
 2107.02622) and Schlueter et al. 2022 (arXiv 2109.15222); cut-and-paste, Li et al. 2021 (arXiv 2104.04015).
@@ -30,6 +31,7 @@ SIDES = (0.15, 0.55)  # of a rectangle
 BLOBS = (1, 4)  # opacities an image
 BLOB_RADII = (0.05, 0.23)
 GREY = (15.0, 70.0)  # of an opacity's centre, lighter or darker than what is there
+INSIDE = 0.5  # of a place: on the rim of an ellipse, at half the height of an opacity, all of a rectangle
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,12 @@ class Kind:
     """One way to alter an image.
 
     Attributes:
-        alter: (host, donor, generator) -> the altered image, (S, S) float64; the donor is the host where none is asked.
+        alter: (host, donor, generator) -> the altered image and its place, (S, S) float64; the donor is the host where
+            none is asked.
         foreign: whether the donor is another image.
     """
 
-    alter: Callable[[Image, Image, Draw], Image]
+    alter: Callable[[Image, Image, Draw], tuple[Image, Image]]
     foreign: bool
 
 
@@ -56,19 +59,26 @@ def variant(kind: str, host_SS: NDArray[np.uint8], donor_SS: NDArray[np.uint8], 
     Raises:
         ValueError: images that are no squares of one size.
     """
+    return variant_and_place(kind, host_SS, donor_SS, generator)[0]
+
+
+def variant_and_place(
+    kind: str, host_SS: NDArray[np.uint8], donor_SS: NDArray[np.uint8], generator: Draw
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Returns what `variant` does, and where it is altered: (S, S), true from `INSIDE` on."""
     if host_SS.ndim != 2 or len(set(host_SS.shape + donor_SS.shape)) != 1:
         raise ValueError(f"host {host_SS.shape} and donor {donor_SS.shape} must be squares of one size")
-    altered = KINDS[kind].alter(host_SS.astype(np.float64), donor_SS.astype(np.float64), generator)
-    return np.rint(np.clip(altered, 0, 255)).astype(np.uint8)
+    altered, place = KINDS[kind].alter(host_SS.astype(np.float64), donor_SS.astype(np.float64), generator)
+    return np.rint(np.clip(altered, 0, 255)).astype(np.uint8), place >= INSIDE
 
 
-def _foreign_patch(host: Image, donor: Image, draw: Draw) -> Image:
+def _foreign_patch(host: Image, donor: Image, draw: Draw) -> tuple[Image, Image]:
     """Blends a soft ellipse of another image, shifted, into the host."""
-    share = draw.uniform(*STRENGTH) * _ellipse(len(host), draw)
-    return host + share * (_shifted(donor, _offsets(len(host), draw)) - host)
+    strength, place = draw.uniform(*STRENGTH), _ellipse(len(host), draw)
+    return host + strength * place * (_shifted(donor, _offsets(len(host), draw)) - host), place
 
 
-def _foreign_gradients(host: Image, donor: Image, draw: Draw) -> Image:
+def _foreign_gradients(host: Image, donor: Image, draw: Draw) -> tuple[Image, Image]:
     """Mixes gradients of another image into a rectangle, and solves for grey values that meet the host at its rim."""
     from scipy.fft import dstn, idstn
 
@@ -82,36 +92,39 @@ def _foreign_gradients(host: Image, donor: Image, draw: Draw) -> Image:
     # The discrete Poisson equation with zero on the rim is diagonal under the sine transform.
     rows, columns = (2 * np.cos(np.pi * np.arange(1, n + 1) / (n + 1)) - 2 for n in inside.shape)
     solved = idstn(dstn(strength * laplacian, type=1) / (rows[:, None] + columns), type=1)
-    out = host.copy()
+    out, place = host.copy(), np.zeros_like(host)
     out[top : top + height, left : left + width] += solved
-    return out
+    place[top : top + height, left : left + width] = 1
+    return out, place
 
 
-def _own_patch(host: Image, donor: Image, draw: Draw) -> Image:
+def _own_patch(host: Image, donor: Image, draw: Draw) -> tuple[Image, Image]:
     """Blends a soft ellipse of the host itself, mirrored or not and shifted, into the host."""
-    share = draw.uniform(*STRENGTH) * _ellipse(len(host), draw)
+    strength, place = draw.uniform(*STRENGTH), _ellipse(len(host), draw)
     across, along = draw.integers(0, 2, size=2)
     turned = host[:: -1 if along else 1, :: -1 if across else 1]
-    return host + share * (_shifted(turned, _offsets(len(host), draw)) - host)
+    return host + strength * place * (_shifted(turned, _offsets(len(host), draw)) - host), place
 
 
-def _cut_paste(host: Image, donor: Image, draw: Draw) -> Image:
+def _cut_paste(host: Image, donor: Image, draw: Draw) -> tuple[Image, Image]:
     """Copies a rectangle of the host to another place of it, edges and all."""
     size = len(host)
     (height, top), (width, left) = (_side_and_start(size, draw) for _ in range(2))
     to_top, to_left = (int(draw.integers(0, size - side)) for side in (height, width))
-    out = host.copy()
+    out, place = host.copy(), np.zeros_like(host)
     out[to_top : to_top + height, to_left : to_left + width] = host[top : top + height, left : left + width]
-    return out
+    place[to_top : to_top + height, to_left : to_left + width] = 1
+    return out, place
 
 
-def _opacities(host: Image, donor: Image, draw: Draw) -> Image:
+def _opacities(host: Image, donor: Image, draw: Draw) -> tuple[Image, Image]:
     """Adds smooth lighter or darker blobs."""
-    out = host.copy()
+    out, place = host.copy(), np.zeros_like(host)
     for _ in range(draw.integers(BLOBS[0], BLOBS[1] + 1)):
-        distance = _distance(len(host), BLOB_RADII, draw)
-        out += draw.choice((-1, 1)) * draw.uniform(*GREY) * np.exp(-0.5 * distance**2)
-    return out
+        blob = np.exp(-0.5 * _distance(len(host), BLOB_RADII, draw) ** 2)
+        out += draw.choice((-1, 1)) * draw.uniform(*GREY) * blob
+        place = np.maximum(place, blob)
+    return out, place
 
 
 KINDS: Mapping[str, Kind] = {

@@ -3,6 +3,8 @@
 detector/detector.json        what it is
 detector/arrays.npz           fold models, banks, the seeds' scores that p-values are counted against
 detector/backbone.safetensors weights and normalisation of the frozen backbone
+detector/trusted.npz          the trusted images, to tell those nearest to a new one; older bundles have none
+detector/heat.npz             what heatmaps are measured in; older bundles have none
 """
 
 from __future__ import annotations
@@ -12,34 +14,39 @@ import io
 import json
 import shutil
 import zipfile
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from swag_ray.core.head import HeadSettings
 from swag_ray.detector.detector import Detector, DetectorArm
 from swag_ray.detector.domain import domain_arrays, domain_of
+from swag_ray.detector.heatmap import heat_arrays, heat_of
+from swag_ray.detector.trusted import trusted_arrays, trusted_of
 from swag_ray.errors import InputError, reason_of
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.models.fold_bank import BankSettings
 from swag_ray.models.fold_head import ContrastSettings
-from swag_ray.record.files import ARRAYS_FILE, BACKBONE_FILE, DETECTOR_FILE
+from swag_ray.record.files import ARRAYS_FILE, BACKBONE_FILE, DETECTOR_FILE, HEAT_FILE, TRUSTED_FILE
 from swag_ray.store.stages import Arrays, flat_folds, fold_arrays
 from swag_ray.system.files import whole_folder
 
 if TYPE_CHECKING:
     from swag_ray.features.backbone import Backbone
 
+T = TypeVar("T")
 FORMAT = 3  # 1 had one head, or none; 2 no seed scores of the arms
+SCORES_BY = (ARRAYS_FILE, BACKBONE_FILE)  # the files that scores depend on
 
 
 def save_detector(detector: Detector, weights: Arrays, folder: Path) -> None:
     """Write the bundle with its backbone's tensors; the folder appears complete or not at all."""
     from safetensors.numpy import save
 
-    arrays = {"seed_s": detector.seed_s, "seed_fold": detector.seed_fold}
+    arrays: Arrays = {"seed_s": detector.seed_s, "seed_fold": detector.seed_fold}
     arrays |= flat_folds(detector.models, "model.")
     if detector.banks is not detector.models:
         arrays |= flat_folds(detector.banks, "bank.")
@@ -51,9 +58,11 @@ def save_detector(detector: Detector, weights: Arrays, folder: Path) -> None:
         arrays["typical"] = detector.typical
     if detector.domain is not None:
         arrays |= {f"domain.{name}": array for name, array in domain_arrays(detector.domain).items()}
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    files = {ARRAYS_FILE: buffer.getvalue(), BACKBONE_FILE: save(weights)}
+    files = {ARRAYS_FILE: _packed(arrays), BACKBONE_FILE: save(weights)}
+    if detector.trusted is not None:
+        files[TRUSTED_FILE] = _packed(trusted_arrays(detector.trusted), np.savez_compressed)
+    if detector.heat is not None:
+        files[HEAT_FILE] = _packed(heat_arrays(detector.heat))
     record = {
         "format": FORMAT, "name": detector.name, "score_used": detector.score_used, "rate": detector.rate,
         "spec": detector.spec.plain(), "bank": asdict(detector.bank),
@@ -78,10 +87,10 @@ def load_detector(folder: Path) -> Detector:
         InputError: not a bundle, damaged, or of another format.
     """
     record = _record(folder)
-    data = _whole(folder, record, ARRAYS_FILE)
+    arrays = _arrays(folder, record, ARRAYS_FILE)
+    trusted = _optional(folder, record, TRUSTED_FILE, trusted_of)
+    heat = _optional(folder, record, HEAT_FILE, heat_of)
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as loaded:
-            arrays = {name: loaded[name] for name in loaded.files}
         flat = {name: a for name, a in arrays.items() if name.startswith("fold")}
         folds = fold_arrays(flat, int(arrays["seed_fold"].max()) + 1)
         models = tuple(_part(fold, "model.") for fold in folds)
@@ -105,16 +114,23 @@ def load_detector(folder: Path) -> Detector:
             spec=FeatureSpec(**spec), bank=BankSettings(**bank), head=h,
             seed_s=arrays["seed_s"], seed_fold=arrays["seed_fold"],
             models=models, banks=banks if banks[0] else models, arms=arms, typical=arrays.get("typical"),
-            domain=domain_of(_part(arrays, "domain.")),
+            domain=domain_of(_part(arrays, "domain.")), trusted=trusted, heat=heat,
         )  # fmt: skip
-    except (ValueError, TypeError, LookupError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, LookupError) as error:
         raise _damaged(folder, DETECTOR_FILE) from error
+
+
+def _packed(arrays: Arrays, save: Callable[..., None] = np.savez) -> bytes:
+    buffer = io.BytesIO()
+    save(buffer, **arrays)
+    return buffer.getvalue()
 
 
 def digest_of(folder: Path) -> str:
     """Returns what names a bundle, 16 hex digits: two that score alike have the same. Raises InputError as above."""
     record = _record(folder)
-    scores_by = {key: record[key] for key in ("format", "score_used", "spec", "bank", "head", "arms", "sha256")}
+    scores_by = {key: record[key] for key in ("format", "score_used", "spec", "bank", "head", "arms")}
+    scores_by["sha256"] = {name: record["sha256"][name] for name in SCORES_BY}
     return hashlib.sha256(json.dumps(scores_by, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -152,6 +168,26 @@ def _record(folder: Path) -> dict[str, Any]:
     if record["format"] != FORMAT:
         raise InputError(f"detector: '{folder}' has format {record['format']}, this version reads {FORMAT}")
     return record
+
+
+def _optional(folder: Path, record: dict[str, Any], name: str, of: Callable[[Arrays], T]) -> T | None:
+    """What one file that a bundle may lack holds; None where it was made without."""
+    if name not in record["sha256"]:
+        return None
+    try:
+        return of(_arrays(folder, record, name))
+    except (ValueError, TypeError, LookupError) as error:
+        raise _damaged(folder, name) from error
+
+
+def _arrays(folder: Path, record: dict[str, Any], name: str) -> Arrays:
+    """What one .npz file holds, if it is as it was written."""
+    data = _whole(folder, record, name)
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as loaded:
+            return {key: loaded[key] for key in loaded.files}
+    except (ValueError, TypeError, LookupError, zipfile.BadZipFile) as error:
+        raise _damaged(folder, name) from error
 
 
 def _whole(folder: Path, record: dict[str, Any], name: str) -> bytes:

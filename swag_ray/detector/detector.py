@@ -15,10 +15,14 @@ from numpy.typing import NDArray
 
 from swag_ray.core import calibrate
 from swag_ray.core.domain import Domain
+from swag_ray.core.enlarge import enlarge
 from swag_ray.core.fusion import travels
 from swag_ray.core.pooling import pool_features
 from swag_ray.core.score import image_score
 from swag_ray.detector import domain
+from swag_ray.detector.heatmap import HeatScale, side_by_side
+from swag_ray.detector.trusted import Neighbour, Trusted
+from swag_ray.errors import InputError
 from swag_ray.features.reader import FeatureReader, Patches, Rows
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.models import fold_head
@@ -69,6 +73,8 @@ class Detector:
         arms: what the fused score is made of; empty where the bank alone scores.
         typical: what the seeds have in common to look at, (64,); None where that is nothing, or not kept.
         domain: what the seeds' images are like, whatever they score; None where that was not kept.
+        trusted: the seeds themselves, to tell those nearest to an image; None where they were not kept.
+        heat: what heatmaps are measured in; None where that was not kept.
     """
 
     name: str
@@ -84,11 +90,14 @@ class Detector:
     arms: tuple[DetectorArm, ...] = ()
     typical: NDArray[np.float32] | None = None
     domain: Domain | None = None
+    trusted: Trusted | None = None
+    heat: HeatScale | None = None
 
     def of_fold(self, k: int) -> Detector:
         """Returns what fold k's models alone give: its scores and maps of fold k's seeds are cross-fitted."""
         arms = tuple(replace(arm, models=(arm.models[k],)) for arm in self.arms)
-        return replace(self, models=(self.models[k],), banks=(self.banks[k],), arms=arms)
+        heat = self.heat.of_fold(k) if self.heat is not None else None
+        return replace(self, models=(self.models[k],), banks=(self.banks[k],), arms=arms, heat=heat)
 
     @cached_property
     def site_seed_s(self) -> NDArray[np.float64]:
@@ -141,6 +150,45 @@ class Detector:
             return [None] * len(rows)
         return domain.out_of_domain(self.domain, self.spec, rows)
 
+    def heatmaps(self, patches: Patches) -> NDArray[np.float32]:
+        """Returns one map an image, bank and heads together, in sd of the seeds' own held-out patches: (n, G, G). What
+        lies above `heat.low` is worth a look.
+
+        Raises:
+            InputError: the bundle is older, and keeps no scale of heatmaps.
+        """
+        if self.heat is None:
+            raise InputError(f"detector: '{self.name}' keeps no scale of heatmaps", "run again")
+        names = [part.name for part in self.heat.parts]
+        return self.heat.maps(self.heat_parts(patches, names, self.heat.cells_KC))
+
+    def heat_parts(
+        self, patches: Patches, names: Sequence[str], cells_KC: NDArray[np.float32] | None
+    ) -> dict[str, NDArray[np.float32]]:
+        """Returns the raw values of parts of heatmaps by name, each the mean over the folds, (n, G, G)."""
+        grid, raw = self.spec.grid, {}
+        for name in names:
+            if name == "distance":
+                raw[name] = self.distance_maps(patches)
+            elif name == "cells":
+                assert cells_KC is not None
+                raw[name] = (side_by_side(patches) @ cells_KC.mean(axis=0)).reshape(-1, grid, grid)
+            else:
+                evidence = self.evidence_maps(patches, ("head",))
+                assert evidence is not None
+                raw[name] = enlarge(evidence, (grid, grid))
+        return raw
+
+    def nearest(self, patches: Patches, count: int) -> list[tuple[Neighbour, ...]]:
+        """Returns the trusted images that each image is nearest to, the nearest first.
+
+        Raises:
+            InputError: the bundle is older, and keeps no trusted images.
+        """
+        if self.trusted is None:
+            raise InputError(f"detector: '{self.name}' keeps no trusted images", "run again")
+        return self.trusted.nearest(patches, count)
+
     def distance_maps(self, patches: Patches) -> NDArray[np.float32]:
         """Returns patch distances to the memory banks, mean over the folds: (n, G, G)."""
         mean_nP = np.mean(self._distances(patches, self.banks), axis=0)
@@ -154,11 +202,13 @@ class Detector:
             out_nP[fold_n == k] = self._distances(own, (self.banks[k],))[0]
         return out_nP
 
-    def evidence_maps(self, patches: Patches) -> NDArray[np.float32] | None:
-        """Returns each place's share of what the heads add to the score, mean over the folds: (n, g, g); None without
-        a head.
+    def evidence_maps(
+        self, patches: Patches, names: Sequence[str] = ("auxiliary", "head")
+    ) -> NDArray[np.float32] | None:
+        """Returns each place's share of what heads of these names add to the score, mean over the folds: (n, g, g);
+        None without one.
         """
-        heads = [arm for arm in self.arms if arm.name != "bank"]
+        heads = [arm for arm in self.arms if arm.name in names]
         if self.head is None or not heads:
             return None
         grid, channels = self.head.grid, [patches[s].shape[-1] for s in sorted(patches)]

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from swag_ray.features.reader import Rows
+from swag_ray.features.recipe import Recipe
 from swag_ray.features.variants import VariantPlan
 from swag_ray.images.split import POOL, SEED, TEST, Split
 from swag_ray.store.stages import digest, stage_key
@@ -27,12 +28,14 @@ class Variants:
         host_V: train row of each variant's host, whose fold it shares.
         kind_V: how the host was altered.
         rows_V: features.
+        recipes: what each is made of; none where that is not known.
     """
 
     key: str
     host_V: NDArray[np.int64]
     kind_V: NDArray[np.str_]
     rows_V: Rows
+    recipes: tuple[Recipe, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ def with_variants(cohort: Cohort, plan: VariantPlan, rows: Rows) -> Cohort:
         rows: features of each variant; those without, because they are not finite, are left out.
     """
     there = np.flatnonzero(rows.shard_N >= 0)
-    recipes = [plan.recipes[i] for i in there]
+    recipes = tuple(plan.recipes[i] for i in there)
     kind_V = np.array([recipe.kind for recipe in recipes])
     key = digest([recipe.key for recipe in recipes])
-    return replace(cohort, variants=Variants(key, cohort.seeds[plan.host_V[there]], kind_V, rows.take(there)))
+    return replace(cohort, variants=Variants(key, cohort.seeds[plan.host_V[there]], kind_V, rows.take(there), recipes))

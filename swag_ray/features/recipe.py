@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from swag_ray.core.auxiliary import variant
+from swag_ray.core.auxiliary import variant, variant_and_place
 from swag_ray.core.seeding import numpy_generator
 from swag_ray.images.decode import Decoded, Reading, picture, read_grey
 from swag_ray.store.stages import VERSIONS, digest
@@ -80,6 +80,11 @@ class Recipe:
         host = picture(files[0], size, reading.of(self.path))
         donor = picture(files[1], size, reading.of(self.donor)) if len(files) > 1 else host
         return host, self._altered(host, donor)
+
+    def place(self, size: int) -> NDArray[np.bool_]:
+        """Returns where a variant of this size is altered, (size, size); no file is read."""
+        blank = np.zeros((size, size), np.uint8)  # what is altered depends on the draws alone
+        return variant_and_place(self.kind, blank, blank, numpy_generator(self.key))[1]
 
     def _altered(self, host: NDArray[np.uint8], donor: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return variant(self.kind, host, donor, numpy_generator(self.key))

@@ -132,8 +132,28 @@ def picture(data: bytes, size: int, reading: Reading = AS_STORED) -> NDArray[np.
     Raises:
         ImageError, InputError, MemoryError: as `read_grey`.
     """
-    levels_HW = (_dicom_levels(data, reading) or _levels_by_pil(_checked(data)[0], reading.white))[0]
-    resized = Image.fromarray(levels_HW.astype(np.float32)).resize((size, size), Image.Resampling.BILINEAR)
+    return _resized(_levels_to_see(data, reading), size, size)
+
+
+def picture_within(data: bytes, most: int, reading: Reading = AS_STORED) -> NDArray[np.uint8]:
+    """As `picture`, in the file's own proportions: (H, W) of at most `most` pixels a side, never enlarged.
+
+    Raises:
+        ImageError, InputError, MemoryError: as `read_grey`.
+    """
+    levels_HW = _levels_to_see(data, reading)
+    height, width = levels_HW.shape
+    share = min(1.0, most / max(height, width))
+    return _resized(levels_HW, max(1, round(height * share)), max(1, round(width * share)))
+
+
+def _levels_to_see(data: bytes, reading: Reading) -> NDArray[np.float32]:
+    """Grey levels 0..255, (H, W), without torch."""
+    return (_dicom_levels(data, reading) or _levels_by_pil(_checked(data)[0], reading.white))[0]
+
+
+def _resized(levels_HW: NDArray[np.float32], height: int, width: int) -> NDArray[np.uint8]:
+    resized = Image.fromarray(levels_HW.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(resized).round().clip(0, 255).astype(np.uint8)
 
 

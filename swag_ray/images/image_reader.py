@@ -8,7 +8,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from swag_ray.images.decode import MAX_PIXELS
 from swag_ray.images.dicom import HEAD, is_dicom, require_pydicom
@@ -25,7 +24,7 @@ class _File:
     sha256: str
 
 
-def images_of(files: Sequence[Path], frames: str, called: str) -> list[Path]:
+def images_of(files: Sequence[Place], frames: str, called: str) -> list[Place]:
     """Returns where the images of files are: with `dataset.frames: all` every frame of those that have several.
 
     Args:
@@ -39,14 +38,14 @@ def images_of(files: Sequence[Path], frames: str, called: str) -> list[Path]:
     if frames != ALL:
         return list(files)
     refuse_frame_names((file.name for file in files), frames, called)
-    found: list[Path] = []
+    found: list[Place] = []
     for file in files:
         count = frames_in(file)
-        found += [file.with_name(frame_name(file.name, n + 1)) for n in range(count)] if count > 1 else [file]
+        found += [file.parent / frame_name(file.name, n + 1) for n in range(count)] if count > 1 else [file]
     return found
 
 
-def frames_in(file: Path) -> int:
+def frames_in(file: Place) -> int:
     """Returns how many images a file is, by `count_frames`; 1 where it cannot be read: who reads it says why.
 
     Raises:

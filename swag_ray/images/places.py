@@ -126,6 +126,18 @@ def is_remote(place: Place) -> bool:
     return isinstance(place, RemotePath)
 
 
+def size_and_time(place: Place) -> tuple[int, int] | None:
+    """Returns a file's bytes and the time of its last change, ns; None where it cannot be read."""
+    try:
+        if isinstance(place, Path):
+            seen = place.stat()
+            return seen.st_size, seen.st_mtime_ns
+        found = _connect(place.server).get_file_info(place.key)
+    except OSError:
+        return None
+    return None if found.mtime_ns is None else (int(found.size or 0), int(found.mtime_ns))
+
+
 def below(root: Place, folder: Place) -> str:
     """Returns the way from a folder to one below it, with / at its end; "" where they are one.
 

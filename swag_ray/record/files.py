@@ -27,6 +27,7 @@ OVERLAYS_FILE = f"{PLOTS_FOLDER}/overlays.npz"
 # The detector's bundle: a folder of a run, or a copy of it anywhere.
 DETECTOR_FOLDER = "detector"
 DETECTOR_FILE, ARRAYS_FILE, BACKBONE_FILE = "detector.json", "arrays.npz", "backbone.safetensors"
+HEAT_FILE, TRUSTED_FILE = "heat.npz", "trusted.npz"
 DRAFT = "run"  # a run's next files, aside in its folder until they are whole
 # Of a sweep.
 SWEEP_FILE, TRIALS_FILE = "sweep.yaml", "trials.parquet"
@@ -73,10 +74,9 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
     write_text(path, json.dumps(record, indent=2, allow_nan=False) + "\n")
 
 
-def write_csv(path: Path, table: pa.Table) -> None:
-    """Writes a CSV file, whole or not at all; text that a spreadsheet would run is marked as text."""
+def csv_safe(table: pa.Table) -> pa.Table:
+    """Returns a table as it may stand in a CSV file: text that a spreadsheet would run is marked as text."""
     import pyarrow as pa
-    from pyarrow import csv
 
     safe = [
         pa.array([csv_cell(value) for value in column.to_pylist()], pa.string())
@@ -84,9 +84,15 @@ def write_csv(path: Path, table: pa.Table) -> None:
         else column
         for column in table.columns
     ]
-    names = [csv_cell(name) for name in table.column_names]
+    return pa.Table.from_arrays(safe, names=[csv_cell(name) for name in table.column_names])
+
+
+def write_csv(path: Path, table: pa.Table) -> None:
+    """Writes a CSV file, whole or not at all, as `csv_safe` makes it."""
+    from pyarrow import csv
+
     with whole_file(path) as draft:
-        csv.write_csv(pa.Table.from_arrays(safe, names=names), draft)
+        csv.write_csv(csv_safe(table), draft)
 
 
 def write_table(path: Path, table: pa.Table, group: int | None = None) -> None:

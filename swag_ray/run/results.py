@@ -7,12 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from swag_ray.config import to_yaml
 from swag_ray.detector.bundle import save_detector
 from swag_ray.detector.detector import Detector, DetectorArm
 from swag_ray.detector.domain import seed_domain
+from swag_ray.detector.heat_scale import HeatTask, heat_scale
+from swag_ray.detector.trusted import Trusted, embed_seeds
 from swag_ray.experiment.pipeline import ExperimentResult
+from swag_ray.experiment.prepare import Prepared
+from swag_ray.features.spec import FeatureSpec
 from swag_ray.methods.fit import Experiment
 from swag_ray.methods.settings import bank_settings, contrast_settings
 from swag_ray.models.tasks import ScoreTask
@@ -39,7 +44,8 @@ def write_results(directory: Path, result: ExperimentResult) -> None:
     from swag_ray.experiment.tables import pool_table, rounds_table, scores_table, seeds_table
 
     prepared, last = result.prepared, result.trajectory.last
-    experiment, audit, detector = prepared.experiment, prepared.audit, detector_of(result)
+    experiment, audit = prepared.experiment, prepared.audit
+    detector = replace(detector_of(result), trusted=trusted_images(prepared))
     weights = prepared.spec.weights_in(experiment.store)
     pictures = report_pictures(result, detector) if experiment.config.report.images else None
     with explain_write_errors(directory):
@@ -83,7 +89,7 @@ def detector_of(result: ExperimentResult) -> Detector:
         if arm.weight > 0
     ]
     banks = models if result.final_bank.folds is last.folds else tuple(result.final_bank.folds)
-    return Detector(
+    detector = Detector(
         name=config.name, score_used=last.score_used, spec=spec, bank=bank_settings(config),
         head=contrast_settings(config) if fused else None,
         rate=config.calibration.false_positive_rate, seed_s=last.seed_s,
@@ -91,6 +97,36 @@ def detector_of(result: ExperimentResult) -> Detector:
         arms=tuple(arms) if fused else (), typical=result.prepared.typical,
         domain=experiment.workers.run_one(seed_domain, _seeds(experiment), spec),
     )  # fmt: skip
+    heat = experiment.workers.run_one(heat_scale, _measured(experiment, spec), detector)
+    return replace(detector, heat=heat)
+
+
+def _measured(experiment: Experiment, spec: FeatureSpec) -> HeatTask:
+    """Returns seeds and variants, each with its own fold, and where the variants are altered."""
+    cohort = experiment.cohort
+    recipes = cohort.variants.recipes if cohort.variants is not None else ()
+    cell = spec.image_size // spec.grid
+    share_VGG = np.zeros((len(recipes), spec.grid, spec.grid), np.float32)
+    for i, recipe in enumerate(recipes):
+        place = recipe.place(spec.image_size)[: cell * spec.grid, : cell * spec.grid]
+        share_VGG[i] = place.reshape(spec.grid, cell, spec.grid, cell).mean(axis=(1, 3))
+    rows_V, host_V = cohort.rows_N.take(cohort.seeds[:0]), cohort.seeds[:0]
+    if cohort.variants is not None and recipes:
+        rows_V, host_V = cohort.variants.rows_V, cohort.variants.host_V
+    variants = ScoreTask(np.arange(len(recipes)), rows_V, cohort.fold_N[host_V])
+    return HeatTask(_seeds(experiment), variants, share_VGG)
+
+
+def trusted_images(prepared: Prepared) -> Trusted:
+    """Returns the seeds, to be told beside new images; of an anonymous run without their paths."""
+    experiment, config = prepared.experiment, prepared.experiment.config
+    strides = bank_settings(config).strides
+    view, embedding_nR = experiment.workers.run_one(embed_seeds, _seeds(experiment), prepared.spec, strides)
+    cohort, root = experiment.cohort, prepared.root
+    root = root.absolute() if isinstance(root, Path) else root
+    paths = None if config.report.anonymous else np.array([str(root / p) for p in prepared.seed_paths.to_pylist()])
+    ids = np.array(cohort.id_N.take(pa.array(cohort.seeds)).to_pylist())
+    return Trusted(ids, paths, embedding_nR, view, config.report.images)
 
 
 def _seeds(experiment: Experiment) -> ScoreTask:

@@ -15,7 +15,8 @@ from swag_ray.core.shift import shift_of
 from swag_ray.detector.detector import Detector
 from swag_ray.detector.site import Site, save_site
 from swag_ray.errors import InputError, reason_of
-from swag_ray.score.rows import ScoredFiles, score_images
+from swag_ray.score.rows import ScoredRows
+from swag_ray.score.score import score_images
 from swag_ray.wording import plural
 
 
@@ -30,11 +31,11 @@ class Calibration:
     """
 
     site: Site
-    scored: ScoredFiles
+    scored: ScoredRows
     text: str
 
 
-def calibrate_to_file(run_dir: str | Path, images: Sequence[Path], out: Path, *, normals: bool) -> Calibration:
+def calibrate_to_file(run_dir: str | Path, images: Sequence[str | Path], out: Path, *, normals: bool) -> Calibration:
     """Finds where a place's normals score and writes SITE.json.
 
     Args:
@@ -56,7 +57,7 @@ def calibrate_to_file(run_dir: str | Path, images: Sequence[Path], out: Path, *,
     return found
 
 
-def _by_batch(scored: ScoredFiles) -> Calibration:
+def _by_batch(scored: ScoredRows) -> Calibration:
     detector, site_TK = scored.detector, scored.site_nK
     shift = shift_of(detector.site_seed_s, site_TK)
     if shift is None:
@@ -80,7 +81,7 @@ def _by_batch(scored: ScoredFiles) -> Calibration:
     return Calibration(site, scored, text)
 
 
-def _by_normals(scored: ScoredFiles) -> Calibration:
+def _by_normals(scored: ScoredRows) -> Calibration:
     detector, score_mK = scored.detector, scored.score_nK
     count = len(score_mK)
     if count < FEWEST:

@@ -27,7 +27,7 @@ from swag_ray.detector.bundle import load_detector
 from swag_ray.detector.detector import Detector
 from swag_ray.detector.site import load_site
 from swag_ray.errors import InputError, reason_of
-from swag_ray.score.rows import detector_digest, detector_folder
+from swag_ray.score.scorer import detector_digest, detector_folder
 
 STEP = 0.02  # seeds' sd between two places of a score
 MOST = 5000  # such steps from the seeds' mean that are told apart
@@ -69,8 +69,13 @@ class Course:
         return {"blocks": blocks, "images": self.images, "waiting": self.waiting, "alarms": len(self.alarms)}
 
 
-def append_to_log(path: Path, digest: str, detector: Detector, site_TK: NDArray[np.float64]) -> None:
+def append_to_log(
+    path: Path, digest: str, detector: Detector, site_TK: NDArray[np.float64], call: str | None = None
+) -> None:
     """Appends a line: where the site scores of these images lie.
+
+    Args:
+        call: names the call of `score`: one that was killed after its line was written adds no second when it goes on.
 
     Raises:
         InputError: the file cannot be written.
@@ -83,6 +88,10 @@ def append_to_log(path: Path, digest: str, detector: Detector, site_TK: NDArray[
     record: dict[str, Any] = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"), "detector": digest, "n": len(site_TK)
     }  # fmt: skip
+    if call is not None:
+        if path.exists() and json.dumps(call) in path.read_text(encoding="utf-8"):
+            return
+        record["call"] = call
     if (shift := shift_of(seed_n, site_TK)) is not None:
         record |= {"a": shift.alignment.shift, "interval": [shift.spread.low, shift.spread.high]}
         record |= {"contamination": shift.alignment.contamination, "residual": shift.alignment.residual}

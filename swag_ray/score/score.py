@@ -1,34 +1,56 @@
-"""`swag-ray score`: image files and folders in, one table out."""
+"""`swag-ray score`: images in, one table out, most suspicious first; and heatmaps, a page, a line for the drift log."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from swag_ray.core.shift import Shift, sentence, shift_of
+from swag_ray.core.shift import Shift, shift_of
+from swag_ray.detector.bundle import digest_of
 from swag_ray.detector.detector import Detector
 from swag_ray.detector.site import Site, load_site
-from swag_ray.errors import InputError, reason_of
+from swag_ray.errors import InputError
 from swag_ray.images.deep import range_warnings
 from swag_ray.images.frames import ALL
-from swag_ray.images.oddities import inverted, looks_of, oddity_warnings, twins
-from swag_ray.record.csv_cells import csv_cell
-from swag_ray.record.files import write_table, write_text
+from swag_ray.images.oddities import inverted, oddity_warnings, twins
+from swag_ray.progress import Progress
+from swag_ray.score.chunks import CHUNK, chunk_work, in_process, score_chunks
 from swag_ray.score.drift import append_to_log, check_log
-from swag_ray.score.rows import SCORED, ScoredFiles, detector_digest, score_images
-from swag_ray.system.files import whole_file
+from swag_ray.score.inputs import Inputs, find_inputs
+from swag_ray.score.journal import Journal
+from swag_ray.score.rows import ScoredRows
+from swag_ray.score.scorer import ImageScorer, detector_folder
+from swag_ray.score.table import STDOUT, Order, check_out, ordered, result_table, write_result
+from swag_ray.score.words import threshold_sentence
 from swag_ray.wording import clause, plural
 
-FORMATS = (".csv", ".json", ".parquet")
-COLUMNS = {
-    "path": "string", "score": "double", "p": "double", "aligned_p": "double", "above_threshold": "bool",
-    "status": "string", "out_of_domain": "string", "seconds": "double",
-}  # fmt: skip
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """How `score` works and what it writes besides the table.
+
+    Attributes:
+        site: SITE.json of `swag-ray calibrate`: its p-values decide what is flagged.
+        rate: false-positive rate of a flag; None: the run's.
+        order: of the rows.
+        heatmaps: folder for images under their heatmaps.
+        report: file of the page.
+        drift_log: file to note in how these images score.
+        address: of a Ray cluster to score on.
+    """
+
+    site: Path | None = None
+    rate: float | None = None
+    order: Order = "suspicion"
+    heatmaps: Path | None = None
+    report: Path | None = None
+    drift_log: Path | None = None
+    address: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,7 +63,7 @@ class Counts:
         unreadable: `path: reason`; their rows hold the reason and no score.
         left_out: files in the folders that are no images, by reason.
         warnings: what is doubtful of the scored ones, one line each.
-        like: whether they score like the seeds or the site, a sentence.
+        meaning: what the threshold means for these images, a sentence.
     """
 
     scored: int
@@ -50,105 +72,108 @@ class Counts:
     unreadable: tuple[str, ...]
     left_out: dict[str, int]
     warnings: tuple[str, ...]
-    like: str
+    meaning: str
 
 
 def score_to_file(
     run_dir: str | Path,
-    images: Sequence[Path],
-    out: Path,
-    *,
-    site: Path | None = None,
-    rate: float | None = None,
-    drift_log: Path | None = None,
+    images: Sequence[str | Path],
+    out: str | Path,
+    options: ScoreOptions = ScoreOptions(),
+    progress: Progress | None = None,
 ) -> Counts:
     """Scores all images with the detector of a run directory (or a copied bundle) and writes the table.
 
+    Every image has its row, also one that cannot be read. Rows are kept as they come in OUT.partial, from which the
+    same call goes on after a kill.
+
     Args:
-        site: SITE.json of `swag-ray calibrate`: its p-values decide what is flagged.
-        rate: false-positive rate of a flag; None: the run's.
-        drift_log: file to note in how these images score.
+        images: files, folders, tables that list images, s3:// addresses.
+        out: file of the table, .csv, .json or .parquet; `-`: CSV on standard output, and nothing is kept.
 
     Raises:
-        InputError: no detector, no image, an unknown format, another detector's site or log, or no readable image;
-            then nothing is written.
+        InputError: no detector, no image, an unknown format, another detector's site or log; then nothing is written.
     """
-    _check_out(out)
+    out, rate = str(out), options.rate
+    check_out(out)
     if rate is not None and not 0 < rate < 1:
         raise InputError(f"--rate: {rate:g} is no share of normals", "give one between 0 and 1, such as 0.05")
-    digest = detector_digest(run_dir) if site is not None or drift_log is not None else ""
-    place = load_site(site, digest) if site is not None else None
-    if drift_log is not None:
-        check_log(drift_log, digest)
-    scored = score_images("score", run_dir, images)
-    detector, good = scored.detector, scored.good
+    with detector_folder(run_dir) as folder:
+        digest = digest_of(folder)
+        site = load_site(options.site, digest) if options.site is not None else None
+        if options.drift_log is not None:
+            check_log(options.drift_log, digest)
+        scorer = ImageScorer.load(folder)
+        detector = scorer.detector
+        inputs = find_inputs("score", images, detector.spec.frames)
+        scoring = {"detector": digest, "chunk": CHUNK, "heatmaps": str(options.heatmaps)}
+        journal = Journal(Path(out), scoring) if out != STDOUT else None
+        scored = _scored(scorer, inputs, options, journal, progress or Progress())
     rate = detector.rate if rate is None else rate
-    columns = _flagged(scored, place, rate)
-    _write(columns, out)
-    site_TK = scored.site_nK
-    shift = (
-        shift_of(detector.site_seed_s, site_TK)
-        if place is None
-        else shift_of(place.reference(detector), site_TK, place.known)
-    )
-    if drift_log is not None:
-        append_to_log(drift_log, digest, detector, site_TK)
-    like, doubtful = sentence(shift, len(good), "the trusted images" if place is None else "the site")
-    warnings = [*_unreachable(detector, place, rate), *_doubts(detector, good)]
-    if strange := sum(row["out_of_domain"] is not None for row in good):
+    score_nK, site_nK = scored.score_nK, scored.site_nK
+    aligned_n = site.p_values(detector, score_nK, site_nK) if site is not None and len(score_nK) else None
+    if site is not None and aligned_n is None:
+        aligned_n = np.empty(0)
+    table = result_table(scored, rate, aligned_n, inputs.further)
+    shift = _shift(detector, site_nK, site)
+    meaning, doubtful = threshold_sentence(detector, rate, len(score_nK), shift, site)
+    write_result(ordered(table, options.order), out)
+    if options.drift_log is not None and len(site_nK):
+        append_to_log(options.drift_log, digest, detector, site_nK, journal.id if journal else None)
+    if journal is not None:
+        journal.remove()
+    flagged = int(pc.sum(table["above_threshold"]).as_py() or 0)
+    warnings = [*_unreachable(detector, site, rate), *_doubts(scored)]
+    if doubtful:
+        warnings.append(f"score: {meaning}")
+    return Counts(len(score_nK), flagged, rate, scored.unreadable, scored.left_out, tuple(warnings), meaning)
+
+
+def score_images(command: str, run_dir: str | Path, images: Sequence[str | Path]) -> ScoredRows:
+    """Scores images with the detector of a run directory or a copied bundle, in this process; writes nothing.
+
+    Raises:
+        InputError: no detector, no image, or none that can be read.
+    """
+    with detector_folder(run_dir) as folder:
+        scorer = ImageScorer.load(folder)
+        inputs = find_inputs(command, images, scorer.detector.spec.frames)
+        scored = _scored(scorer, inputs, ScoreOptions(), None, Progress())
+    if not scored.scored_N.any():
+        count = len(scored.table)
+        raise InputError(f"{command}: none of the {count} images can be read; the first is {scored.unreadable[0]}")
+    return scored
+
+
+def _scored(
+    scorer: ImageScorer, inputs: Inputs, options: ScoreOptions, journal: Journal | None, progress: Progress
+) -> ScoredRows:
+    with progress.phase("score", "scoring images"):
+        run = in_process(chunk_work(scorer, options.heatmaps is not None))
+        table = score_chunks(inputs.places, run, journal=journal, heatmaps=options.heatmaps, progress=progress)
+    return ScoredRows(scorer.detector, scorer.digest, table, inputs.left_out)
+
+
+def _shift(detector: Detector, site_nK: NDArray[np.float64], site: Site | None) -> Shift | None:
+    if site is None:
+        return shift_of(detector.site_seed_s, site_nK)
+    return shift_of(site.reference(detector), site_nK, site.known)
+
+
+def _doubts(scored: ScoredRows) -> list[str]:
+    """What is doubtful of the images that have a score."""
+    detector, good, looks = scored.detector, scored.good, scored.looks
+    paths = good["path"].to_pylist()
+    twin_rows = twins(looks, good["sha256"].to_pylist(), frames=detector.spec.frames == ALL)
+    lines = oddity_warnings(paths, looks.blank_N, inverted(looks, detector.typical), twin_rows)
+    bits_N = np.array([top.bit_length() if top else 0 for top in good["top"].to_pylist()], np.uint8)
+    lines += range_warnings(paths, bits_N, detector.spec.white, given=True)
+    if strange := len(good) - good["out_of_domain"].null_count:
         counted = clause(strange, "image", "is", "are")
-        warnings.append(
+        lines.append(
             f"score: {counted} unlike anything the detector was made for (out_of_domain): no score tells of them"
         )
-    if doubtful:
-        warnings.append(f"score: {like}{_advice(shift, place, rate)}")
-    flagged = sum(bool(row["above_threshold"]) for row in columns)
-    return Counts(len(good), flagged, rate, scored.unreadable, scored.left_out, tuple(warnings), like)
-
-
-def _check_out(out: Path) -> None:
-    if out.suffix.lower() not in FORMATS:
-        raise InputError(f"--out: '{out}' must end in {', '.join(FORMATS)}")
-    if not out.parent.is_dir():
-        raise InputError(f"--out: no folder '{out.parent}'", "make it first")
-    if out.is_dir() or not os.access(out.parent, os.W_OK):
-        raise InputError(f"--out: cannot write '{out}'", "choose another place")
-
-
-def _flagged(scored: ScoredFiles, site: Site | None, rate: float) -> list[dict[str, Any]]:
-    """The table's rows, in the order of `COLUMNS`; aligned_p with a site alone."""
-    aligned = iter(site.p_values(scored.detector, scored.score_nK, scored.site_nK)) if site is not None else None
-    rows = []
-    for row in scored.rows:
-        there = row["status"] == SCORED
-        p = row["p"]
-        out = {"path": row["path"], "score": row["score"], "p": p}
-        if aligned is not None:
-            out["aligned_p"] = p = float(next(aligned)) if there else None
-        out["above_threshold"] = bool(p <= rate) if there else None
-        rows.append(out | {name: row[name] for name in ("status", "out_of_domain", "seconds")})
-    return rows
-
-
-def _advice(shift: Shift | None, site: Site | None, rate: float) -> str:
-    if shift is None or shift.doubt is not None:
-        return "; known normals of this place tell: swag-ray calibrate --normals"
-    if site is not None:
-        return "; calibrate again"
-    more = "more" if shift.alignment.shift > 0 else "less"
-    return (
-        f", so the threshold flags {more} than {rate:.0%} of their normals; swag-ray calibrate sets it for this place"
-    )
-
-
-def _doubts(detector: Detector, rows: list[dict[str, Any]]) -> list[str]:
-    """What is doubtful of the images that have a score."""
-    paths = [row["path"] for row in rows]
-    looks = looks_of((row["look"] for row in rows), len(rows))
-    twin_rows = twins(looks, [row["sha256"] for row in rows], frames=detector.spec.frames == ALL)
-    lines = oddity_warnings(paths, looks.blank_N, inverted(looks, detector.typical), twin_rows)
-    bits_N = np.array([row["top"].bit_length() if row["top"] else 0 for row in rows], np.uint8)
-    return lines + range_warnings(paths, bits_N, detector.spec.white, given=True)
+    return lines
 
 
 def _unreachable(detector: Detector, site: Site | None, rate: float) -> list[str]:
@@ -161,25 +186,3 @@ def _unreachable(detector: Detector, site: Site | None, rate: float) -> list[str
         f"score: no image can be flagged, whatever it shows: {plural(count, thing)} reach no p below {least:.2g}, and "
         f"the rate is {rate:g}; rank by score, or build the detector from more seeds"
     ]
-
-
-def _write(rows: list[dict[str, Any]], out: Path) -> None:
-    import pyarrow as pa
-    from pyarrow import csv
-
-    # Types are given: a column without a value would have none.
-    schema = pa.schema([(name, COLUMNS[name]) for name in rows[0]])
-    try:
-        match out.suffix.lower():
-            case ".csv":
-                cells = [{k: csv_cell(v) for k, v in row.items()} for row in rows]
-                with whole_file(out) as draft:
-                    csv.write_csv(pa.Table.from_pylist(cells, schema), draft)
-            case ".parquet":
-                write_table(out, pa.Table.from_pylist(rows, schema))
-            case _:
-                import json
-
-                write_text(out, json.dumps(rows, indent=2))
-    except OSError as error:
-        raise InputError(f"--out: cannot write '{out}' ({reason_of(error)})", "choose another place") from error

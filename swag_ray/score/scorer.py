@@ -11,7 +11,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -23,15 +23,16 @@ from numpy.typing import NDArray
 
 from swag_ray.detector.bundle import digest_of, load_backbone, load_detector
 from swag_ray.detector.detector import Detector
+from swag_ray.detector.trusted import Neighbour
 from swag_ray.errors import reason_of
-from swag_ray.features.extract import decode, embed
+from swag_ray.features.extract import Pixels, decode, embed
 from swag_ray.images.decode import read_grey
 from swag_ray.images.dicom import HEAD, is_dicom
 from swag_ray.images.frames import file_and_frame
 from swag_ray.images.image_file import image_id
 from swag_ray.images.image_reader import ImageReader
 from swag_ray.images.places import Place
-from swag_ray.record.files import ARRAYS_FILE, BACKBONE_FILE, DETECTOR_FILE, DETECTOR_FOLDER
+from swag_ray.record.files import ARRAYS_FILE, BACKBONE_FILE, DETECTOR_FILE, DETECTOR_FOLDER, HEAT_FILE, TRUSTED_FILE
 from swag_ray.record.remote import local_copy
 from swag_ray.system.device import device
 from swag_ray.system.threads import one_thread
@@ -39,8 +40,9 @@ from swag_ray.system.threads import one_thread
 if TYPE_CHECKING:
     from swag_ray.features.backbone import Backbone
 
-BUNDLE = (DETECTOR_FILE, ARRAYS_FILE, BACKBONE_FILE)  # what `detector/` holds, or a copy of it
+BUNDLE = (DETECTOR_FILE, ARRAYS_FILE, BACKBONE_FILE, TRUSTED_FILE, HEAT_FILE)  # what `detector/` holds, or a copy of it
 SCORED = "scored"  # the status of an image that has a score; of any other the reason
+NO_FIGURES = dict.fromkeys(("score", "p", "score_K", "site_K"))
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class ScoredImage:
         look: thumbnail (32, 32) and the file's width and height, or None; for what is doubtful of many images.
         top: the greatest sample of a 16-bit image, or None.
         heat_GG: its heatmap, where it was asked for (`Detector.heatmaps`).
+        nearest: as many of the trusted images as were asked for, the nearest first.
     """
 
     path: str
@@ -95,6 +98,7 @@ class ScoredImage:
     look: tuple[NDArray[np.uint8], int, int] | None
     top: int | None
     heat_GG: NDArray[np.float32] | None = None
+    nearest: tuple[Neighbour, ...] = ()
 
 
 class ImageScorer:
@@ -130,37 +134,52 @@ class ImageScorer:
             return ImageBytes(place, b"", hashlib.sha256().hexdigest(), reason_of(error))
         return ImageBytes(place, data, sha256)
 
-    def score(self, images: Sequence[ImageBytes], *, heat: bool = False) -> list[ScoredImage]:
+    def score(self, images: Iterable[ImageBytes], *, heat: bool = False, nearest: int = 0) -> list[ScoredImage]:
         """Returns what the detector says of each image, in their order.
 
         Args:
+            images: taken one by one: of an iterator a file is in memory only until it is decoded.
             heat: whether to make heatmaps too.
+            nearest: trusted images to tell beside each.
 
         Raises:
-            InputError: what reads DICOM is not installed, or heatmaps are asked of a bundle without a scale for them.
+            InputError: what reads DICOM is not installed, or heatmaps or trusted images are asked of an older bundle,
+                which has none.
             MemoryError: an image needs more than there is.
         """
-        if not images:
-            return []
         with self._one_at_a_time, one_thread("faiss"):  # every detector asks a bank
-            return self._score(images, heat)
+            return self._score(images, heat, nearest)
 
-    def _score(self, images: Sequence[ImageBytes], heat: bool) -> list[ScoredImage]:
-        spec, start = self.detector.spec, time.perf_counter()
-        reads = [partial(read_grey, image.data, spec.image_size, spec.reading.of(image.place)) for image in images]
-        rows = list(embed(self.backbone, map(decode, reads)))
-        for row, image in zip(rows, images, strict=True):
-            row["error"] = image.error or row["error"]
-        found = iter(self._figures([row["features"] for row in rows if row["error"] is None], heat))
-        figures = [next(found) if row["error"] is None else {} for row in rows]
+    def _score(self, images: Iterable[ImageBytes], heat: bool, nearest: int) -> list[ScoredImage]:
+        start = time.perf_counter()
+        files: list[dict[str, Any]] = []  # of each image, what is told of its file
+        rows = list(embed(self.backbone, self._decoded(images, files)))
+        for row, file in zip(rows, files, strict=True):
+            row["error"] = file.pop("error") or row["error"]
+        found = iter(self._figures([row["features"] for row in rows if row["error"] is None], heat, nearest))
+        figures = [next(found) if row["error"] is None else NO_FIGURES for row in rows]
         strange = self.detector.out_of_domain(rows)
-        seconds = (time.perf_counter() - start) / len(images)
+        seconds = (time.perf_counter() - start) / max(1, len(rows))
         return [
-            self._scored_image(image, row, why, seconds, own)
-            for image, row, why, own in zip(images, rows, strange, figures, strict=True)
-        ]
+            ScoredImage(
+                **file, status=row["error"] or SCORED, out_of_domain=why, seconds=seconds, top=row["top"],
+                look=(row["statistics"][0], row["width"], row["height"]) if row["statistics"] else None, **own,
+            )
+            for file, row, why, own in zip(files, rows, strange, figures, strict=True)
+        ]  # fmt: skip
 
-    def _figures(self, features: list[dict[int, NDArray[np.float16]]], heat: bool) -> list[dict[str, Any]]:
+    def _decoded(self, images: Iterable[ImageBytes], files: list[dict[str, Any]]) -> Iterator[Pixels]:
+        """Decodes image by image, and notes in `files` what is told of each one's file."""
+        spec = self.detector.spec
+        for image in images:
+            path = os.fsencode(str(image.place)).decode(errors="replace")  # a name may be of another encoding
+            named = {"path": path, "id": _id(image, spec.frames), "sha256": image.sha256, "error": image.error}
+            files.append(named)
+            yield decode(partial(read_grey, image.data, spec.image_size, spec.reading.of(image.place)))
+
+    def _figures(
+        self, features: list[dict[int, NDArray[np.float16]]], heat: bool, nearest: int
+    ) -> list[dict[str, Any]]:
         """Score, p and what else there is of images that can be read."""
         if not features:
             return []
@@ -168,23 +187,14 @@ class ImageScorer:
         score_nK, site_nK = self.detector.scores_and_site(patches)
         p_n = self.detector.p_values(score_nK)
         heat_nGG = self.detector.heatmaps(patches) if heat else [None] * len(features)
+        near_n = self.detector.nearest(patches, nearest) if nearest else [()] * len(features)
         return [
-            {"score": float(score_K.mean()), "p": float(p), "score_K": score_K, "site_K": site_K, "heat_GG": heat_GG}
-            for score_K, site_K, p, heat_GG in zip(score_nK, site_nK, p_n, heat_nGG, strict=True)
-        ]
-
-    def _scored_image(
-        self, image: ImageBytes, row: dict[str, Any], strange: str | None, seconds: float, figures: dict[str, Any]
-    ) -> ScoredImage:
-        nothing = dict.fromkeys(("score", "p", "score_K", "site_K"))
-        seen = row["statistics"]
-        return ScoredImage(
-            path=os.fsencode(str(image.place)).decode(errors="replace"),  # a name may be of another encoding
-            id=_id(image, self.detector.spec.frames), sha256=image.sha256, status=row["error"] or SCORED,
-            out_of_domain=strange, seconds=seconds, top=row["top"],
-            look=(seen[0], row["width"], row["height"]) if seen else None,
-            **(nothing | figures),
-        )  # fmt: skip
+            {
+                "score": float(score_K.mean()), "p": float(p), "score_K": score_K, "site_K": site_K,
+                "heat_GG": heat_GG, "nearest": near,
+            }
+            for score_K, site_K, p, heat_GG, near in zip(score_nK, site_nK, p_n, heat_nGG, near_n, strict=True)
+        ]  # fmt: skip
 
 
 @contextmanager

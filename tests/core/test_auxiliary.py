@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from swag_ray.core import auxiliary
-from swag_ray.core.auxiliary import KINDS, variant
+from swag_ray.core.auxiliary import KINDS, variant, variant_and_place
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float64]
@@ -137,8 +137,24 @@ def altered(kind: str, host: Floats, donor: Floats, draw: np.random.Generator) -
 def test_an_image_is_altered_as_its_kind_says(kind: str) -> None:
     host, donor = HOST.astype(float), DONOR.astype(float)
     for draw in DRAWS:
-        out = KINDS[kind].alter(host, donor, np.random.default_rng(draw))
+        out, _ = KINDS[kind].alter(host, donor, np.random.default_rng(draw))
         np.testing.assert_allclose(out, altered(kind, host, donor, np.random.default_rng(draw)), atol=1e-8)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_place_is_where_most_of_the_change_is(kind: str) -> None:
+    """Known without an image; nothing of the host's grey values decides it."""
+    for draw in DRAWS:
+        out, place = variant_and_place(kind, HOST, DONOR, np.random.default_rng(draw))
+        assert np.array_equal(out, variant(kind, HOST, DONOR, np.random.default_rng(draw)))
+        blank = np.zeros_like(HOST)
+        assert np.array_equal(place, variant_and_place(kind, blank, blank, np.random.default_rng(draw))[1])
+        change = np.abs(out.astype(float) - HOST)
+        assert place.any() and not place.all()
+        if kind == "opacities":  # blobs of several signs may overlap; tails reach far
+            assert change[place].mean() > 2 * change[~place].mean()
+        else:
+            assert change[place].sum() > 0.8 * change.sum()
 
 
 def flat(grey: int) -> Pixels:
@@ -184,7 +200,7 @@ def test_the_poisson_form_solves_the_poisson_equation() -> None:
     """Inside, the change has the laplacian of donor less host times a strength; on the rim it is 0."""
     host, donor = HOST.astype(float), DONOR.astype(float)
     draw = np.random.default_rng(2)
-    change = KINDS["foreign_gradients"].alter(host, donor, draw) - host
+    change = KINDS["foreign_gradients"].alter(host, donor, draw)[0] - host
     again = np.random.default_rng(2)
     (height, top), (width, left) = (auxiliary._side_and_start(SIZE, again) for _ in range(2))
     strength = again.uniform(*auxiliary.STRENGTH)

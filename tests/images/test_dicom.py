@@ -9,7 +9,6 @@ import sys
 import threading
 import warnings
 import zlib
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ from swag_ray.images.dicom_grey import dicom_levels
 from swag_ray.images.folders import list_folder
 from swag_ray.images.image_error import ImageError
 from swag_ray.images.silence import silenced
-from swag_ray.score.rows import find_images
+from swag_ray.score.inputs import find_inputs
 from tests.support.dicom import film, saved, twelve_bits
 from tests.support.images import blocks, write
 
@@ -462,12 +461,12 @@ def test_a_pacs_export_is_listed_by_content(tmp_path: Path) -> None:
     assert listing.deep == ()
     found = describe(listing, seed_fraction=0.5, folds=2)
     assert not found.unreadable and found.image_sizes == {"64 x 64": 16, "32 x 32": 4}
-    tally: Counter[str] = Counter()
-    assert len(find_images("score", [tmp_path], tally)) == 20 and tally["DICOMDIR files"] == 4
+    inputs = find_inputs("score", [tmp_path])
+    assert len(inputs.places) == 20 and inputs.left_out["DICOMDIR files"] == 4
 
 
 def test_the_wheels_own_tree_is_listed_whole() -> None:
-    tally: Counter[str] = Counter()
-    listed = find_images("score", [DATA / "test_files" / "dicomdirtests"], tally)
+    inputs = find_inputs("score", [DATA / "test_files" / "dicomdirtests"])
+    listed = inputs.places
     assert len([path for path in listed if path.suffix in ("", ".dcm")]) == len(listed)
-    assert tally["DICOMDIR files"] == 7 and not [path for path in listed if path.name == "DICOMDIR"]
+    assert inputs.left_out["DICOMDIR files"] == 7 and not [path for path in listed if path.name == "DICOMDIR"]

@@ -13,7 +13,7 @@ from PIL import Image
 from swag_ray.core.alignment import align, aligned_p
 from swag_ray.core.local_normals import place_of, place_p, rank_p
 from swag_ray.detector.bundle import digest_of, load_detector
-from swag_ray.score.rows import score_images
+from swag_ray.score.score import score_images
 from tests.support.command_line import Command
 
 pytestmark = pytest.mark.ray
@@ -38,7 +38,7 @@ def brighter(tests: Path, train: Path, tmp_path: Path) -> Path:
 
 
 def scored(command: Command, *arguments: Any, out: Path) -> list[Row]:
-    ended = command("score", *arguments, "--out", out, "--quiet")
+    ended = command("score", *arguments, "--out", out, "--quiet", "--order", "path")
     assert ended.code == 0, ended.err
     rows: list[Row] = json.loads(out.read_text())
     return rows
@@ -98,13 +98,14 @@ def test_score_says_whether_the_batch_is_like_the_seeds(
 ) -> None:
     out, site = tmp_path / "scores.csv", tmp_path / "site.json"
     shifted = command("score", finished, brighter, "--out", out)
-    assert "warning: score: they do not score like the trusted images: shifted by" in shifted.err
-    assert "swag-ray calibrate" in shifted.err and "they do not score like" in shifted.out
+    assert "these do not score like the trusted images: shifted by" in shifted.err
+    assert "swag-ray calibrate" in shifted.err and "these do not score like" in shifted.out
     assert command("calibrate", finished, brighter, "--out", site).code == 0
     here = command("score", finished, brighter, "--site", site, "--out", out)
     assert (
         "score like" not in here.err
-        and "they score like the site: shift" in here.out
+        and "these score like the site: shift" in here.out
+        and "At this site the threshold flags about 1 in 20 normal images" in here.out
         and "(aligned p <= 0.05)" in here.out
     )
     few = command("score", finished, tests / "NORMAL", "--out", out)
@@ -173,7 +174,7 @@ def test_a_drift_log_and_its_course(
         assert command("score", finished, images, "--drift-log", log, "--out", out).code == 0
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert [set(line) for line in lines] == [
-        {"time", "detector", "n", "a", "interval", "contamination", "residual", "scores"}
+        {"time", "detector", "n", "a", "interval", "contamination", "residual", "scores", "call"}
     ] * 2
     assert all(sum(line["scores"].values()) == line["n"] for line in lines)
     assert not any(path.stem in log.read_text() for path in brighter.iterdir()), "no name"

@@ -22,8 +22,7 @@ from swag_ray.config import Config, parse_config
 from swag_ray.images.check import describe
 from swag_ray.images.folders import list_folder
 from swag_ray.run.run import Run, run_experiment
-from swag_ray.score.rows import score_images
-from swag_ray.score.score import score_to_file
+from swag_ray.score.score import score_images, score_to_file
 from tests.support.dicom import film, saved, twelve_bits
 from tests.support.images import blocks
 from tests.whole.test_privacy import saying
@@ -141,7 +140,7 @@ def test_one_film_has_one_score_in_every_format(run: Run, tmp_path: Path) -> Non
         (tmp_path / str(seed)).mkdir()
         for name, content in files.items():
             (tmp_path / str(seed) / name).write_bytes(content)
-    rows = score_images("score", run.directory, [tmp_path]).rows
+    rows = score_images("score", run.directory, [tmp_path]).table.to_pylist()
     score = {tuple(Path(row["path"]).parts[-2:]): row["score"] for row in rows}
     inverse = []
     for seed in map(str, films):

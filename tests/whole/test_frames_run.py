@@ -21,8 +21,7 @@ from swag_ray.experiment.datasets import list_images
 from swag_ray.experiment.source import split_table
 from swag_ray.images.frames import ALL, file_and_frame
 from swag_ray.run.run import Run, run_experiment
-from swag_ray.score.rows import score_images
-from swag_ray.score.score import score_to_file
+from swag_ray.score.score import score_images, score_to_file
 from swag_ray.store.store import Store
 from tests.support.dicom import film, saved, twelve_bits
 from tests.support.images import blocks
@@ -110,7 +109,7 @@ def test_a_row_a_frame_and_a_fold_a_file(run: Run, place: Path) -> None:
 
 
 def test_the_bundle_scores_each_frame_as_the_run_did(run: Run, place: Path, tmp_path: Path) -> None:
-    scored = score_images("score", run.directory, [place / "images" / "test"]).rows
+    scored = score_images("score", run.directory, [place / "images" / "test"]).table.to_pylist()
     by_run = {row["path"]: row for row in pq.read_table(run.directory / "scores.parquet").to_pylist()}
     root = place / "images"
     found = {str(Path(row["path"]).relative_to(root)): row["score"] for row in scored}

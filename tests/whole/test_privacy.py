@@ -106,8 +106,8 @@ def test_all_that_a_run_leaves_is_its_owners_alone(named: Run, place: Path) -> N
 def test_the_store_knows_no_name_and_a_run_says_them_where_the_readme_tells(named: Run, place: Path) -> None:
     assert saying(place / "store", NAME) == set()
     assert saying(named.directory, NAME) == {
-        "metrics.json", "plots/overlays.npz", "pool.csv", "report.html", "rounds.parquet", "scores.parquet",
-        "seeds.parquet",
+        "detector/trusted.npz", "metrics.json", "plots/overlays.npz", "pool.csv", "report.html", "rounds.parquet",
+        "scores.parquet", "seeds.parquet",
     }  # fmt: skip
 
 
@@ -115,6 +115,9 @@ def test_an_anonymous_run_says_no_name_anywhere(named: Run, anonymous: Run, plac
     assert saying(anonymous.directory, NAME, "Patient") == saying(place / "store", NAME) == set()
     folders = (str(place / "images"), str(place / "store"))
     assert saying(anonymous.directory, *folders) == {"config.yaml"}, "which must be read to go on"
+    assert saying(named.directory, str(place / "images")) > {"config.yaml", "detector/trusted.npz"}
+    with np.load(anonymous.directory / "detector" / "trusted.npz") as trusted:
+        assert "path" not in trusted and not trusted["pictures"] and len(set(trusted["id"])) == len(trusted["id"]) > 15
 
 
 def test_its_figures_are_the_same_and_its_ids_belong_together(named: Run, anonymous: Run) -> None:

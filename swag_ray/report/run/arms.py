@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from swag_ray.record.run_metrics import ArmMetrics
 from swag_ray.report.page.markup import Column, Html, decimal, element, join, paragraph, section, table
-from swag_ray.report.run.overlays import data_uri, grey_levels
+from swag_ray.report.page.overlay import data_uri, grey_levels
 from swag_ray.report.run.pictures import VariantPairs
 from swag_ray.report.run.read import RunRecord
 

@@ -8,66 +8,27 @@ Shapes: n images, H x W pixels, G and g grid cells a side. Scales are shared by 
 
 from __future__ import annotations
 
-import base64
-import io
 from dataclasses import dataclass
 
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from swag_ray.report.page.markup import Html, decimal, element, join, p_value, paragraph
+from swag_ray.report.page.overlay import blend, data_uri, enlarged, grey_levels, heat_colour, heat_overlay
 from swag_ray.report.run.pictures import MappedImages, Overlays
 from swag_ray.report.run.read import TestScores
 
-LARGEST = 320  # pixels a side; a thumbnail on the page, not the image for reading
 LEAST_SPAN = 1.0  # sd from transparent to brightest at least: where nothing stands out, noise must not shine
 WORDS = {1: "anomaly", 0: "normal"}
 # Blue pulls towards normal and orange towards anomaly, as everywhere on the page.
 NORMAL_RGB, ANOMALY_RGB = np.array([0, 114, 220.0]), np.array([255, 106, 0.0])
 
 
-def grey_levels(image_HW: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Returns an image of at most `LARGEST` pixels a side."""
-    picture = Image.fromarray(image_HW)
-    picture.thumbnail((LARGEST, LARGEST))
-    return np.asarray(picture, dtype=np.float32)
-
-
-def _enlarged(map_gg: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    size = (shape[1], shape[0])
-    return np.asarray(Image.fromarray(map_gg).resize(size, Image.Resampling.BICUBIC), dtype=np.float32)
-
-
-def data_uri(pixels: NDArray[np.float32]) -> str:
-    """Returns grey (H, W) or coloured (H, W, 3) levels as an image that stands in the page itself."""
-    buffer = io.BytesIO()
-    Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=86)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _blend(
-    grey_HW: NDArray[np.float32], colour_HW3: NDArray[np.float64], alpha_HW: NDArray[np.float64]
-) -> NDArray[np.float32]:
-    weight_HW1 = alpha_HW[..., None]
-    return ((1 - weight_HW1) * grey_HW[..., None] + weight_HW1 * colour_HW3).astype(np.float32)
-
-
-def distance_overlay(
-    grey_HW: NDArray[np.float32], map_GG: NDArray[np.float32], low: float, high: float
-) -> NDArray[np.float32]:
-    """The grey image under its patch distances: nothing at `low`, bright at `high`. Returns (H, W, 3)."""
-    x_HW = np.clip((_enlarged(map_GG, grey_HW.shape) - low) / max(high - low, 1e-12), 0, 1).astype(np.float64)
-    colour_HW3 = 255 * np.asarray(matplotlib.colormaps["inferno"](0.25 + 0.72 * x_HW))[..., :3]
-    return _blend(grey_HW, colour_HW3, 0.75 * x_HW**0.7)
-
-
 def evidence_overlay(grey_HW: NDArray[np.float32], map_gg: NDArray[np.float32], limit: float) -> NDArray[np.float32]:
     """The grey image under its signed evidence: blue towards normal, orange towards anomaly. Returns (H, W, 3)."""
-    x_HW = np.clip(_enlarged(map_gg, grey_HW.shape) / max(limit, 1e-12), -1, 1).astype(np.float64)
+    x_HW = np.clip(enlarged(map_gg, grey_HW.shape) / max(limit, 1e-12), -1, 1).astype(np.float64)
     colour_HW3 = np.where(x_HW[..., None] > 0, ANOMALY_RGB, NORMAL_RGB)
-    return _blend(grey_HW, colour_HW3, 0.72 * np.abs(x_HW) ** 0.8)
+    return blend(grey_HW, colour_HW3, 0.72 * np.abs(x_HW) ** 0.8)
 
 
 def _finite(maps: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
@@ -122,7 +83,7 @@ def strips(images: MappedImages, scales: Scales, what: str) -> list[Html]:
         grey_HW = grey_levels(images.image_nHW[index])
         pictures = [(what, grey_HW)]
         if distance is not None and scales.span is not None:
-            pictures.append(("distance map", distance_overlay(grey_HW, distance[index], *scales.span)))
+            pictures.append(("distance map", heat_overlay(grey_HW, distance[index], *scales.span)))
         if evidence is not None and scales.limit is not None:
             pictures.append(("evidence map", evidence_overlay(grey_HW, evidence[index], scales.limit)))
         drawn = [element("img", src=data_uri(pixels), alt=f"{which} of {name}") for which, pixels in pictures]
@@ -179,8 +140,7 @@ def legend(scales: Scales) -> Html:
     lines = [paragraph("Each image stands beside its maps. A colour means the same in every card.")]
     if scales.span is not None:
         low, high = scales.span
-        stops = [255 * np.asarray(matplotlib.colormaps["inferno"](0.25 + 0.72 * x))[:3] for x in np.linspace(0, 1, 6)]
-        bar = join(f"{low:.2f} ", _bar(stops), f" {high:.2f}")
+        bar = join(f"{low:.2f} ", _bar(list(heat_colour(np.linspace(0, 1, 6)))), f" {high:.2f}")
         title = "Distance map: how far each patch lies from the memory bank"
         if scales.seed_patches is not None:
             title += ", in standard deviations of the trusted seeds' patches from their mean; transparent below the "

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from swag_ray.report.run.overlays import _in_seed_sd, distance_overlay, gallery
+from swag_ray.report.page.overlay import heat_overlay
+from swag_ray.report.run.overlays import _in_seed_sd, gallery
 from swag_ray.report.run.read import read_run
 from tests.report.run.fixture import write_run
 from tests.support.html import Page
@@ -19,7 +20,7 @@ GREY = np.full((64, 64), 90.0, np.float32)
 def drawn(distance_nGG: NDArray[np.float32], scale: NDArray[np.float64] | None) -> NDArray[np.bool_]:
     """Which pixels of each image are coloured, (n, 64, 64)."""
     maps, low, high = _in_seed_sd(distance_nGG, scale)
-    return np.stack([np.ptp(distance_overlay(GREY, m, low, high), axis=2) > 2 for m in maps])
+    return np.stack([np.ptp(heat_overlay(GREY, m, low, high), axis=2) > 2 for m in maps])
 
 
 def test_what_seeds_look_like_is_left_clear() -> None:

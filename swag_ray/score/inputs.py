@@ -1,0 +1,123 @@
+"""What is to be scored: image files, folders of them at any depth, tables that list them; on a disk or on `s3://`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+from swag_ray.errors import InputError, reason_of
+from swag_ray.images import layout
+from swag_ray.images.image_reader import images_of
+from swag_ray.images.manifest import place_of
+from swag_ray.images.manifest_file import PATH, read_manifest
+from swag_ray.images.places import Place, locate
+
+TABLES = (".csv", ".parquet", ".pq")  # what lists images; a .json too, as `data.json` of public benchmarks
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Images to score.
+
+    Attributes:
+        places: of each.
+        further: a row an image: the columns of the tables that listed them, null where none did; None without tables.
+        left_out: files in the folders that are no images, by reason.
+    """
+
+    places: list[Place]
+    further: pa.Table | None = None
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class _Found:
+    """What has been found so far. `row_n`: of an image, its row in the tables laid one behind the other, or None."""
+
+    place_n: list[Place] = field(default_factory=list)
+    row_n: list[int | None] = field(default_factory=list)
+    tables: list[pa.Table] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    def add(self, places: Iterator[Place] | Sequence[Place], first_row: int | None = None) -> None:
+        for number, place in enumerate(places):
+            self.place_n.append(place)
+            self.row_n.append(None if first_row is None else first_row + number)
+
+
+def find_inputs(called: str, given: Sequence[str | Path], frames: str = "refuse") -> Inputs:
+    """Returns the images that were named: every row of a table has its own, any other image is there once.
+
+    Args:
+        called: the command, for messages.
+        given: files, folders, tables (CSV or Parquet with a column `path`, or a `data.json`), or s3:// addresses.
+        frames: `dataset.frames` of the detector: with "all" each frame of a DICOM of several is an image.
+
+    Raises:
+        InputError: a path that does not exist, a table that is none, or no image at all.
+    """
+    found = _Found()
+    for one in given:
+        _find(called, locate(one, called), found)
+    if not found.place_n:
+        others = f" ({held})" if (held := layout.left_out(found.left_out)) else ""
+        suffixes = ", ".join(layout.IMAGE_SUFFIXES)
+        raise InputError(f"{called}: no image ({suffixes}) in {', '.join(map(str, given))}{others}")
+    kept = _once(found)
+    images = [(image, found.row_n[i]) for i in kept for image in images_of([found.place_n[i]], frames, called)]
+    rows = pa.array([row for _, row in images], pa.int64())
+    further = _joined(called, found.tables).take(rows) if found.tables else None
+    return Inputs([place for place, _ in images], further, dict(found.left_out))
+
+
+def _find(called: str, place: Place, found: _Found) -> None:
+    try:
+        is_dir, is_file = place.is_dir(), place.is_file()
+    except OSError as error:  # of s3://
+        raise InputError(f"{called}: cannot read '{place}' ({reason_of(error)})") from None
+    if is_dir:
+        found.add([folder / name for folder, name in layout.nested_images(place, found.left_out, called)])
+    elif not is_file and not _is_special(place):
+        raise InputError(f"{called}: no file or folder '{place}'")
+    elif place.suffix.lower() in (*TABLES, ".json"):
+        table = read_manifest(place, called)
+        first = sum(earlier.num_rows for earlier in found.tables)
+        found.add([_listed(called, place, row, path) for row, path in enumerate(table[PATH].to_pylist())], first)
+        found.tables.append(table.drop_columns([PATH]))
+    else:
+        found.add([place])
+
+
+def _is_special(place: Place) -> bool:
+    """Whether something is there that is neither file nor folder: a pipe, a device. Reading it says what is wrong."""
+    return isinstance(place, Path) and place.exists()
+
+
+def _listed(called: str, table: Place, row: int, path: object) -> Place:
+    if path is None or not str(path).strip():
+        raise InputError(f"{called}: {table}, image {row + 1}: has no path", "give one or remove the row")
+    return place_of(table, str(path).strip())
+
+
+def _once(found: _Found) -> list[int]:
+    """Every row of a table, and the first of any other place that comes twice."""
+    listed = {place for place, row in zip(found.place_n, found.row_n, strict=True) if row is not None}
+    first = {place: i for i, place in reversed(list(enumerate(found.place_n)))}
+    return [
+        i
+        for i, (place, row) in enumerate(zip(found.place_n, found.row_n, strict=True))
+        if row is not None or (place not in listed and first[place] == i)
+    ]
+
+
+def _joined(called: str, tables: list[pa.Table]) -> pa.Table:
+    try:
+        return pa.concat_tables(tables, promote_options="default")
+    except pa.ArrowException as error:
+        raise InputError(
+            f"{called}: the tables' columns do not go together ({reason_of(error)})", "score them one by one"
+        ) from None
