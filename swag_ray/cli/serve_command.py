@@ -26,7 +26,7 @@ def serve(
     address: Annotated[str | None, typer.Option(help="Join a running Ray cluster: `auto` or HOST:PORT.")] = None,
 ) -> None:
     """Answer over HTTP what a run's detector says of images, until Ctrl-C; see docs/serve.md."""
-    from swag_ray.cli.screen import _terminal_kept_for_us as terminal_kept_for_us
+    from swag_ray.cli.process import terminal_kept_for_us
     from swag_ray.serve.serve import Settings
     from swag_ray.serve.serve import serve as serve_until_told
     from swag_ray.serve.watch import to_stderr

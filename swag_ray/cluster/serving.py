@@ -108,7 +108,7 @@ def replicas(
         logging.getLogger("ray.serve").setLevel(logging.CRITICAL)
         quiet: dict[str, Any] = {"enable_access_log": False, "log_level": "ERROR"}
         serve.start(proxy_location="Disabled", logging_config=quiet)
-        replica: Any = serve.deployment(_Replica)  # type: ignore[arg-type]
+        replica: Any = serve.deployment(_Replica)
         deployment = replica.options(
             name=DEPLOYMENT, num_replicas=session.actors, max_ongoing_requests=AHEAD, logging_config=quiet,
             ray_actor_options=actor_options(session.bundle), graceful_shutdown_timeout_s=5.0,

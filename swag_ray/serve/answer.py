@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from swag_ray.detector.site import Site
 from swag_ray.errors import InputError
 from swag_ray.images.decode import MAX_PIXELS
@@ -22,10 +20,27 @@ from swag_ray.images.dicom import HEAD, is_dicom
 from swag_ray.images.dicom_frames import count_frames
 from swag_ray.images.frames import ALL, frame_name
 from swag_ray.images.image_error import ImageError
+from swag_ray.score.films import overlay_png
 from swag_ray.score.scorer import SCORED, ImageBytes, ImageScorer, ScoredImage
 from swag_ray.system.threads import keep_to_one_thread
 
 NAME = "image"  # of every image that comes in: what its sender calls it may be a person's name
+NEAREST = 3  # trusted images told beside one
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a request asks for beside the score.
+
+    Attributes:
+        heatmap: the image under its heatmap.
+        nearest: which trusted images are like it.
+        frame: which image of a file with several, counted from 1; None: the file is the image.
+    """
+
+    heatmap: bool = False
+    nearest: bool = False
+    frame: int | None = None
 
 
 @dataclass(frozen=True)
@@ -43,11 +58,11 @@ class Answer:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
-Answering = Callable[[bytes, bool, int | None], Answer]
+Answering = Callable[[bytes, Wish], Answer]
 
 
 def answering(files: Mapping[str, bytes], site: Site | None, rate: float) -> Answering:
-    """Returns what answers requests, in a process of its own: `answer(data, heatmap, frame)`.
+    """Returns what answers requests, in a process of its own: `answer(data, wish)`.
 
     Args:
         files: of the bundle, by name.
@@ -63,17 +78,9 @@ def answering(files: Mapping[str, bytes], site: Site | None, rate: float) -> Ans
             (Path(folder) / name).write_bytes(data)
         scorer = ImageScorer.load(Path(folder))
 
-    def answer(data: bytes, heatmap: bool, frame: int | None) -> Answer:
+    def answer(data: bytes, wish: Wish) -> Answer:
         try:
-            place = _place(scorer, data, frame)
-            if isinstance(place, Answer):
-                return place
-            image = ImageBytes.of(place, data)
-            (scored,) = scorer.score([image], heat=heatmap)
-            if scored.status != SCORED:
-                return Answer(422, _line(scored.status))
-            fields = _fields(scored, scorer, site, rate)
-            return Answer(200, fields=fields | _heatmap(scorer, image, scored) if heatmap else fields)
+            return _answer(scorer, site, rate, data, wish)
         except ImageError as error:
             return Answer(422, _line(error))
         except MemoryError:
@@ -82,6 +89,22 @@ def answering(files: Mapping[str, bytes], site: Site | None, rate: float) -> Ans
             return Answer(501, _line(error))
 
     return answer
+
+
+def _answer(scorer: ImageScorer, site: Site | None, rate: float, data: bytes, wish: Wish) -> Answer:
+    place = _place(scorer, data, wish.frame)
+    if isinstance(place, Answer):
+        return place
+    image = ImageBytes.of(place, data)
+    (scored,) = scorer.score([image], heat=wish.heatmap, nearest=NEAREST if wish.nearest else 0)
+    if scored.status != SCORED:
+        return Answer(422, _line(scored.status))
+    fields = _fields(scored, scorer, site, rate)
+    if wish.nearest:
+        fields["nearest"] = [{"id": near.id, "distance": near.distance} for near in scored.nearest]
+    if scored.heat_GG is not None:
+        fields["heatmap"] = base64.b64encode(overlay_png(scorer, image, scored.heat_GG)).decode("ascii")
+    return Answer(200, fields=fields)
 
 
 def _place(scorer: ImageScorer, data: bytes, frame: int | None) -> Path | Answer:
@@ -107,13 +130,6 @@ def _fields(scored: ScoredImage, scorer: ImageScorer, site: Site | None, rate: f
         "above_threshold": bool(p <= rate), "status": scored.status, "out_of_domain": scored.out_of_domain,
         "detector": scorer.digest, "seconds": scored.seconds,
     }  # fmt: skip
-
-
-def _heatmap(scorer: ImageScorer, image: ImageBytes, scored: ScoredImage) -> dict[str, str]:
-    from swag_ray.score.films import overlay_png
-
-    assert scored.heat_GG is not None
-    return {"heatmap": base64.b64encode(overlay_png(scorer, image, np.asarray(scored.heat_GG))).decode("ascii")}
 
 
 def _line(reason: object) -> str:

@@ -14,12 +14,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from swag_ray.serve.answer import Answer
+from swag_ray.serve.answer import Answer, Wish
 from swag_ray.serve.body import Room, read_image
 from swag_ray.serve.metrics import TYPE, Metrics
 from swag_ray.serve.refusal import Refusal, busy
 from swag_ray.serve.token import shows
-from swag_ray.serve.watch import SCORE, Log, Watch
+from swag_ray.serve.watch import REQUEST, SCORE, Log, Watch
 
 WAITING = 16  # requests a replica that may be in the house; the last of them waits a second or two
 HELD = 16  # largest images that may be in memory at a time, beside which smaller ones find room
@@ -33,7 +33,7 @@ class Answers(Protocol):
     wanted: int
     lost: int
 
-    async def ask(self, data: bytes, heatmap: bool, frame: int | None) -> Any:
+    async def ask(self, data: bytes, wish: Wish) -> Any:
         """Returns an `Answer`. Raises what `unanswered` names where nobody can answer now."""
 
     async def running(self) -> int:
@@ -46,7 +46,7 @@ class House:
 
     Attributes:
         about: what `GET /` says; `detector` is its digest.
-        heatmaps: whether the detector can make them.
+        missing: what the detector cannot tell, by its name in the query, and why.
         token: that requests show.
         open_metrics: whether `GET /metrics` asks for none.
         most: bytes of a request's body.
@@ -54,7 +54,7 @@ class House:
     """
 
     about: Mapping[str, Any]
-    heatmaps: bool
+    missing: Mapping[str, str]
     token: str
     open_metrics: bool
     most: int
@@ -76,7 +76,9 @@ def application(house: House, answers: Answers, log: Log) -> ASGIApp:
         Route("/ready", service.ready, methods=["GET"]), Route("/metrics", service.measures, methods=["GET"]),
         Route(SCORE, service.score, methods=["POST"]),
     ]  # fmt: skip
-    handlers: dict[Any, Callable[[Request, Any], Awaitable[Response]]] = {Refusal: _refused, HTTPException: _unrouted}
+    handlers: dict[Any, Callable[[Request, Any], Awaitable[Response]]] = {
+        Refusal: _refused, HTTPException: _unrouted, Exception: _faulty,
+    }  # fmt: skip
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
     return Watch(app, str(house.about["detector"]), metrics, log)
@@ -108,16 +110,17 @@ class _Service:
 
     async def score(self, request: Request) -> Response:
         self._admit(request)
-        heatmap, frame = _asked(request)
-        if heatmap and not self.house.heatmaps:
-            raise Refusal(501, "this detector keeps no scale of heatmaps; run again")
+        wish = _wish(request)
+        for name, reason in self.house.missing.items():
+            if getattr(wish, name):
+                raise Refusal(501, reason)
         if self.waiting >= WAITING * self.answers.wanted:
             raise busy("too many requests at once")
         self.waiting += 1
         try:
             image = await read_image(request, self.house.most, self.room)
             try:
-                answer = await self.answers.ask(image, heatmap, frame)
+                answer = await self.answers.ask(image, wish)
             except self.house.unanswered as error:
                 raise busy(str(error)) from None
             finally:
@@ -141,17 +144,22 @@ class _Service:
             )
 
 
-def _asked(request: Request) -> tuple[bool, int | None]:
-    """The heatmap and the frame that the query asks for."""
+def _wish(request: Request) -> Wish:
+    """What the query asks for."""
     query = request.query_params
-    if len(query) != len(query.multi_items()) or set(query) - {"heatmap", "frame"}:
-        raise Refusal(400, "the query takes heatmap=true or false, and frame=1 or more, once each")
-    heatmap, frame = query.get("heatmap", "false").lower(), query.get("frame")
-    if heatmap not in YES + NO:
-        raise Refusal(400, "heatmap is true or false")
+    if len(query) != len(query.multi_items()) or set(query) - {"heatmap", "nearest", "frame"}:
+        raise Refusal(400, "the query takes heatmap=true, nearest=true and frame=1, 2 ..., each once")
+    frame = query.get("frame")
     if frame is not None and not re.fullmatch("[1-9][0-9]{0,7}", frame):
         raise Refusal(400, "frame is a number from 1 on")
-    return heatmap in YES, None if frame is None else int(frame)
+    return Wish(_flag(query, "heatmap"), _flag(query, "nearest"), None if frame is None else int(frame))
+
+
+def _flag(query: Mapping[str, str], name: str) -> bool:
+    value = query.get(name, "false").lower()
+    if value not in YES + NO:
+        raise Refusal(400, f"{name} is true or false")
+    return value in YES
 
 
 async def _refused(request: Request, refusal: Refusal) -> Response:
@@ -161,3 +169,8 @@ async def _refused(request: Request, refusal: Refusal) -> Response:
 async def _unrouted(request: Request, error: HTTPException) -> Response:
     reason = WORDS.get(error.status_code, "a bad request")
     return JSONResponse({"error": reason}, status_code=error.status_code, headers=error.headers)
+
+
+async def _faulty(request: Request, error: Exception) -> Response:
+    reason = f"a fault of the service; its log tells under {request.scope[REQUEST]}"
+    return JSONResponse({"error": reason}, status_code=500)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -13,7 +15,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        own = {"registry": self.registry, "namespace": "swag_ray"}
+        own: dict[str, Any] = {"registry": self.registry, "namespace": "swag_ray"}
         self.requests = Counter("requests", "Requests to POST /score, by the status of the answer", ["status"], **own)
         self.seconds = Histogram("request_seconds", "Of a request to POST /score, all of it", buckets=SECONDS, **own)
         self.flagged = Counter("flagged", "Images above the threshold", **own)

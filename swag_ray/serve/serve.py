@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -82,13 +82,13 @@ def serve(run_dir: str | Path, settings: Settings, say: Callable[[str], None], l
                 f"serve: --host {settings.host} is open to others, and there is no token",
                 f"set {VARIABLE} or give --token-file",
             )
-        parts, about, heatmaps = _prepared(run_dir, settings)
+        parts, about, missing = _prepared(run_dir, settings)
         with _replicas(parts, about, settings) as replicas:
             from swag_ray.cluster.serving import Unanswered
             from swag_ray.serve.app import House
 
             house = House(
-                about, heatmaps, token or fresh_token(), open_metrics=loopback, most=int(settings.max_mb * 1e6),
+                about, missing, token or fresh_token(), open_metrics=loopback, most=int(settings.max_mb * 1e6),
                 unanswered=Unanswered,
             )  # fmt: skip
             for line in _welcome(about, house, listener, replicas.wanted, fresh=token is None):
@@ -133,8 +133,8 @@ def _listener(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def _prepared(run_dir: str | Path, settings: Settings) -> tuple[tuple[Any, ...], dict[str, Any], bool]:
-    """What replicas are made of, what `GET /` says, and whether there can be heatmaps."""
+def _prepared(run_dir: str | Path, settings: Settings) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, str]]:
+    """What replicas are made of, what `GET /` says, and what the bundle is too old for."""
     from swag_ray.detector.bundle import bundle_files, digest_of, load_detector
     from swag_ray.detector.site import load_site
     from swag_ray.score.scorer import detector_folder
@@ -145,13 +145,20 @@ def _prepared(run_dir: str | Path, settings: Settings) -> tuple[tuple[Any, ...],
         card = _card(folder / CARD)
     site = load_site(settings.site, digest) if settings.site is not None else None
     rate = detector.rate if settings.rate is None else settings.rate
-    heatmaps = getattr(detector, "heat", None) is not None
+    missing = {
+        name: f"the detector's bundle keeps no {what}; run again"
+        for name, kept, what in (
+            ("heatmap", detector.heat, "scale of heatmaps"), ("nearest", detector.trusted, "trusted images"),
+        )
+        if kept is None
+    }  # fmt: skip
     about = {
         "detector": digest, "name": detector.name, "rate": rate, "site": None if site is None else site.kind,
-        "heatmaps": heatmaps, "frames": detector.spec.frames, "max_mb": settings.max_mb, "version": __version__,
+        "heatmaps": detector.heat is not None, "nearest": detector.trusted is not None,
+        "frames": detector.spec.frames, "max_mb": settings.max_mb, "version": __version__,
         "card": card,
     }  # fmt: skip
-    return (files, site, rate), about, heatmaps
+    return (files, site, rate), about, missing
 
 
 def _card(path: Path) -> Any:
@@ -168,7 +175,13 @@ def _replicas(parts: tuple[Any, ...], about: dict[str, Any], settings: Settings)
     from swag_ray.serve.answer import answering
 
     name = f"swag-ray-{about['detector']}-{settings.port}"
-    with replicas(answering, parts, name=name, count=settings.replicas, address=settings.address) as found:
+    with ExitStack() as stack:
+        try:
+            started = replicas(answering, parts, name=name, count=settings.replicas, address=settings.address)
+            found = stack.enter_context(started)
+        except InputError as error:  # it calls them by the field of a run's config
+            words = (text.replace("cluster.actors", "--replicas") for text in (error.problem, error.advice))
+            raise InputError(*words) from error
         yield found
 
 

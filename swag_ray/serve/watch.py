@@ -6,7 +6,6 @@ A line tells nothing of whom an image shows and nothing that a client sent: no p
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import sys
 import time
@@ -24,6 +23,7 @@ Log = Callable[[str], None]
 
 QUIET = ("/health", "/ready", "/metrics")  # asked for every few seconds by machines
 SCORE = "/score"
+REQUEST = "swag_ray.request"  # the request's id, in its scope
 LINGER_SECONDS = 1.0  # that a refused client may go on sending before its connection is closed
 
 
@@ -64,11 +64,9 @@ class Watch:
         if scores:
             self.metrics.in_flight.inc()
         try:
-            await self.app(scope, received, answered)
+            await self.app({**scope, REQUEST: request}, received, answered)
         except Exception as error:
-            self._fault(request, error)
-            if not seen["status"]:
-                await answered_with_fault(answered, request)
+            self._fault(request, error)  # answered by then
         finally:
             seconds = time.perf_counter() - start
             if scores:
@@ -101,14 +99,6 @@ async def _linger(receive: Receive, seen: dict[str, int]) -> None:
 
 def _waits_for_leave(scope: Scope) -> bool:
     return any(name == b"expect" for name, _ in scope["headers"])
-
-
-async def answered_with_fault(send: Send, request: str) -> None:
-    """Answers what only our log can explain."""
-    body = json.dumps({"error": f"a fault of the service; its log tells under {request}"}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 500, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
 
 
 def to_stderr(line: str) -> None:
