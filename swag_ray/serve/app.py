@@ -87,7 +87,7 @@ def application(house: House, answers: Answers, log: Log) -> ASGIApp:
 class _Service:
     def __init__(self, house: House, answers: Answers, metrics: Metrics) -> None:
         self.house, self.answers, self.metrics = house, answers, metrics
-        self.room, self.waiting = Room(HELD * house.most), 0
+        self.room, self.waiting, self.lost = Room(HELD * house.most), 0, 0
 
     async def about(self, request: Request) -> Response:
         self._admit(request)
@@ -105,7 +105,8 @@ class _Service:
         if not self.house.open_metrics:
             self._admit(request)
         self.metrics.replicas.set(await self.answers.running())
-        self.metrics.lost.set(self.answers.lost)
+        self.metrics.lost.inc(self.answers.lost - self.lost)
+        self.lost = self.answers.lost
         return Response(self.metrics.text(), headers={"content-type": TYPE})
 
     async def score(self, request: Request) -> Response:

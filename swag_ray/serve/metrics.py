@@ -21,7 +21,7 @@ class Metrics:
         self.flagged = Counter("flagged", "Images above the threshold", **own)
         self.unreadable = Counter("unreadable", "Images that cannot be read", **own)
         self.strange = Counter("out_of_domain", "Images unlike anything the detector was made for", **own)
-        self.lost = Gauge("lost_requests", "Requests that a replica took and lost; others answered them", **own)
+        self.lost = Counter("lost_requests", "Requests that a replica took and lost; others answered them", **own)
         self.in_flight = Gauge("in_flight", "Requests to POST /score that are not answered yet", **own)
         self.replicas = Gauge("replicas", "Replicas that are up", **own)
 

@@ -27,7 +27,7 @@ class Nobody(Exception):
 
 @dataclass
 class InThisProcess:
-    """Answers as a replica does. Where `held` is set, it waits for that first; what `raised` holds is raised instead."""
+    """Answers as a replica does; waits for `held` first where that is set, and raises `raised` instead."""
 
     answer: Answering
     wanted: int = 1
