@@ -12,6 +12,7 @@ import httpx
 import psutil
 import pytest
 
+from swag_ray.score.scorer import ImageScorer
 from tests.support.command_line import Command
 from tests.support.service import Served
 
@@ -54,17 +55,22 @@ def session_text(pid: int) -> str:
 
 
 def test_the_service_says_what_score_says(finished: Path, films: list[Path], tmp_path: Path, command: Command) -> None:
+    """To the last digit of a call with that image alone; of many in a call, to what BLAS rounds otherwise."""
     out = tmp_path / "scores.json"
     assert command("score", finished, films[0].parent, "--out", out, "--quiet").code == 0
     rows = {Path(row["path"]).name: row for row in json.loads(out.read_text())}
     assert len(rows) == len(films) >= 10
+    scorer = ImageScorer.load(finished / "detector")
     with Served(tmp_path, finished) as served, served.client() as client:
         for film in films:
             with film.open("rb") as file:
                 answer = client.post("/score", files={"image": (film.name, file)})
             assert answer.status_code == 200, answer.text
             found, row = answer.json(), rows[film.name]
-            for field in ("score", "p", "above_threshold", "status", "out_of_domain", "detector"):
+            (alone,) = scorer.score([scorer.read(film)])
+            assert (found["score"], found["p"]) == (alone.score, alone.p)
+            assert found["score"] == pytest.approx(row["score"], abs=1e-4)
+            for field in ("p", "above_threshold", "status", "out_of_domain", "detector"):
                 assert found[field] == row[field], field
             assert found["id"].rpartition("-")[2] == row["id"].rpartition("-")[2]
         assert client.post("/score", content=b"x").status_code == 422
