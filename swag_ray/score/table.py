@@ -63,7 +63,7 @@ def result_table(
 def ordered(table: pa.Table, order: Order) -> pa.Table:
     """Returns the table by path, or the most suspicious first: by p, then score, then path; last what has no score."""
     keys = [("p", "ascending"), ("score", "descending")] if order == "suspicion" else []
-    indices = pc.sort_indices(table, sort_keys=[*keys, ("path", "ascending")], null_placement="at_end")
+    indices = pc.sort_indices(table, sort_keys=[*keys, ("path", "ascending")])  # nulls at the end
     return table.take(indices)
 
 
