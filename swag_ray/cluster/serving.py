@@ -101,8 +101,10 @@ def replicas(
     Raises:
         InputError: no cluster or no room, or the factory raised one.
     """
+    import ray
+
+    ends_with_us = address is None and not ray.is_initialized()  # and all that is in it
     with ray_session(address=address, actors=count) as session:
-        import ray
         from ray import serve
 
         logging.getLogger("ray.serve").setLevel(logging.CRITICAL)
@@ -121,7 +123,7 @@ def replicas(
                 raise InputError(*problem)
             yield Replicas(handle, name, session.actors)
         finally:
-            if address is not None:  # a Ray of our own ends with all that is in it
+            if not ends_with_us:
                 _leave(name)
 
 

@@ -83,7 +83,8 @@ def serve(run_dir: str | Path, settings: Settings, say: Callable[[str], None], l
                 f"set {VARIABLE} or give --token-file",
             )
         parts, about, missing = _prepared(run_dir, settings)
-        with _replicas(parts, about, settings) as replicas:
+        name = f"swag-ray-{about['detector']}-{listener.getsockname()[1]}"
+        with _replicas(parts, name, settings) as replicas:
             from swag_ray.cluster.serving import Unanswered
             from swag_ray.serve.app import House
 
@@ -91,6 +92,8 @@ def serve(run_dir: str | Path, settings: Settings, say: Callable[[str], None], l
                 about, missing, token or fresh_token(), open_metrics=loopback, most=int(settings.max_mb * 1e6),
                 unanswered=Unanswered,
             )  # fmt: skip
+            with _in_words(settings.host, settings.port):
+                listener.listen()  # who reads what follows may ask at once
             for line in _welcome(about, house, listener, replicas.wanted, fresh=token is None):
                 say(line)
             return _listen(house, replicas, listener, log)
@@ -124,13 +127,19 @@ def _listener(host: str, port: int) -> Iterator[socket.socket]:
         raise InputError(f"--host: '{host}' is no address of this machine ({reason_of(error)})") from error
     with socket.socket(family, kind, protocol) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+        with _in_words(host, port):
             listener.bind(place)
-        except OSError as error:
-            raise InputError(
-                f"serve: cannot listen at {host}, port {port} ({reason_of(error)})", "choose another --port or --host"
-            ) from error
         yield listener
+
+
+@contextmanager
+def _in_words(host: str, port: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"serve: cannot listen at {host}, port {port} ({reason_of(error)})", "choose another --port or --host"
+        ) from error
 
 
 def _prepared(run_dir: str | Path, settings: Settings) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, str]]:
@@ -170,11 +179,10 @@ def _card(path: Path) -> Any:
 
 
 @contextmanager
-def _replicas(parts: tuple[Any, ...], about: dict[str, Any], settings: Settings) -> Iterator[Replicas]:
+def _replicas(parts: tuple[Any, ...], name: str, settings: Settings) -> Iterator[Replicas]:
     from swag_ray.cluster.serving import replicas
     from swag_ray.serve.answer import answering
 
-    name = f"swag-ray-{about['detector']}-{settings.port}"
     with ExitStack() as stack:
         try:
             started = replicas(answering, parts, name=name, count=settings.replicas, address=settings.address)
