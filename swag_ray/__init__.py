@@ -1,6 +1,6 @@
 """Incremental anomaly detection on frozen features, gated by SWAG, on Ray.
 
-    from swag_ray import load_config, load_detector, run_experiment
+    from swag_ray import load_config, load_detector, load_run, run_experiment
 
 Names are imported when first used, so that `import swag_ray` is instant and loads neither torch nor Ray.
 """
@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from swag_ray.config import load_config
+    from swag_ray.run.finished import load_run
     from swag_ray.run.run import run_experiment
     from swag_ray.score.trained import load_detector
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_config", "load_detector", "run_experiment"]
+__all__ = ["__version__", "load_config", "load_detector", "load_run", "run_experiment"]
 
 _HOME = {
-    "load_config": "swag_ray.config", "load_detector": "swag_ray.score.trained", "run_experiment": "swag_ray.run",
+    "load_config": "swag_ray.config", "load_detector": "swag_ray.score.trained", "load_run": "swag_ray.run.finished",
+    "run_experiment": "swag_ray.run.run",
 }  # fmt: skip
 
 

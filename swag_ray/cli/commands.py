@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from swag_ray.cli.dataset_commands import AsJson, Set, datasets_check
-from swag_ray.cli.detector_commands import Quiet, calibrate, drift, score
+from swag_ray.cli.detector_commands import Quiet, calibrate, card, drift, score
 from swag_ray.cli.exit import as_one_line, flushed, interruptible, usage_error
 from swag_ray.cli.init_command import init
 from swag_ray.cli.process import prepare_process
@@ -175,13 +175,13 @@ def sweep(
 def report(
     run_dir: Annotated[str, typer.Argument(metavar="RUN", help="Run directory or its s3:// address.")],
 ) -> None:
-    """Write report.html of a run directory again."""
+    """Write report.html and the model cards of a run directory again."""
     from swag_ray.report.run.page import report_again
 
     print(report_again(run_dir))
 
 
-for command in (init, score, calibrate, drift, serve, reproduce):
+for command in (init, score, calibrate, drift, serve, card, reproduce):
     app.command()(command)
 
 

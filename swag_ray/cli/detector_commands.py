@@ -1,4 +1,4 @@
-"""The commands that work with a run's detector: `score`, `calibrate`, `drift`."""
+"""The commands that work with a run's detector: `score`, `calibrate`, `drift`, `card`."""
 
 from __future__ import annotations
 
@@ -118,6 +118,18 @@ def drift(
         show_course(found, "the trusted images" if site is None else "the site")
     if found.alarms:
         raise typer.Exit(1)
+
+
+def card(
+    run_dir: Run,
+    as_json: Annotated[bool, typer.Option("--json", help="Print model_card.json instead of Markdown.")] = False,
+) -> None:
+    """Print the model card: what the detector was made from, what it is worth, its limits and digests."""
+    from swag_ray.report.card.files import read_card
+    from swag_ray.report.card.markdown import markdown
+
+    found, plain = read_card(run_dir)
+    print(json.dumps(plain) if as_json else markdown(found), end="\n" if as_json else "")
 
 
 def _skipped(unreadable: tuple[str, ...], left_out: dict[str, int]) -> None:

@@ -19,7 +19,7 @@ from swag_ray.record.files import POOL_FILE, REPORT_FILE
 from swag_ray.record.run_metrics import RoundMetrics, RunMetrics
 
 if TYPE_CHECKING:
-    from swag_ray.run.run import Run
+    from swag_ray.run.finished import Run
 
 
 class RunScreen:
@@ -66,6 +66,9 @@ class RunScreen:
             gain = f"{d.roc_auc:+.4f} (95 % {d.low:+.4f} to {d.high:+.4f})"
             parts = [f"against seed-only, on this split: {gain}", *parts]
         self.console.print(" · ".join([*parts, *(["pool exhausted"] if t.exhausted else [])]), highlight=False)
+        if (found := m.localisation).pixel_roc_auc is not None:
+            figures = f"pixel ROC-AUC {found.pixel_roc_auc:.4f}, PRO {_text(found.pro, '.4f')}"
+            self.console.print(f"heatmaps against the masks of {found.images} test images: {figures}", highlight=False)
         for line in _changes(run):
             self.console.print(line, highlight=False, markup=False)
         place = escape(f"{run.address}/{REPORT_FILE}")

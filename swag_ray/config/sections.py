@@ -170,7 +170,8 @@ class DatasetConfig(Section):
     manifest: ImagePlace | None = Field(
         default=None,
         description="`manifest`: CSV or Parquet file (required) with the columns path, role (seed, pool, test) or "
-        "split (train, test) and label; or a data.json with lists of normal, abnormal and unlabeled files",
+        "split (train, test) and label, and mask where heatmaps are to be measured; or a data.json with lists of "
+        "normal, abnormal and unlabeled files",
     )
     normal: FolderName = Field(default="NORMAL", description="name of the normal class, of folders or in a manifest")
     anomaly: Annotated[tuple[FolderName, ...], BeforeValidator(_one_or_many), AfterValidator(_distinct)] = Field(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from swag_ray.core.moments import Moments
 
-RIDGE = 0.3  # share of the mean variance that is added to every channel's
+RIDGE = 0.1  # added to every channel's variance, of 1
 ALTERED, PLAIN = 0.5, 0.05  # share of a cell that is altered from which it counts as altered, up to which as plain
 
 

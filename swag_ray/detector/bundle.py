@@ -12,19 +12,21 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import shutil
 import zipfile
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from swag_ray.core.head import HeadSettings
 from swag_ray.detector.detector import Detector, DetectorArm
 from swag_ray.detector.domain import domain_arrays, domain_of
 from swag_ray.detector.heatmap import heat_arrays, heat_of
+from swag_ray.detector.plain import built
+from swag_ray.detector.trial import try_out
 from swag_ray.detector.trusted import trusted_arrays, trusted_of
 from swag_ray.errors import InputError, reason_of
 from swag_ray.features.spec import FeatureSpec
@@ -39,7 +41,31 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 FORMAT = 3  # 1 had one head, or none; 2 no seed scores of the arms
+UNPACKED = 2**28  # bytes that any bundle's arrays may take, however small the file
 SCORES_BY = (ARRAYS_FILE, BACKBONE_FILE)  # the files that scores depend on
+
+
+@dataclass(frozen=True)
+class DescribedArm:
+    """What detector.json says of an arm; see `DetectorArm`."""
+
+    name: str
+    weight: float
+    location: float
+    sd: float
+
+
+@dataclass(frozen=True)
+class Described:
+    """What detector.json says of a detector; see `Detector`."""
+
+    name: str
+    score_used: str
+    rate: float
+    spec: FeatureSpec
+    bank: BankSettings
+    head: ContrastSettings | None
+    arms: tuple[DescribedArm, ...]
 
 
 def save_detector(detector: Detector, weights: Arrays, folder: Path) -> None:
@@ -91,33 +117,32 @@ def load_detector(folder: Path) -> Detector:
     trusted = _optional(folder, record, TRUSTED_FILE, trusted_of)
     heat = _optional(folder, record, HEAT_FILE, heat_of)
     try:
+        told = built(Described, {name: record[name] for name in Described.__dataclass_fields__})
         flat = {name: a for name, a in arrays.items() if name.startswith("fold")}
-        folds = fold_arrays(flat, int(arrays["seed_fold"].max()) + 1)
+        folds = fold_arrays(flat, int(arrays["seed_fold"].astype(np.int8).max()) + 1)
         models = tuple(_part(fold, "model.") for fold in folds)
         banks = tuple(_part(fold, "bank.") for fold in folds)
-        spec = record["spec"] | {"strides": tuple(record["spec"]["strides"])}
-        bank = record["bank"] | {"strides": tuple(record["bank"]["strides"])}
-        h = record["head"]
-        if h is not None:
-            h = ContrastSettings(**h | {"strides": tuple(h["strides"]), "fit": HeadSettings(**h["fit"])})
         arms = tuple(
             DetectorArm(
-                **arm,
-                models=tuple(_part(fold, f"{arm['name']}_arm.") for fold in folds),
-                seed_s=arrays[f"{arm['name']}_arm.seed_s"],
+                **asdict(arm),
+                models=tuple(_part(fold, f"{arm.name}_arm.") for fold in folds),
+                seed_s=arrays[f"{arm.name}_arm.seed_s"],
             )
-            for arm in record["arms"]
+            for arm in told.arms
         )
         arms = tuple(arm if arm.models[0] else replace(arm, models=models) for arm in arms)
-        return Detector(
-            name=record["name"], score_used=record["score_used"], rate=record["rate"],
-            spec=FeatureSpec(**spec), bank=BankSettings(**bank), head=h,
+        detector = Detector(
+            name=told.name, score_used=told.score_used, rate=told.rate, spec=told.spec, bank=told.bank, head=told.head,
             seed_s=arrays["seed_s"], seed_fold=arrays["seed_fold"],
             models=models, banks=banks if banks[0] else models, arms=arms, typical=arrays.get("typical"),
             domain=domain_of(_part(arrays, "domain.")), trusted=trusted, heat=heat,
         )  # fmt: skip
-    except (ValueError, TypeError, LookupError) as error:
+        try_out(detector)
+    except MemoryError:
+        raise
+    except Exception as error:  # a file from anywhere: whatever goes wrong in it is its fault
         raise _damaged(folder, DETECTOR_FILE) from error
+    return detector
 
 
 def _packed(arrays: Arrays, save: Callable[..., None] = np.savez) -> bytes:
@@ -129,8 +154,11 @@ def _packed(arrays: Arrays, save: Callable[..., None] = np.savez) -> bytes:
 def digest_of(folder: Path) -> str:
     """Returns what names a bundle, 16 hex digits: two that score alike have the same. Raises InputError as above."""
     record = _record(folder)
-    scores_by = {key: record[key] for key in ("format", "score_used", "spec", "bank", "head", "arms")}
-    scores_by["sha256"] = {name: record["sha256"][name] for name in SCORES_BY}
+    try:
+        scores_by = {key: record[key] for key in ("format", "score_used", "spec", "bank", "head", "arms")}
+        scores_by["sha256"] = {name: record["sha256"][name] for name in SCORES_BY}
+    except LookupError as error:
+        raise _damaged(folder, DETECTOR_FILE) from error
     return hashlib.sha256(json.dumps(scores_by, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -140,8 +168,14 @@ def load_backbone(folder: Path, spec: FeatureSpec) -> Backbone:
 
     data = _whole(folder, _record(folder), BACKBONE_FILE)
     try:
-        return spec.build(load(data))
-    except (RuntimeError, LookupError) as error:
+        weights = load(data)
+        if not all(np.isfinite(tensor).all() for tensor in weights.values()):
+            raise ValueError("not finite")
+    except Exception as error:
+        raise _damaged(folder, BACKBONE_FILE) from error
+    try:
+        return spec.build(weights)
+    except (RuntimeError, LookupError, ValueError, TypeError) as error:
         reason = f"does not fit this timm's {spec.backbone} ({reason_of(error)})"
         raise InputError(f"detector: '{folder / BACKBONE_FILE}' {reason}", "install the timm of the run") from error
 
@@ -161,12 +195,21 @@ def _record(folder: Path) -> dict[str, Any]:
             f"detector: '{folder}' holds no {DETECTOR_FILE} ({reason_of(error)})",
             "give a run directory or its detector/",
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _damaged(folder, DETECTOR_FILE) from error
-    if not isinstance(record, dict) or "format" not in record:
-        raise _damaged(folder, DETECTOR_FILE)
+    if not isinstance(record, dict) or type(record.get("format")) is not int:
+        raise InputError(
+            f"detector: '{folder / DETECTOR_FILE}' describes no detector of swag-ray",
+            "give a run directory or its detector/",
+        )
     if record["format"] != FORMAT:
-        raise InputError(f"detector: '{folder}' has format {record['format']}, this version reads {FORMAT}")
+        newer = record["format"] > FORMAT
+        raise InputError(
+            f"detector: '{folder}' has format {record['format']}, this version reads {FORMAT}",
+            "it is newer: update swag-ray" if newer else "it is older: run again, or score with the version of the run",
+        )
+    if not isinstance(record.get("sha256"), dict):
+        raise _damaged(folder, DETECTOR_FILE)
     return record
 
 
@@ -174,8 +217,9 @@ def _optional(folder: Path, record: dict[str, Any], name: str, of: Callable[[Arr
     """What one file that a bundle may lack holds; None where it was made without."""
     if name not in record["sha256"]:
         return None
+    arrays = _arrays(folder, record, name)
     try:
-        return of(_arrays(folder, record, name))
+        return of(arrays)
     except (ValueError, TypeError, LookupError) as error:
         raise _damaged(folder, name) from error
 
@@ -184,10 +228,33 @@ def _arrays(folder: Path, record: dict[str, Any], name: str) -> Arrays:
     """What one .npz file holds, if it is as it was written."""
     data = _whole(folder, record, name)
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as loaded:
-            return {key: loaded[key] for key in loaded.files}
-    except (ValueError, TypeError, LookupError, zipfile.BadZipFile) as error:
+        return _npz(data)
+    except Exception as error:
         raise _damaged(folder, name) from error
+
+
+def _npz(data: bytes) -> Arrays:
+    """Arrays of numbers or words, by name.
+
+    Raises:
+        Exception: of whatever kind: none, of objects, not finite, or larger than the file can hold.
+    """
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if sum(info.file_size for info in archive.infolist()) > max(UNPACKED, 20 * len(data)):
+            raise ValueError("unpacks to more than a bundle holds")
+        for info in archive.infolist():
+            with archive.open(info) as file:
+                version = np.lib.format.read_magic(file)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(file)
+            # numpy makes room for what the header says before it reads.
+            if dtype.hasobject or math.prod(shape) * dtype.itemsize > info.file_size:
+                raise ValueError(f"{info.filename} is no plain array")
+    with np.load(io.BytesIO(data), allow_pickle=False) as loaded:
+        arrays = {key: loaded[key] for key in loaded.files}
+    if not all(np.isfinite(array).all() for array in arrays.values() if array.dtype.kind == "f"):
+        raise ValueError("not finite")
+    return arrays
 
 
 def _whole(folder: Path, record: dict[str, Any], name: str) -> bytes:

@@ -17,6 +17,7 @@ from swag_ray.core import calibrate
 from swag_ray.core.domain import Domain
 from swag_ray.core.enlarge import enlarge
 from swag_ray.core.fusion import travels
+from swag_ray.core.knn import Index
 from swag_ray.core.pooling import pool_features
 from swag_ray.core.score import image_score
 from swag_ray.detector import domain
@@ -26,7 +27,7 @@ from swag_ray.errors import InputError
 from swag_ray.features.reader import FeatureReader, Patches, Rows
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.models import fold_head
-from swag_ray.models.fold_bank import BankSettings, distances
+from swag_ray.models.fold_bank import BankSettings, bank_index, distances
 from swag_ray.models.fold_head import ContrastSettings
 from swag_ray.models.tasks import ScoreTask
 from swag_ray.store.stages import Arrays
@@ -227,7 +228,19 @@ class Detector:
             from swag_ray.models import fold_adapter  # torch, which no other detector needs
 
             return [fold_adapter.distances(held, fold, self.bank) for fold in folds]
-        return [distances(held, fold, self.bank) for fold in folds]
+        return [distances(held, fold, self.bank, self._index(fold)) for fold in folds]
+
+    def _index(self, fold: Arrays) -> Index:
+        # Two threads that ask at once may both make one, of which the first stays.
+        return self._indices.get(id(fold)) or self._indices.setdefault(id(fold), bank_index(fold, self.bank))
+
+    @cached_property
+    def _indices(self) -> dict[int, Index]:
+        """Made once a detector, of the folds that it holds, by their identity: most of an image's time else."""
+        return {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_indices"}  # they do not travel
 
 
 def _total(parts: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:

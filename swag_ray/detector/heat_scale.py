@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from swag_ray.core.altered_cells import ALTERED, PLAIN, direction
 from swag_ray.core.moments import Moments
 from swag_ray.detector.detector import Detector
-from swag_ray.detector.heatmap import CENTILE, LEAST_SPAN, PARTS, HeatPart, HeatScale, side_by_side
+from swag_ray.detector.heatmap import CENTILE, LEAST_SPAN, PARTS, WEIGHTS, HeatPart, HeatScale, side_by_side
 from swag_ray.features.reader import FeatureReader
 from swag_ray.models.tasks import ScoreTask
 
@@ -41,19 +41,25 @@ class HeatTask:
 
 def heat_scale(reader: FeatureReader, task: HeatTask, detector: Detector) -> HeatScale:
     """Returns the scale of a detector's maps: of its seeds' patches, each by its own fold's models."""
-    weights = {PARTS[arm.name]: arm.weight for arm in detector.arms} or {"distance": 1.0}
-    seeds, cells_KC = _some(task.seeds), None
-    if "cells" in weights:
+    names = [PARTS[arm.name] for arm in detector.arms] or ["distance"]
+    cells_KC = None
+    if "cells" in names:
         cells_KC = _cells(reader, task, len(detector.models), detector.spec.strides)
         if cells_KC is None:
-            del weights["cells"]
-    raw = _held_out(reader, seeds, detector, list(weights), cells_KC)
-    parts = tuple(_part(name, weight, raw[name]) for name, weight in weights.items())
+            names.remove("cells")
+    raw = _held_out(reader, _some(task.seeds), detector, names, cells_KC)
+    parts = tuple(_part(name, raw[name]) for name in names)
     plain = HeatScale(parts, 0.0, 1.0, 0.0, LEAST_SPAN, cells_KC)
     total_nGG = plain.maps(raw).astype(np.float64)
     location, sd = float(total_nGG.mean()), max(float(total_nGG.std()), 1e-12)
     low = (float(np.percentile(total_nGG, CENTILE)) - location) / sd
     return replace(plain, location=location, sd=sd, low=low, high=low + max(low, LEAST_SPAN))
+
+
+def heatmaps_of(reader: FeatureReader, task: ScoreTask, detector: Detector) -> NDArray[np.float32]:
+    """Returns the heatmaps of these images, mean over the folds: (n, G, G)."""
+    blocks = [task.rows.take(part) for part in _blocks(np.arange(len(task.rows)))]
+    return np.concatenate([detector.heatmaps(reader.patches(rows, detector.spec.strides)) for rows in blocks])
 
 
 def _held_out(
@@ -75,10 +81,12 @@ def _held_out(
     return raw
 
 
-def _part(name: str, weight: float, raw_nGG: NDArray[np.float32]) -> HeatPart:
+def _part(name: str, raw_nGG: NDArray[np.float32]) -> HeatPart:
     location_GG = raw_nGG.mean(axis=0, dtype=np.float64)
+    if name != "evidence":
+        location_GG[:] = location_GG.mean()
     sd = max(float((raw_nGG - location_GG).std()), 1e-12)
-    return HeatPart(name, weight, location_GG.astype(np.float32), sd)
+    return HeatPart(name, WEIGHTS[name], location_GG.astype(np.float32), sd)
 
 
 def _cells(reader: FeatureReader, task: HeatTask, folds: int, strides: tuple[int, ...]) -> NDArray[np.float32] | None:

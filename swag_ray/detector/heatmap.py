@@ -1,13 +1,14 @@
 """Heatmaps: where an image is unlike the seeds, bank and heads together, in units of the seeds' own patches.
 
-A map is a sum of parts, each less its mean over the seeds at the same place, in the sd of the seeds' patches, times its
-weight in the fused score:
+A map is a sum of parts in sd of the seeds' patches, those of the arms that score:
 
     distance  of each patch to the memory bank
     cells     what `core/altered_cells.py` says of each patch; it stands for the auxiliary head, which knows the same
               variants and points worse
     evidence  what the head of the pool's rejects finds at each of its places
 
+Weights are not those of the fused score. That a head ranks images well does not mean that it points: weighed as it
+scores, the head of rejects alone would decide most peaks (`tests/benchmarks/heatmap_study.py`).
 The sum is brought to mean 0 and sd 1 over the seeds' patches; `heat_scale.py` measures them.
 
 Shapes: n images, P = G x G patches, C channels of all strides side by side, K folds.
@@ -25,6 +26,8 @@ from swag_ray.features.reader import Patches
 from swag_ray.store.stages import Arrays
 
 CENTILE = 99  # of the seeds' patches: up to it nothing is drawn
+WEIGHTS = {"distance": 1.0, "cells": 1.0, "evidence": 0.5}
+SMOOTHING = 0.7  # cells, sd: what is altered seldom ends where a cell does
 LEAST_SPAN = 1.0  # sd from transparent to brightest at least
 PARTS = {"bank": "distance", "auxiliary": "cells", "head": "evidence"}  # of an arm of the fused score
 
@@ -36,7 +39,8 @@ class HeatPart:
     Attributes:
         name: `distance`, `cells` or `evidence`.
         weight: of the part, per sd of the seeds' patches.
-        location_GG: mean over the seeds at each place.
+        location_GG: mean over the seeds: of evidence at each place, where a head has weights of its own; of the others
+            over all places.
         sd: of the seeds' patches about it.
     """
 
@@ -76,8 +80,16 @@ class HeatScale:
 
     def maps(self, raw: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
         """Returns maps (n, G, G) of the values of all parts by name, each (n, G, G)."""
-        total_nGG = np.sum([part.of(raw[part.name]) for part in self.parts], axis=0)
+        total_nGG = smoothed(np.sum([part.of(raw[part.name]) for part in self.parts], axis=0))
         return np.asarray((total_nGG - self.location) / self.sd, np.float32)
+
+
+def smoothed(map_nGG: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns maps (n, G, G) under a Gaussian of `SMOOTHING` cells; at the rim of what there is."""
+    cell = np.arange(map_nGG.shape[1])
+    share_GG = np.exp(-0.5 * ((cell[:, None] - cell) / SMOOTHING) ** 2)
+    share_GG /= share_GG.sum(axis=1, keepdims=True)
+    return np.asarray(share_GG @ map_nGG @ share_GG.T)
 
 
 def heat_arrays(scale: HeatScale) -> Arrays:

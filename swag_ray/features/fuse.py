@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from swag_ray.system.threads import one_thread
+
 # Largest difference of a feature map, relative to its largest value, that still counts as rounding.
 TOLERANCE = 1e-4
 
@@ -29,7 +31,8 @@ def fuse(features: nn.Module, image_size: int = 64) -> nn.Module:
     fused = _fold(copy.deepcopy(features))
     image = torch.randn(1, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
     try:
-        with torch.inference_mode():
+        # One thread, as features are made with: the network is not to depend on how many there are.
+        with one_thread(), torch.inference_mode():
             pairs = list(zip(features(image), fused(image), strict=True))
         same = all((a - b).abs().max() <= TOLERANCE * a.abs().max() for a, b in pairs)
     except (RuntimeError, AssertionError):  # a network of one fixed image size, or folded where it must not be

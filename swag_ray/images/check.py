@@ -156,7 +156,7 @@ def read_images(
     Raises:
         InputError: too little memory to decode an image.
     """
-    import torchvision.transforms.v2.functional  # noqa: F401 (once, before threads ask for it at the same time)
+    import torch  # noqa: F401 (once, before threads ask for it at the same time)
 
     looks, reader = looks_of((), listing.table.num_rows), ImageReader(reading.frames)
 

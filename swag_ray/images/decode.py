@@ -112,13 +112,14 @@ def read_grey(data: bytes, size: int, reading: Reading = AS_STORED) -> Decoded:
         MemoryError: there is not enough of it here, which says nothing about the image.
     """
     import torch
-    from torchvision.transforms.v2.functional import resize
+    from torch.nn.functional import interpolate
 
     levels_HW, top = _dicom_levels(data, reading) or _levels(*_checked(data), reading.white)
     height, width = levels_HW.shape
     try:
         grey_1HW = torch.from_numpy(levels_HW)[None].to(torch.float32)
-        resized_1HW = resize(grey_1HW, [size, size], antialias=True)  # bilinear is the default
+        # What torchvision's resize does, which takes seconds to import.
+        resized_1HW = interpolate(grey_1HW[None], (size, size), mode="bilinear", align_corners=False, antialias=True)[0]
         return Decoded(resized_1HW.round_().clamp_(0, 255).to(torch.uint8), width, height, top)
     except RuntimeError as error:  # of torch
         if is_short_of_memory(error):

@@ -8,8 +8,8 @@ a split). An image that is in both train and test stands twice, under one id: (i
 With `dataset.frames: all`, each frame of a DICOM of several is an image: path, id and sha256 are those of
 `images.frames`, file_bytes are the file's, and all frames of a file are in its group; `file` besides is the SHA-256 of
 each row's file, in such sets alone.
-Sets whose owner says who is trusted have `role` besides ("seed" or "pool"; null in test); the columns of a manifest
-come last, their names behind `COLUMN`.
+Sets whose owner says who is trusted have `role` besides ("seed" or "pool"; null in test), and those of a manifest with
+masks `mask`, as it is written there, null in train; the columns of a manifest come last, their names behind `COLUMN`.
 """
 
 from __future__ import annotations
@@ -98,6 +98,7 @@ def build_listing(
     ignored: Counter[str],
     warnings: Sequence[str] = (),
     columns: pa.Table | None = None,
+    masks: pa.ChunkedArray | None = None,
     folders: tuple[Place, ...] = (),
     known: KnownFiles | None = None,
 ) -> Listing:
@@ -107,7 +108,7 @@ def build_listing(
         root: that all of them are below.
         ignored: files that were left out, by reason.
         warnings: of the kind of dataset itself; those of the images come behind.
-        columns: of a manifest; `ImageFile.row` counts in it.
+        columns, masks: of a manifest; `ImageFile.row` counts in them.
         folders: as in `Listing`.
         known: files that need not be read; those that are get added.
 
@@ -134,7 +135,7 @@ def build_listing(
     named = sorted(((file.id, file) for file in files), key=lambda pair: (pair[0], pair[1].split))
     files = [file for _, file in named]
     deep = tuple(row for row, file in enumerate(files) if file.deep)
-    table = _table([name for name, _ in named], files, root, columns)
+    table = _table([name for name, _ in named], files, root, columns, masks)
     gone = tuple(sorted({image.name for image in images} - {file.name for file in files}))
     return Listing(root, table, tuple(lines), dict(sorted(ignored.items())), counts, deep, folders, gone)
 
@@ -253,7 +254,13 @@ def _warn(
         warnings.append(f"split.group: {rules.group!r} puts all train images into one group")
 
 
-def _table(ids: Sequence[str], images: Sequence[ImageFile], root: Place, columns: pa.Table | None) -> pa.Table:
+def _table(
+    ids: Sequence[str],
+    images: Sequence[ImageFile],
+    root: Place,
+    columns: pa.Table | None,
+    masks: pa.ChunkedArray | None,
+) -> pa.Table:
     folders = {folder: below(root, folder) for folder in dict.fromkeys(image.folder for image in images)}
     values = {
         "id": iter(ids),
@@ -271,6 +278,9 @@ def _table(ids: Sequence[str], images: Sequence[ImageFile], root: Place, columns
         table = table.append_column("file", pa.array((image.sha256 for image in images), pa.string()))
     if any(image.role is not None for image in images):
         table = table.append_column("role", pa.array((image.role for image in images), pa.string()))
+    if masks is not None:
+        written = masks.take(pa.array([image.row if image.split == "test" else None for image in images], pa.int64()))
+        table = table.append_column("mask", written)
     if columns is not None:
         rows = columns.take(pa.array(np.array([image.row for image in images], np.int64)))
         for name in columns.column_names:

@@ -1,8 +1,9 @@
 """`dataset.kind: manifest`: a table that lists the images, in CSV, Parquet or a `data.json`.
 
 Columns that are read: `path` (relative to the file, absolute or s3://), `role` (seed, pool or test) or `split` (train
-or test), `label` (0, normal or `dataset.normal`; 1, abnormal, anomaly or one of `dataset.anomaly`; empty: unknown) and
-`group`. All others are kept, and come out again in every table. `images.manifest_file` reads the file.
+or test), `label` (0, normal or `dataset.normal`; 1, abnormal, anomaly or one of `dataset.anomaly`; empty: unknown),
+`group`, and of test images `mask`: path of an image of the same size, not 0 where it is abnormal. All others are kept,
+and come out again in every table. `images.manifest_file` reads the file.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from swag_ray.images.image_file import ImageFile, OnLeak, Rules, require_text
 from swag_ray.images.known import KnownFiles
 from swag_ray.images.layout import USUAL
 from swag_ray.images.listing import Listing, build_listing
-from swag_ray.images.manifest_file import GROUP, LABEL, PATH, ROLE, SPLIT, read_manifest
+from swag_ray.images.manifest_file import GROUP, LABEL, MASK, PATH, ROLE, SPLIT, read_manifest
 from swag_ray.images.places import SCHEME, Place, RemotePath, below, common_root, locate
 
 FIELD = "dataset.manifest"
@@ -82,7 +83,8 @@ def list_manifest(
     rules = Rules(group, on_leak, test_fraction, FIELD, frames)
     return build_listing(
         _root(manifest, folders), images, rules, ignored=ignored, columns=further if further.num_columns else None,
-        folders=folders, known=known,
+        masks=table.column(MASK).cast(pa.string()) if MASK in table.column_names else None, folders=folders,
+        known=known,
     )  # fmt: skip
 
 
@@ -128,7 +130,7 @@ class _Reading:
     @property
     def read(self) -> set[str]:
         """Columns that are read, and are no further ones."""
-        return {PATH, LABEL, GROUP} | ({self.parts} if self.parts else set())
+        return {PATH, LABEL, GROUP, MASK} | ({self.parts} if self.parts else set())
 
     def image(self, row: int, values: dict[str, Any], ignored: Counter[str]) -> ImageFile | None:
         """Returns the image of a row; None for one that is ignored."""

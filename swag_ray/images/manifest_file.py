@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from swag_ray.errors import InputError, reason_of
 from swag_ray.images.places import Place, RemotePath
 
-PATH, ROLE, SPLIT, LABEL, GROUP = "path", "role", "split", "label", "group"
+PATH, ROLE, SPLIT, LABEL, GROUP, MASK = "path", "role", "split", "label", "group", "mask"
 DELIMITERS = ",;\t"
 # Keys of a data.json: {"train": {"0": [...], "unlabeled": {"0": [...], "1": [...]}}, "test": {"0": [...], "1": [...]}}.
 CLASSES = {"0": "0", "normal": "0", "1": "1", "abnormal": "1", "anomaly": "1"}
@@ -49,7 +49,7 @@ def read_manifest(manifest: Place, called: str) -> pa.Table:
             table = _csv(data)
     except (ValueError, csv.Error, RecursionError, pa.ArrowException) as error:
         raise InputError(f"{called}: {manifest} is no manifest ({reason_of(error)})", "mend it") from None
-    read = (PATH, ROLE, SPLIT, LABEL, GROUP)
+    read = (PATH, ROLE, SPLIT, LABEL, GROUP, MASK)
     names = [lower if (lower := name.strip().casefold()) in read else name for name in table.column_names]
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"{called}: {manifest} has two columns {twice[0]}", "rename one")

@@ -208,9 +208,11 @@ def score_bank(
     return by_fold(task, len(folds), 1, score)
 
 
-def distances(patches: Patches, fold: Arrays, settings: BankSettings) -> NDArray[np.float32]:
-    """Patch distances (N, P) of raw patches to one fold's bank."""
-    return patch_distances(bank_index(fold, settings), embed(patches, fold), settings.neighbours)
+def distances(
+    patches: Patches, fold: Arrays, settings: BankSettings, index: Index | None = None
+) -> NDArray[np.float32]:
+    """Patch distances (N, P) of raw patches to one fold's bank; `index`: its `bank_index`, if there is one already."""
+    return patch_distances(index or bank_index(fold, settings), embed(patches, fold), settings.neighbours)
 
 
 def bank_index(fold: Arrays, settings: BankSettings) -> Index:

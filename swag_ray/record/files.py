@@ -28,6 +28,7 @@ OVERLAYS_FILE = f"{PLOTS_FOLDER}/overlays.npz"
 DETECTOR_FOLDER = "detector"
 DETECTOR_FILE, ARRAYS_FILE, BACKBONE_FILE = "detector.json", "arrays.npz", "backbone.safetensors"
 HEAT_FILE, TRUSTED_FILE = "heat.npz", "trusted.npz"
+CARD_FILE, CARD_TEXT_FILE = "model_card.json", "model_card.md"  # in a run's folder, and again in its bundle
 DRAFT = "run"  # a run's next files, aside in its folder until they are whole
 # Of a sweep.
 SWEEP_FILE, TRIALS_FILE = "sweep.yaml", "trials.parquet"

@@ -23,6 +23,8 @@ from swag_ray.config import Config, load_config, to_yaml
 from swag_ray.errors import InputError, StorageError
 from swag_ray.record.directory import FolderBusy, claim_held, held, locked
 from swag_ray.record.files import (
+    CARD_FILE,
+    CARD_TEXT_FILE,
     CHANGES_FILE,
     CONFIG_FILE,
     DETECTOR_FOLDER,
@@ -122,7 +124,7 @@ class RunFolder:
         send(remote, self.path, METRICS_FILE)
 
     def send_report(self) -> None:
-        """Puts page and plots to the address, if the folder stands for one."""
+        """Puts page, plots and model cards to the address, if the folder stands for one."""
         if self.remote is not None:
             send_report(self.remote, self.path)
 
@@ -157,8 +159,10 @@ def send(remote: Store, folder: Path, name: str) -> None:
 
 
 def send_report(remote: Store, folder: Path) -> None:
-    """Puts a run's page and plots to the address."""
-    for path in (*sorted((folder / PLOTS_FOLDER).glob("*.svg")), folder / REPORT_FILE):
+    """Puts a run's page, plots and model cards to the address."""
+    places = (folder, folder / DETECTOR_FOLDER)
+    cards = [path for at in places for name in (CARD_FILE, CARD_TEXT_FILE) if (path := at / name).exists()]
+    for path in (*sorted((folder / PLOTS_FOLDER).glob("*.svg")), *cards, folder / REPORT_FILE):
         send(remote, folder, path.relative_to(folder).as_posix())
 
 

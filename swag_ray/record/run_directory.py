@@ -21,6 +21,8 @@ from swag_ray.config.sections import CONTROLS
 from swag_ray.errors import InputError
 from swag_ray.record.directory import FolderTaken, check_directory, held
 from swag_ray.record.files import (
+    CARD_FILE,
+    CARD_TEXT_FILE,
     CHANGES_FILE,
     CONFIG_FILE,
     DETECTOR_FOLDER,
@@ -43,7 +45,7 @@ FIRST_GONE = (METRICS_FILE, REPORT_FILE)  # without them nothing looks complete
 # What the next run does not write is no part of it. A profile stays while the config is the same.
 REPLACED = (
     CONFIG_FILE, MANIFEST_FILE, ROUNDS_FILE, SCORES_FILE, SEEDS_FILE, POOL_FILE, CHANGES_FILE, DETECTOR_FOLDER,
-    PLOTS_FOLDER,
+    PLOTS_FOLDER, CARD_FILE, CARD_TEXT_FILE,
 )  # fmt: skip
 
 

@@ -335,6 +335,18 @@ class Timing(Table):
     """From start to end, with all that lies between the phases."""
 
 
+class Localisation(Table):
+    """How well heatmaps point at what the masks of a manifest mark, on test images: anomalies that have a mask, and
+    normals, in which nothing is marked unless their mask says so."""
+
+    pixel_roc_auc: Number | None = None
+    """Area under the ROC curve of pixels. Absent where all are alike."""
+    pro: Number | None = None
+    """Per-region overlap up to a false-positive rate of .3 (Bergmann et al. 2020). Absent as `pixel_roc_auc`."""
+    images: Count | None = None
+    """Test images that took part."""
+
+
 class RunMetrics(Table):
     """metrics.json of a run or of a sweep's trial."""
 
@@ -361,6 +373,8 @@ class RunMetrics(Table):
     """The share of anomalies in the pool, by its labels and without them."""
     roc_auc_by_kind: dict[str, Number] = Field(default_factory=dict)
     """Kind of anomaly to its ROC-AUC against all test normals. Absent where the dataset names no kinds."""
+    localisation: Localisation = Field(default_factory=Localisation)
+    """Where heatmaps point. Absent where no test anomaly has a mask, and in a sweep's trial."""
     warnings: list[str] = Field(default_factory=list)
     """What a reader of the figures should know, a sentence each."""
     dataset: Dataset = Field(default_factory=Dataset)

@@ -1,4 +1,6 @@
-"""The records of a run: manifest.json (versions, seeds, stage keys, machine), profile.json, and metrics.json last."""
+"""The records of a run: manifest.json (versions, seeds, stage keys, machine), profile.json, the model cards, and
+metrics.json last.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,27 @@ from pathlib import Path
 from typing import Any
 
 from swag_ray.cluster.workers import Workers
+from swag_ray.detector.bundle import digest_of
 from swag_ray.experiment.pipeline import ExperimentResult
 from swag_ray.experiment.prepare import Prepared
+from swag_ray.features.licence import weights_licence
+from swag_ray.features.spec import FeatureSpec
 from swag_ray.progress import Progress
-from swag_ray.record.files import MANIFEST_FILE, METRICS_FILE, PROFILE_FILE, explain_write_errors, write_json
-from swag_ray.record.run_metrics import Timing
+from swag_ray.record.files import (
+    CONFIG_FILE,
+    DETECTOR_FILE,
+    DETECTOR_FOLDER,
+    MANIFEST_FILE,
+    METRICS_FILE,
+    PROFILE_FILE,
+    explain_write_errors,
+    write_json,
+    write_text,
+)
+from swag_ray.record.run_metrics import RunMetrics, Timing
+from swag_ray.report.card.files import card_files
+from swag_ray.report.card.make import model_card
+from swag_ray.report.page.reading import read_mapping
 
 PACKAGES = (
     "swag-ray",
@@ -53,15 +71,21 @@ def timing_record(progress: Progress, total: float) -> Timing:
 
 
 def write_records(directory: Path, result: ExperimentResult, profile: dict[str, Any] | None) -> None:
-    """Writes manifest.json, profile.json where there is one, and metrics.json: with it, the run is complete."""
+    """Writes manifest.json, profile.json where there is one, the model cards of run and bundle, and metrics.json: with
+    it, the run is complete. `write_results` comes first.
+    """
+    manifest, metrics = _manifest(directory / DETECTOR_FOLDER, result), result.metrics.plain()
+    card = model_card(read_mapping(directory, CONFIG_FILE), RunMetrics.read(metrics), manifest)
     with explain_write_errors(directory):
-        write_json(directory / MANIFEST_FILE, _manifest(result))
+        write_json(directory / MANIFEST_FILE, manifest)
         if profile is not None:
             write_json(directory / PROFILE_FILE, profile)
-        write_json(directory / METRICS_FILE, result.metrics.plain())
+        for path, text in card_files(directory, card).items():
+            write_text(path, text)
+        write_json(directory / METRICS_FILE, metrics)
 
 
-def _manifest(result: ExperimentResult) -> dict[str, Any]:
+def _manifest(detector: Path, result: ExperimentResult) -> dict[str, Any]:
     prepared, trajectory, controls = result.prepared, result.trajectory, result.controls
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
@@ -79,8 +103,15 @@ def _manifest(result: ExperimentResult) -> dict[str, Any]:
         "versions": versions,
         "random_seed": prepared.experiment.config.random_seed,
         "fingerprint": prepared.features.fingerprint,
+        "backbone": _backbone(prepared.spec),
+        "detector": {"digest": digest_of(detector), "sha256": read_mapping(detector, DETECTOR_FILE)["sha256"]},
         "stages": stages,
         "machine": {"system": platform.platform(), "cores": os.cpu_count()},
         "seconds": result.metrics.timing.plain(),
         "extracted": prepared.features.extracted,
     }
+
+
+def _backbone(spec: FeatureSpec) -> dict[str, str]:
+    licence = weights_licence(spec.backbone, spec.weights)
+    return {"weights_digest": spec.weights_digest, "licence": licence.name, "licence_from": licence.source}

@@ -35,6 +35,7 @@ from swag_ray.record.files import (
     write_table,
     write_text,
 )
+from swag_ray.run.localise import localisation
 from swag_ray.run.pictures import report_pictures
 from swag_ray.system.files import make_folders, whole_file
 
@@ -46,6 +47,8 @@ def write_results(directory: Path, result: ExperimentResult) -> None:
     prepared, last = result.prepared, result.trajectory.last
     experiment, audit = prepared.experiment, prepared.audit
     detector = replace(detector_of(result), trusted=trusted_images(prepared))
+    if pointed := localisation(result, detector):
+        result.metrics.localisation = pointed
     weights = prepared.spec.weights_in(experiment.store)
     pictures = report_pictures(result, detector) if experiment.config.report.images else None
     with explain_write_errors(directory):

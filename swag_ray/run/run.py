@@ -3,6 +3,7 @@
     from swag_ray import load_config, run_experiment
     run = run_experiment(load_config("configs/demo.yaml"), out="runs/demo")
     run.metrics["incremental"]["roc_auc"]
+    run.pool.head()
 
 The directory is small; what took time is in the store, so a second call continues where the first was stopped.
 """
@@ -10,7 +11,7 @@ The directory is small; what took time is in the store, so a second call continu
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,30 +21,14 @@ from swag_ray.config import Config
 from swag_ray.experiment.pipeline import OnRound, run_pipeline, with_shards_repaired
 from swag_ray.experiment.source import check_source
 from swag_ray.progress import Progress
-from swag_ray.record.changes import Changes, read_changes, write_changes
+from swag_ray.record.changes import read_changes, write_changes
 from swag_ray.record.files import CHANGES_FILE
 from swag_ray.record.remote import RunFolder, run_folder
 from swag_ray.record.run_directory import whole_run
+from swag_ray.run.finished import Run
 from swag_ray.run.manifest import profile_record, timing_record, write_records
 from swag_ray.run.results import write_results
 from swag_ray.store.use import in_use
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run.
-
-    Attributes:
-        directory: the run directory; None where that is on s3://, of which no copy stays here.
-        metrics: what metrics.json holds, as `record/run_metrics.py` describes it.
-        address: the run directory as it was given.
-        changes: what is otherwise than in the run that the directory held before; None where there was none.
-    """
-
-    directory: Path | None
-    metrics: dict[str, Any]
-    address: str
-    changes: Changes | None = None
 
 
 def run_experiment(

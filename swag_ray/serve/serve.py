@@ -30,7 +30,6 @@ PACKAGES = (
     "prometheus_client",
     "fastapi",
 )  # of the extra
-CARD = "card.json"
 DRAIN_SECONDS = 10  # for requests that are being answered when the service is told to end
 
 
@@ -146,12 +145,13 @@ def _prepared(run_dir: str | Path, settings: Settings) -> tuple[tuple[Any, ...],
     """What replicas are made of, what `GET /` says, and what the bundle is too old for."""
     from swag_ray.detector.bundle import bundle_files, digest_of, load_detector
     from swag_ray.detector.site import load_site
+    from swag_ray.record.files import CARD_FILE
     from swag_ray.score.scorer import detector_folder
 
     with detector_folder(run_dir) as folder:
         detector, digest = load_detector(folder), digest_of(folder)
         files = bundle_files(folder)
-        card = _card(folder / CARD)
+        card = _card(folder / CARD_FILE)
     site = load_site(settings.site, digest) if settings.site is not None else None
     rate = detector.rate if settings.rate is None else settings.rate
     missing = {

@@ -13,7 +13,7 @@ from swag_ray.cli.bars import TerminalProgress
 from swag_ray.cli.screen import RunScreen
 from swag_ray.record.changes import ChangedImage, Changes
 from swag_ray.record.run_metrics import RoundMetrics
-from swag_ray.run.run import Run
+from swag_ray.run.finished import Run
 
 ROW = {"admitted": 25, "candidates": 30, "roc_auc": 0.91}
 

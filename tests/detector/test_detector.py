@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +21,7 @@ from swag_ray.features.spec import FeatureSpec
 from swag_ray.methods.bank_fit import bank_fit
 from swag_ray.methods.method import method_of
 from swag_ray.methods.settings import bank_settings
+from swag_ray.models.fold_bank import bank_index
 from swag_ray.models.tasks import ScoreTask
 from swag_ray.record.run_metrics import RunMetrics
 from swag_ray.run.results import detector_of
@@ -60,6 +64,27 @@ def test_a_bundle_scores_test_images_as_the_fit_did_bit_for_bit(
         assert np.array_equal(site.s_TK, loop.last.s_TK) == ("head" not in arms)
         assert one.score_used == loop.last.score_used
         assert np.array_equal(one.distance_maps(patches), detector.distance_maps(patches))
+        sent = pickle.loads(pickle.dumps(one))
+        assert "_indices" not in vars(sent) and np.array_equal(sent.scores(patches), score_TK)
+
+
+def test_indices_are_made_once_a_detector_whoever_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment, _ = made_up_experiment(tmp_path / "store", config("rounds=1"), variants=True)
+    loop, cohort = incremental_loop(experiment), experiment.cohort
+    prepared: Any = SimpleNamespace(experiment=experiment, spec=SPEC, typical=None)
+    detector = detector_of(ExperimentResult(prepared, loop, {}, loop.seed_bank, RunMetrics()))
+    made: list[int] = []
+    monkeypatch.setattr(
+        "swag_ray.detector.detector.bank_index", lambda fold, bank: (made.append(id(fold)), bank_index(fold, bank))[1]
+    )
+    patches = here(experiment).reader.patches(cohort.rows_T, tuple(CHANNELS))
+    parts = [{s: x[i : i + 1] for s, x in patches.items()} for i in range(len(cohort.id_T))]
+    first = detector.scores(parts[0])
+    assert len(made) == len(set(made)) == cohort.folds
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(detector.scores, parts))
+    assert len(made) == cohort.folds and np.array_equal(found[0], first)
+    assert np.array_equal(np.concatenate(found), np.concatenate([replace(detector).scores(p) for p in parts]))
 
 
 def test_the_evidence_is_what_the_heads_add_to_the_score(tmp_path: Path) -> None:

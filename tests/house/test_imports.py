@@ -95,6 +95,7 @@ def loaded_by(code: str, *arguments: str) -> set[str]:
         ("import swag_ray.cli", HEAVY),
         ("from swag_ray import load_config", HEAVY | {"numpy"}),
         ("from swag_ray.config import load_config", HEAVY | {"numpy"}),
+        ("from swag_ray import load_run", HEAVY),
         ("import swag_ray.experiment.loop, swag_ray.experiment.controls, swag_ray.detector", HEAVY - {"ray"}),
         ("import swag_ray.cluster.memory_bank", HEAVY - {"ray"}),
         ("import swag_ray.cluster.sample_actors", HEAVY - {"ray"}),
@@ -122,10 +123,11 @@ def test_the_driver_of_contrast_never_loads_torch(tiny: Callable[..., Config], l
 
 def test_the_public_names_are_there() -> None:
     from swag_ray import config
-    from swag_ray.run import run
+    from swag_ray.run import finished, run
 
     assert swag_ray.load_config is config.load_config
     assert swag_ray.run_experiment is run.run_experiment
-    assert {"load_config", "run_experiment", "__version__"} <= set(dir(swag_ray))
+    assert swag_ray.load_run is finished.load_run and run.Run is finished.Run
+    assert {"load_config", "load_run", "run_experiment", "__version__"} <= set(dir(swag_ray))
     with pytest.raises(AttributeError, match="no_such_name"):
         swag_ray.no_such_name  # noqa: B018

@@ -47,6 +47,17 @@ def test_resize_is_antialiased_and_uncropped() -> None:
     assert (levels(encoded(Image.fromarray(edge)), 32)[:, 0] > 250).all()
 
 
+@pytest.mark.parametrize(("width", "height"), [(300, 200), (64, 64), (63, 65), (17, 400)])
+def test_resizing_is_that_of_torchvision_bit_for_bit(width: int, height: int) -> None:
+    """Features of before were made with it; importing it takes seconds."""
+    from torchvision.transforms.v2.functional import resize
+
+    levels_HW = np.random.default_rng(0).integers(0, 256, (height, width), np.uint8)
+    expected = resize(torch.from_numpy(levels_HW)[None].to(torch.float32), [64, 64], antialias=True)
+    found = read_grey(encoded(Image.fromarray(levels_HW), "PNG"), 64).image_1HW
+    assert torch.equal(found, expected.round().clamp(0, 255).to(torch.uint8))
+
+
 def test_sixteen_bits_are_scaled(grey: Image.Image) -> None:
     deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
     np.testing.assert_array_equal(levels(encoded(deep)), np.asarray(grey))

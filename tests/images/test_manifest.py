@@ -6,13 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from swag_ray.errors import InputError
+from swag_ray.images.audit import build_audit
 from swag_ray.images.listing import Listing, further_columns
 from swag_ray.images.manifest import list_manifest
+from swag_ray.images.split import SEED, TEST, Split
 from tests.support.images import write
 
 ROLES = """path,role,label,group,age,Note
@@ -162,3 +165,21 @@ def test_of_two_rows_with_one_image_the_trusted_one_counts(tmp_path: Path) -> No
     listing = listed(films(tmp_path), text)
     assert by_name(listing, "role", "column:n") == {"a": ("seed", "2"), "b": ("pool", "3")}
     assert listing.counts["same_id_files"] == listing.counts["left_out_of_test"] == 1
+
+
+def test_masks_are_of_test_images_alone_and_no_column_of_the_owners(tmp_path: Path) -> None:
+    text = """path,split,label,MASK,age
+films/a.png,train,0,films/h.png,1
+films/b.png,train,0,,2
+films/c.png,test,1, films/g.png,3
+films/d.png,test,0,,4
+"""
+    listing = listed(films(tmp_path), text)
+    assert by_name(listing, "mask") == {"a": (None,), "b": (None,), "c": (" films/g.png",), "d": (None,)}
+    assert further_columns(listing.table).column_names == ["age"]
+    assert "mask" not in listed(tmp_path, text.replace("MASK", "note")).table.column_names
+    roles = np.where(np.array(listing.table["split"].to_pylist()) == "test", TEST, SEED)
+    audit = build_audit(listing.table, Split(roles.astype(np.int8), np.zeros(4, np.int8), (), {}, (2,), None, None))
+    assert dict(zip(audit.path_T.tolist(), audit.mask_T.tolist(), strict=True)) == {
+        "films/c.png": "films/g.png", "films/d.png": "",
+    }  # fmt: skip

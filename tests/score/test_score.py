@@ -179,7 +179,10 @@ def test_a_bundle_of_another_format(command: Command, bundle: Path, tests: Path,
     record = json.loads((bundle / "detector.json").read_text())
     (bundle / "detector.json").write_text(json.dumps(record | {"format": 99}))
     complaint = command("score", bundle, tests, "--out", tmp_path / "s.csv").complaint
-    assert complaint.endswith("has format 99, this version reads 3")
+    assert complaint.endswith("has format 99, this version reads 3; it is newer: update swag-ray")
+    (bundle / "detector.json").write_text(json.dumps(record | {"format": 2}))
+    complaint = command("score", bundle, tests, "--out", tmp_path / "s.csv").complaint
+    assert complaint.endswith("this version reads 3; it is older: run again, or score with the version of the run")
 
 
 @pytest.mark.parametrize("method", ["contrast", "published"])

@@ -6,6 +6,7 @@ All but Ray is a run's own: the work of the actors is done in this process.
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -18,16 +19,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from swag_ray.config import Config
+from swag_ray.detector.bundle import digest_of
 from swag_ray.experiment.datasets import list_images
 from swag_ray.experiment.pipeline import run_pipeline
 from swag_ray.experiment.source import check_source, split_table
 from swag_ray.images.split import POOL, SEED, TEST
 from swag_ray.progress import Progress
+from swag_ray.record.files import ARRAYS_FILE, CARD_FILE, DETECTOR_FOLDER
 from swag_ray.record.run_metrics import Timing
+from swag_ray.report.card.files import read_card
 from swag_ray.report.run.page import write_report
+from swag_ray.run.finished import Run, load_run
 from swag_ray.run.manifest import write_records
 from swag_ray.run.results import write_results
-from swag_ray.run.run import Run
 from swag_ray.store.store import Store
 from tests.conftest import tiny_config
 from tests.experiment.test_prepare import Extracting
@@ -63,7 +67,9 @@ def run_experiment(config: Config, directory: Path, progress: Progress | None = 
     result.metrics.timing = Timing()
     write_results(directory, result)
     write_records(directory, result, None)
+    card = (directory / "model_card.json").read_bytes()
     write_report(directory)
+    assert (directory / "model_card.json").read_bytes() == card, "the report writes the same again"
     return Run(directory, json.loads((directory / "metrics.json").read_text()), str(directory))
 
 
@@ -149,6 +155,34 @@ def test_what_needs_a_label_is_absent_and_not_zero(unlabelled: Run) -> None:
     split = unlabelled.metrics["dataset"]["split"]
     assert split["test"] == 0 and "pool_anomalies" not in split and "contamination" not in unlabelled.metrics["dataset"]
     assert pq.read_table(folder(unlabelled) / "scores.parquet").num_rows == 0
+
+
+def test_the_card_knows_no_more_and_is_that_of_the_bundle(labelled: tuple[Config, Run], unlabelled: Run) -> None:
+    for run in (labelled[1], unlabelled):
+        bundle = folder(run) / DETECTOR_FOLDER
+        card, plain = read_card(bundle)
+        assert plain == read_card(folder(run))[1]
+        digest = digest_of(bundle)
+        arrays = hashlib.sha256((bundle / ARRAYS_FILE).read_bytes()).hexdigest()
+        assert card.digests.detector == digest and card.digests.files[ARRAYS_FILE] == arrays
+        assert card.backbone.licence == "Apache Software License 2.0"
+        assert card.trained_on.counts.items() >= run.metrics["dataset"]["split"].items()
+        (bundle / CARD_FILE).rename(folder(run) / "aside.json")
+        assert digest_of(bundle) == digest, "the card is no part of what the detector is"
+        (folder(run) / "aside.json").rename(bundle / CARD_FILE)
+    found = dict(named(read_card(folder(unlabelled))[1]))
+    assert not [name for name in (*OF_THE_POOL, *OF_THE_TEST, "evaluation") if name in found]
+    assert found["estimate"] == unlabelled.metrics["contamination"]["estimate"]
+    assert dict(named(read_card(folder(labelled[1]))[1]))["roc_auc_by_kind"]
+
+
+def test_a_run_is_read_in_python(labelled: tuple[Config, Run], unlabelled: Run) -> None:
+    run = load_run(folder(unlabelled))
+    assert run.config.dataset.kind == "unlabelled" and run.metrics == unlabelled.metrics and len(run.scores) == 0
+    assert run.pool["path"].tolist() == unlabelled.pool["path"].tolist() and run.rounds["label"].isna().all()
+    known = load_run(folder(labelled[1]))
+    wrong = known.rounds.query("admitted & label & round > 0")
+    assert len(wrong) == known.metrics["totals"]["ever_admitted_anomalies"] and known.plot_roc().axes
 
 
 def test_the_report_says_nothing_of_labels_that_there_are_none_of(unlabelled: Run) -> None:

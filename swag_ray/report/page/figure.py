@@ -76,6 +76,19 @@ class Plot:
     caption: str
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """The same, not yet written as SVG."""
+
+    name: str
+    figure: Figure
+    description: str
+    caption: str
+
+    def plot(self) -> Plot:
+        return Plot(self.name, svg(self.figure, self.name), self.description, self.caption)
+
+
 @contextmanager
 def figure(height: float, panels: int = 1, width: float = WIDTH) -> Iterator[tuple[Figure, list[Axes]]]:
     """A figure of `panels` stacked axes in the page's style, without any pyplot state; sizes in inches."""

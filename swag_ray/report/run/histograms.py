@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from swag_ray.report.page.figure import COLOURS, Plot, figure, svg
+from swag_ray.report.page.figure import COLOURS, Drawing, figure
 from swag_ray.report.page.markup import MINUS, number
 from swag_ray.report.run.read import RunRecord
 
@@ -19,7 +19,7 @@ PANELS = 6
 CROSS: dict[str, Any] = {"color": COLOURS["ink"], "ms": 5, "mew": 1.3}  # a bar of one image would not be seen
 
 
-def gate_histogram(run: RunRecord) -> Plot | None:
+def gate_histogram(run: RunRecord) -> Drawing | None:
     """The pool's z_s per round: normals above the line, anomalies below it, what was admitted filled."""
     pool = run.pool
     if pool.span is None:
@@ -57,10 +57,10 @@ def gate_histogram(run: RunRecord) -> Plot | None:
         )
         if tau is not None:
             caption += " Dashed: the distance gate before any relaxation."
-        return Plot("histogram", svg(drawing, "histogram"), "Histograms of the pool's z-scores per round", caption)
+        return Drawing("histogram", drawing, "Histograms of the pool's z-scores per round", caption)
 
 
-def test_scores(run: RunRecord) -> Plot | None:
+def test_scores(run: RunRecord) -> Drawing | None:
     """The test set's incremental scores by class; flagged images filled."""
     scores = run.scores
     score_T = None if scores is None else scores.score.get("incremental")
@@ -82,7 +82,7 @@ def test_scores(run: RunRecord) -> Plot | None:
         caption += "Up, blue: normals; down, orange: anomalies, each side to its own height. " if labelled else ""
         if flagged_T.any():
             caption += f"Filled: flagged at the conformal threshold (p \N{LESS-THAN OR EQUAL TO} {rate:g})."
-        return Plot("test_scores", svg(drawing, "test_scores"), "Histogram of the test set's scores", caption)
+        return Drawing("test_scores", drawing, "Histogram of the test set's scores", caption)
 
 
 def _rate(run: RunRecord) -> float | None:

@@ -1,4 +1,4 @@
-"""Assemble report.html from a run directory, and save its plots beside it. Same directory, same bytes."""
+"""Assemble report.html from a run directory; save plots and model cards beside it. Same directory, same bytes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from swag_ray.errors import InputError
 from swag_ray.record.files import (
     CHANGES_FILE,
     CONFIG_FILE,
+    DETECTOR_FILE,
+    DETECTOR_FOLDER,
     MANIFEST_FILE,
     METRICS_FILE,
     OVERLAYS_FILE,
@@ -24,6 +26,9 @@ from swag_ray.record.files import (
     explain_write_errors,
 )
 from swag_ray.record.remote import is_remote, local_copy, plain_address, remote_store, send_report
+from swag_ray.report.card.files import card_files
+from swag_ray.report.card.make import model_card
+from swag_ray.report.card.record import ModelCard
 from swag_ray.report.page.document import DISCLAIMER, document, write_files
 from swag_ray.report.page.figure import Plot, show
 from swag_ray.report.page.markup import Html, element, join, number, paragraph, percent, section
@@ -31,6 +36,7 @@ from swag_ray.report.page.settings import is_anonymous, settings_text
 from swag_ray.report.run import sections
 from swag_ray.report.run.answer import admitted_section, answer, next_section, suspects_section
 from swag_ray.report.run.arms import arms_section
+from swag_ray.report.run.card import card_section
 from swag_ray.report.run.changes import changes_section
 from swag_ray.report.run.odd_seeds import odd_seeds_section
 from swag_ray.report.run.paper_figures import check_published
@@ -42,12 +48,12 @@ from swag_ray.report.run.verdict import verdict
 
 REPORTED = (
     CONFIG_FILE, MANIFEST_FILE, METRICS_FILE, PROFILE_FILE, ROUNDS_FILE, SCORES_FILE, SEEDS_FILE, OVERLAYS_FILE,
-    POOL_FILE, CHANGES_FILE,
+    POOL_FILE, CHANGES_FILE, f"{DETECTOR_FOLDER}/{DETECTOR_FILE}",
 )  # fmt: skip
 
 
 def report_again(place: str | Path) -> str:
-    """Write report.html of a run directory again, where it is; returns where that is.
+    """Write report.html and the model cards of a run directory again, where it is; returns where that is.
 
     Raises:
         InputError: see `write_report`.
@@ -65,7 +71,7 @@ def report_again(place: str | Path) -> str:
 
 
 def write_report(run_dir: Path) -> Path:
-    """Write `report.html` and `plots/*.svg` from what the run directory holds.
+    """Write `report.html`, `plots/*.svg` and the model cards from what the run directory holds.
 
     The page is one file: style and plots inline, nothing loaded from elsewhere. A figure that the run does not hold
     is left out. Files are replaced whole or not at all.
@@ -90,11 +96,12 @@ def write_report(run_dir: Path) -> Path:
     plots = draw_all(run)
     target = run.folder / REPORT_FILE
     drawn = {run.folder / PLOTS_FOLDER / f"{plot.name}.svg": plot.svg for plot in plots.values()}
-    write_files({**drawn, target: _page(run, plots)})
+    card = model_card(run.config, run.metrics, run.manifest)
+    write_files({**drawn, **card_files(run.folder, card), target: _page(run, plots, card)})
     return target
 
 
-def _page(run: RunRecord, plots: Mapping[str, Plot]) -> str:
+def _page(run: RunRecord, plots: Mapping[str, Plot], card: ModelCard) -> str:
     name = str(run.config.get("name") or run.folder.resolve().name)
     parts = _answering(run, plots) if run.answers else _evaluating(run, plots)
     body = element(
@@ -102,9 +109,11 @@ def _page(run: RunRecord, plots: Mapping[str, Plot]) -> str:
         element("header", element("h1", name), _about(run), _lead(run)),
         *parts,
         sections.kinds_section(run),
+        sections.localisation_section(run),
         sections.shortcuts_section(run),
         profile_section(run),
         sections.origin_section(run, settings_text(run.config, anonymous=is_anonymous(run.config))),
+        card_section(card),
         sections.limits_section(run),
     )
     return document(f"{name} \N{EN DASH} swag-ray report", body)

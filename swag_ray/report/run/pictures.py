@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from swag_ray.report.run.tables import damaged
+from swag_ray.report.page.reading import damaged
 
 Arrays = Mapping[str, NDArray[Any]]
 

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from swag_ray.record.run_metrics import DetectorMetrics, RoundMetrics
-from swag_ray.report.page.figure import COLOURS, Plot, figure, legend, svg
+from swag_ray.report.page.figure import COLOURS, Drawing, Plot, figure, legend
 from swag_ray.report.page.markup import decimal, percent
 from swag_ray.report.run.histograms import gate_histogram, test_scores
 from swag_ray.report.run.read import SCORED_BY, RunRecord
@@ -37,7 +37,7 @@ SHORT = {
 TALL = 4.0  # inches
 
 
-def roc(run: RunRecord) -> Plot | None:
+def roc(run: RunRecord) -> Drawing | None:
     scores = run.scores
     if scores is None or not scores.both_classes or not scores.score:
         return None
@@ -57,7 +57,7 @@ def roc(run: RunRecord) -> Plot | None:
             caption += " Diamonds: published operating points, thresholds picked on test labels."
         _square(axis, "false-positive rate", "recall")
         legend(axis, "lower right")
-        return Plot("roc", svg(drawing, "roc"), "ROC curves of all methods on the test set", caption)
+        return Drawing("roc", drawing, "ROC curves of all methods on the test set", caption)
 
 
 def _operating_point(run: RunRecord, axis: Axes) -> str:
@@ -70,7 +70,7 @@ def _operating_point(run: RunRecord, axis: Axes) -> str:
     return f" Circle: the conformal threshold{f' at a nominal {nominal}' if nominal else ''}."
 
 
-def precision_recall(run: RunRecord) -> Plot | None:
+def precision_recall(run: RunRecord) -> Drawing | None:
     scores = run.scores
     if scores is None or not scores.both_classes or not scores.score:
         return None
@@ -91,7 +91,7 @@ def precision_recall(run: RunRecord) -> Plot | None:
         legend(axis, "lower left")
         caption = f"Precision against recall. Grey line: flagging at random ({percent(share)} of the test images "
         caption += "are anomalies)."
-        return Plot("pr", svg(drawing, "pr"), "Precision-recall curves of all methods on the test set", caption)
+        return Drawing("pr", drawing, "Precision-recall curves of all methods on the test set", caption)
 
 
 def flagged_share(p_N: NDArray[np.float64], rate_V: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -99,7 +99,7 @@ def flagged_share(p_N: NDArray[np.float64], rate_V: NDArray[np.float64]) -> NDAr
     return np.searchsorted(np.sort(p_N), rate_V, side="right") / len(p_N)
 
 
-def calibration(run: RunRecord) -> Plot | None:
+def calibration(run: RunRecord) -> Drawing | None:
     """Measured against nominal false-positive rate, on the pool's and the test set's normals."""
     pool, scores = run.pool, run.scores
     groups = []
@@ -129,10 +129,10 @@ def calibration(run: RunRecord) -> Plot | None:
         axis.set(xlim=(0, 0.3), xlabel="nominal rate", ylabel="share of normals flagged")
         axis.set_ylim(bottom=0)
         legend(axis, "upper left")
-        return Plot("calibration", svg(drawing, "calibration"), "Measured against nominal false-positive rate", caption)
+        return Drawing("calibration", drawing, "Measured against nominal false-positive rate", caption)
 
 
-def rounds(run: RunRecord) -> Plot | None:
+def rounds(run: RunRecord) -> Drawing | None:
     found = run.metrics.rounds
     x = [row.round for row in found]
     rankings = _series(x, (
@@ -167,7 +167,7 @@ def rounds(run: RunRecord) -> Plot | None:
             _headroom(axis)
         axes[-1].set_xlabel("round")
         axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
-        return Plot("rounds", svg(drawing, "rounds"), "ROC-AUC and purity per round", caption)
+        return Drawing("rounds", drawing, "ROC-AUC and purity per round", caption)
 
 
 def _purity(row: RoundMetrics) -> float | None:
@@ -239,7 +239,7 @@ def _headroom(axis: Axes) -> None:
     legend(axis, "upper left", columns=2)
 
 
-ALL: tuple[Callable[[RunRecord], Plot | None], ...] = (
+ALL: tuple[Callable[[RunRecord], Drawing | None], ...] = (
     roc, precision_recall, gate_histogram, test_scores, calibration, rounds,
 )  # fmt: skip
 
@@ -247,4 +247,4 @@ ALL: tuple[Callable[[RunRecord], Plot | None], ...] = (
 def draw_all(run: RunRecord) -> dict[str, Plot]:
     """Every plot the run holds figures for, by name."""
     drawn = [draw(run) for draw in ALL]
-    return {plot.name: plot for plot in drawn if plot is not None}
+    return {drawing.name: drawing.plot() for drawing in drawn if drawing is not None}

@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from swag_ray.report.run.tables import damaged, floats, labels, missing
+from swag_ray.report.page.reading import damaged, missing
+from swag_ray.report.run.tables import floats, labels
 
 BATCH, BUFFER = 2**15, 2**20  # rows, bytes
 SPAN = (0.2, 99.0)  # percentiles of z_s that a drawing spans

@@ -10,7 +10,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from swag_ray.record.csv_cells import csv_text
-from swag_ray.report.run.tables import damaged
+from swag_ray.report.page.reading import damaged
 
 BLOCK = 2**20  # bytes
 MOST = 30  # rows of a list that the page shows

@@ -6,7 +6,6 @@ Labels are int8: 1 anomaly, 0 normal, -1 unknown.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +15,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 from numpy.typing import NDArray
 
 from swag_ray.errors import InputError
@@ -33,11 +31,12 @@ from swag_ray.record.files import (
     SEEDS_FILE,
 )
 from swag_ray.record.run_metrics import DetectorMetrics, RunMetrics
+from swag_ray.report.page.reading import damaged, missing, nested, read_mapping
 from swag_ray.report.run.paper_figures import FIGURES, Published, TestSet, check_published, difference
 from swag_ray.report.run.pictures import Overlays, read_overlays
 from swag_ray.report.run.pool import PoolRounds, read_pool
 from swag_ray.report.run.ranking import PoolRanking, read_ranking
-from swag_ray.report.run.tables import damaged, floats, labels, missing
+from swag_ray.report.run.tables import floats, labels
 
 SCORED_BY = {
     "incremental": "Incremental (this run)",
@@ -140,20 +139,6 @@ class RunRecord:
         return [(key, SCORED_BY.get(key, key), found[key]) for key in order if found.get(key)]
 
 
-def nested(path: Path, table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """Returns a table within the table that a file holds, empty where absent.
-
-    Raises:
-        InputError: the key holds something else than a table.
-    """
-    value = table.get(key)
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise InputError(f"{path}: {key} is not a table", "restore the file")
-    return value
-
-
 def read_run(folder: Path) -> RunRecord:
     """Everything the page needs.
 
@@ -181,21 +166,6 @@ def read_run(folder: Path) -> RunRecord:
         ranking=read_ranking(folder / POOL_FILE) if (folder / POOL_FILE).exists() else None,  # older runs lack it
         changes=read_changes(folder / CHANGES_FILE),
     )
-
-
-def read_mapping(folder: Path, name: str) -> Mapping[str, Any]:
-    """A YAML or JSON file that holds a table; InputError where it is missing or damaged."""
-    path = folder / name
-    try:
-        text = path.read_text(encoding="utf-8")
-        value = yaml.safe_load(text) if name.endswith(".yaml") else json.loads(text)
-    except FileNotFoundError:
-        raise missing(path) from None
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise damaged(path, error) from None
-    if not isinstance(value, Mapping):
-        raise damaged(path, "not a table of keys and values")
-    return value
 
 
 def read_table(path: Path, required: Sequence[str]) -> pa.Table:

@@ -23,10 +23,12 @@ from swag_ray.report.page.markup import (  # fmt: skip
     table,
     whole,
 )
+from swag_ray.report.page.reading import nested
+from swag_ray.report.page.shortcuts import SHORTCUTS
 from swag_ray.report.run import paper_figures as published
 from swag_ray.report.run.overlays import gallery
-from swag_ray.report.run.read import RunRecord, nested
-from swag_ray.report.run.verdict import SHORTCUTS, admission, warnings
+from swag_ray.report.run.read import RunRecord
+from swag_ray.report.run.verdict import admission, warnings
 
 
 def warning_section(run: RunRecord) -> Html:
@@ -136,6 +138,19 @@ def kinds_section(run: RunRecord) -> Html:
     return section(
         "By kind of anomaly", paragraph("Each kind against all normals, the hardest first.") if body else "", body
     )
+
+
+def localisation_section(run: RunRecord) -> Html:
+    found = run.metrics.localisation
+    columns = [Column("Pixel ROC-AUC", [decimal(found.pixel_roc_auc)]), Column("PRO", [decimal(found.pro)]),
+               Column("test images", [None if found.images is None else str(found.images)])]  # fmt: skip
+    if found.pixel_roc_auc is None:
+        return Html()
+    about = (
+        "Heatmaps against the masks of the manifest: the chance that a marked pixel is hotter than one that is not, and"
+        " the mean overlap of marked regions up to a false-positive rate of .3 (PRO)."
+    )
+    return section("Where heatmaps point", paragraph(about), table("", ["Heatmaps"], columns))
 
 
 def shortcuts_section(run: RunRecord) -> Html:

@@ -1,29 +1,14 @@
-"""Columns of a run's tables as arrays, and the one line for a file that is missing or damaged.
+"""Columns of a run's tables as arrays.
 
 Labels are int8: 1 anomaly, 0 normal, -1 unknown.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-
-from swag_ray.errors import InputError
-
-
-def missing(path: Path) -> InputError:
-    """Returns the one line for a file that a finished run has and this one has not."""
-    return InputError(f"{path}: missing", "give the directory of a finished run, or finish it with --resume")
-
-
-def damaged(path: Path, error: object) -> InputError:
-    """The error to raise for a file whose content is not what it should be, in one line."""
-    reason = " ".join(str(error).split())[:200]
-    return InputError(f"{path}: cannot be read ({reason})", "restore the file or run the experiment again")
 
 
 def floats(table: pa.Table, name: str) -> NDArray[np.float64]:

@@ -4,18 +4,9 @@ from __future__ import annotations
 
 from swag_ray.record.run_metrics import DetectorMetrics
 from swag_ray.report.page.markup import decimal, percent, whole
+from swag_ray.report.page.shortcuts import SHORTCUTS, telling_shortcuts
 from swag_ray.report.run.read import RunRecord
 from swag_ray.wording import clause, plural
-
-SHORTCUTS = {
-    "thumbnail_1nn": "Nearest normal among small thumbnails",
-    "grey": "Grey-level statistics",
-    "border": "Border of the image",
-    "image_size": "Size of the image in pixels",
-    "file_bytes": "Size of the file in bytes",
-}
-# A trivial score this near to the method's own makes the method's figure say little about disease.
-NEAR = 0.01
 
 
 def verdict(run: RunRecord) -> str:
@@ -98,12 +89,11 @@ def warnings(run: RunRecord) -> list[str]:
 def _shortcut_warnings(run: RunRecord) -> list[str]:
     found = []
     method = run.metrics.incremental.roc_auc
-    for key, score in run.metrics.shortcuts.items():
-        if method is not None and score >= method - NEAR:
-            found.append(
-                f"{SHORTCUTS.get(key, key)} alone ranks the test set with ROC-AUC {decimal(score)}, about as high as "
-                f"the method ({decimal(method)}): the figures may show how the images were made, not what they show."
-            )
+    for key, score in telling_shortcuts(run.metrics).items():
+        found.append(
+            f"{SHORTCUTS.get(key, key)} alone ranks the test set with ROC-AUC {decimal(score)}, about as high as "
+            f"the method ({decimal(method)}): the figures may show how the images were made, not what they show."
+        )
     if run.published_set == "covid":
         found.append(
             "In the published covid set class and source coincide (children's films from one hospital against adult "

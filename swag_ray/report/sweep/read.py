@@ -20,8 +20,8 @@ import pyarrow as pa
 from swag_ray.errors import InputError
 from swag_ray.record.files import SWEEP_FILE, TRIALS_FILE
 from swag_ray.report.page.markup import MINUS, number
-from swag_ray.report.run.read import read_mapping, read_table
-from swag_ray.report.run.tables import damaged
+from swag_ray.report.page.reading import damaged, read_mapping
+from swag_ray.report.run.read import read_table
 from swag_ray.report.sweep.statistics import Coded, Codes, Floats, quantile_bins
 
 TEST = "incremental.roc_auc"

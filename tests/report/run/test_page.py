@@ -166,7 +166,7 @@ def test_what_was_admitted_wrongly(run: Path, admitted: int, wrong: int | None, 
 SECTIONS = {
     "baselines": "Seed only", "roc_auc_by_kind": "By kind of anomaly", "shortcuts": "Shortcuts",
     "arms": "Head of rejects", "contamination": "Share of anomalies in the pool", "timing": "4\u202fmin 05",
-    "totals": "Pool images held",
+    "totals": "Pool images held", "localisation": "Where heatmaps point",
 }  # fmt: skip
 
 
@@ -233,7 +233,7 @@ def test_a_curve_without_admission_is_drawn_where_it_is_another(drawn_run: Path)
         pq.write_table(scores.set_column(column, "no_admission", scores[name]), path)
         for draw in (roc, precision_recall):
             plot = draw(read_run(drawn_run))
-            assert plot is not None and ("nobody admitted" in plot.svg) is wanted
+            assert plot is not None and ("nobody admitted" in plot.plot().svg) is wanted
         assert "Nobody admitted" in page(drawn_run).text, "the tables have it in any case"
 
 
