@@ -20,6 +20,8 @@ from swag_ray.errors import InputError, reason_of
 from swag_ray.serve.token import VARIABLE, fresh_token, given_token
 
 if TYPE_CHECKING:
+    from uvicorn import Server
+
     from swag_ray.cluster.serving import Replicas
     from swag_ray.serve.app import House
 
@@ -171,11 +173,15 @@ def _prepared(run_dir: str | Path, settings: Settings) -> tuple[tuple[Any, ...],
 
 
 def _card(path: Path) -> Any:
-    """The bundle's model card; None where it has none, or one that cannot be read: no score depends on it."""
+    """The bundle's model card without where its images lay; None where it has none, or one that cannot be read: no
+    score depends on it.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        card = json.loads(path.read_text(encoding="utf-8"))
+        card["trained_on"].pop("places", None)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
+    return card
 
 
 @contextmanager
@@ -218,18 +224,19 @@ def _listen(house: House, replicas: Replicas, listener: socket.socket, log: Call
         server_header=False, timeout_graceful_shutdown=DRAIN_SECONDS, proxy_headers=False,
     )  # fmt: skip
     server = uvicorn.Server(config)
-    with _signals_noted() as noted:
+    with _signals_noted(server) as noted:
         server.run(sockets=[listener])
     return noted[0] if noted else signal.SIGTERM
 
 
 @contextmanager
-def _signals_noted() -> Iterator[list[int]]:
-    """Notes the signals that uvicorn ended by, which it sends on to whoever was there before it."""
+def _signals_noted(server: Server) -> Iterator[list[int]]:
+    """Notes the signals that end a server: those before it minds them, and those that it then sends on."""
     noted: list[int] = []
 
     def note(number: int, _: FrameType | None) -> None:
         noted.append(number)
+        server.should_exit = True
 
     numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
     before = {number: signal.signal(number, note) for number in numbers}

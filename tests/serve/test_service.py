@@ -74,6 +74,9 @@ def test_the_service_says_what_score_says(finished: Path, films: list[Path], tmp
                 assert found[field] == row[field], field
             assert found["id"].rpartition("-")[2] == row["id"].rpartition("-")[2]
         assert client.post("/score", content=b"x").status_code == 422
+        about = client.get("/").json()
+        assert about["detector"] == scorer.digest and about["card"]["name"] == about["name"] == "tiny"
+        assert "places" not in about["card"]["trained_on"]
         assert client.post("/score?heatmap=true", content=films[0].read_bytes()).json()["heatmap"]
 
         found_at = listening(served.process.pid)
