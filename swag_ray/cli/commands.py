@@ -16,6 +16,7 @@ from swag_ray.cli.exit import as_one_line, flushed, interruptible, usage_error
 from swag_ray.cli.init_command import init
 from swag_ray.cli.process import prepare_process
 from swag_ray.cli.reproduce_command import reproduce
+from swag_ray.cli.serve_command import serve
 from swag_ray.errors import InputError
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ def report(
     print(report_again(run_dir))
 
 
-for command in (init, score, calibrate, drift, card, reproduce):
+for command in (init, score, calibrate, drift, serve, card, reproduce):
     app.command()(command)
 
 

@@ -180,6 +180,13 @@ def load_backbone(folder: Path, spec: FeatureSpec) -> Backbone:
         raise InputError(f"detector: '{folder / BACKBONE_FILE}' {reason}", "install the timm of the run") from error
 
 
+def bundle_files(folder: Path) -> dict[str, bytes]:
+    """Returns the files of a bundle by name, each as it was written. Raises InputError as above."""
+    record = _record(folder)
+    files = {name: _whole(folder, record, name) for name in record["sha256"]}
+    return files | {DETECTOR_FILE: (folder / DETECTOR_FILE).read_bytes()}
+
+
 def _record(folder: Path) -> dict[str, Any]:
     try:
         record = json.loads((folder / DETECTOR_FILE).read_text(encoding="utf-8"))

@@ -27,7 +27,7 @@ from tests.benchmarks.measure import REPOSITORY, Bench, Skip, machine
 # In this order: what the whole runs extract, the later families read.
 FAMILIES = (
     "startup", "extraction", "scoring", "whole_run", "coreset", "knn", "gate", "head", "actors", "nodes", "sweep",
-    "pool_size", "peers",
+    "pool_size", "service", "peers",
 )  # fmt: skip
 LEFT_OUT = ("peers",)  # needs an installation of another package: only when named
 

@@ -39,7 +39,7 @@ def test_every_file_that_is_named_is_there() -> None:
     assert {"clusters/aws.yaml", "clusters/gcp.yaml", "clusters/onprem.yaml", "clusters/kuberay.yaml"} <= named
     for path in named:
         assert (ROOT / path).exists() or path == "tests/cluster_files", path
-    for file in {*CLUSTERS.glob("*.yaml"), *CLUSTERS.glob("*.txt"), CLUSTERS / "Dockerfile"}:
+    for file in {*CLUSTERS.glob("*.yaml"), *CLUSTERS.glob("*.txt"), CLUSTERS / "Dockerfile", *CLUSTERS.glob("serve/*")}:
         assert file.name in README
     for name in ("trust", "launcher", "head", "worker"):
         assert (CLUSTERS / "iam" / f"{name}.json").is_file()

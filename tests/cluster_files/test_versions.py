@@ -25,6 +25,7 @@ pytestmark = pytest.mark.cluster
 
 NODE = {"sys_platform": "linux", "platform_machine": "x86_64", "platform_system": "Linux", "python_version": "3.11",
         "python_full_version": "3.11.9"}  # fmt: skip
+EXTRAS = ("cluster", "serve", "dicom")
 TAG = re.compile(r"rayproject/ray:([\w.-]+)")
 
 
@@ -51,14 +52,16 @@ def test_workers_have_the_gpu_image(name: str) -> None:
     assert launcher_config(name)["docker"]["container_name"]
 
 
-@pytest.mark.parametrize("requirement", [*requirements(), *requirements("cluster")], ids=str)
+@pytest.mark.parametrize(
+    "requirement", [*requirements(), *(r for extra in EXTRAS for r in requirements(extra))], ids=str
+)
 def test_every_dependency_is_pinned_to_a_version_that_the_project_allows(requirement) -> None:  # type: ignore[no-untyped-def]
     assert requirement.specifier.contains(constraints()[requirement.name])
 
 
 def test_every_package_that_a_node_gets_is_pinned_with_its_hashes() -> None:
     """Of what is installed here: all that ours depend on, and all that those do."""
-    wanted, met = [*requirements(), *requirements("cluster")], set()
+    wanted, met = [*requirements(), *(r for extra in EXTRAS for r in requirements(extra))], set()
     while wanted:
         requirement = wanted.pop()
         name = canonicalize_name(requirement.name)
@@ -89,5 +92,6 @@ def test_nothing_is_run_that_a_network_sent() -> None:
 
 def test_the_extra_takes_the_same_ray() -> None:
     (main,) = (r for r in requirements() if r.name == "ray")
-    (extra,) = (r for r in requirements("cluster") if r.name == "ray")
-    assert main.specifier == extra.specifier
+    for name in ("cluster", "serve"):
+        (extra,) = (r for r in requirements(name) if r.name == "ray")
+        assert main.specifier == extra.specifier

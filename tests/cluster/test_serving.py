@@ -1,0 +1,58 @@
+"""Replicas of a function on Ray Serve: what it raises, what kills it, what it cannot be made of."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+import pytest
+
+from swag_ray.cluster.serving import MAX_DEATHS, Replicas, Unanswered, Work, replicas
+from swag_ray.errors import InputError
+
+pytestmark = [pytest.mark.ray, pytest.mark.cluster]
+
+
+def halves(of: int) -> Work:
+    """Divides a number, and dies of 13."""
+
+    def work(by: int) -> tuple[float, int]:
+        if by == 13:
+            os._exit(1)
+        return of / by, os.getpid()
+
+    return work
+
+
+def refuses(reason: str) -> Work:
+    raise InputError(reason, "mend it")
+
+
+def serving(factory: Any, *parts: Any) -> Any:
+    return replicas(factory, parts, name="test", count=1, address=None)
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_request_that_kills_is_given_up_and_others_are_answered() -> None:
+    async def ask(found: Replicas) -> None:
+        whole, first = await found.ask(2)
+        assert whole == 21.0 and await found.running() == 1
+        with pytest.raises(ZeroDivisionError):
+            await found.ask(0)
+        with pytest.raises(Unanswered, match=f"{MAX_DEATHS} were lost"):
+            await found.ask(13)
+        whole, second = await found.ask(4)
+        assert whole == 10.5 and second != first and found.lost == MAX_DEATHS
+
+    with serving(halves, 42) as found:
+        asyncio.run(ask(found))
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_what_cannot_be_made_is_told_and_nothing_stays() -> None:
+    from ray import serve
+
+    with pytest.raises(InputError, match="no good; mend it"), serving(refuses, "no good"):
+        raise AssertionError("it is served")
+    assert serve.status().applications == {}
