@@ -154,12 +154,10 @@ def test_interrupted_and_a_file_changed(command: Command, bundle: Path, few: Pat
     unlike = (few / "0001.png").resolve()
     (few / "0070.png").unlink()
     shutil.copy(unlike, few / "0070.png")  # of the second chunk
-    before = json.loads(json.dumps(journal(out)))
     assert command("score", bundle, few, "--out", out).code == 0
     rows = {Path(row["path"]).name: row for row in table(out)}
     assert len(table(out)) == len(rows) == 400
     assert rows["0070.png"]["score"] == rows["0001.png"]["score"] != rows["0022.png"]["score"], "not as it was"
-    assert before[1]["chunk"] == 0
 
 
 def test_a_journal_of_another_detector_is_not_gone_on_from(
@@ -201,7 +199,7 @@ def test_the_drift_log_has_one_line_a_call(command: Command, bundle: Path, tests
     command.monkeypatch.setattr(Journal, "remove", lambda self: signal.raise_signal(signal.SIGINT))
     assert command(*arguments).code == 130
     lines = log.read_text()
-    assert out.exists() and len(lines.splitlines()) == 2, "one that says what it is, and one of this call"
+    assert out.exists() and len(lines.splitlines()) == 1
     command.monkeypatch.undo()
     assert command(*arguments).code == 0 and log.read_text() == lines
-    assert command(*arguments).code == 0 and len(log.read_text().splitlines()) == 3, "a call of its own"
+    assert command(*arguments).code == 0 and len(log.read_text().splitlines()) == 2, "a call of its own"
