@@ -91,9 +91,11 @@ def calibrate(
     quiet: Quiet = False,
 ) -> None:
     """Find the threshold that holds where these images come from: at a new site, on a new scanner."""
+    from swag_ray.cli.score_screen import score_screen
     from swag_ray.score.calibrate import calibrate_to_file
 
-    found = calibrate_to_file(run_dir, images, out, normals=normals)
+    with score_screen(quiet=quiet) as progress, interruptible(progress):
+        found = calibrate_to_file(run_dir, images, out, normals=normals, progress=progress)
     scored: ScoredRows = found.scored
     _skipped(scored.unreadable, scored.left_out)
     if not quiet:

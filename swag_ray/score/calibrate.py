@@ -15,6 +15,7 @@ from swag_ray.core.shift import shift_of
 from swag_ray.detector.detector import Detector
 from swag_ray.detector.site import Site, save_site
 from swag_ray.errors import InputError, reason_of
+from swag_ray.progress import Progress
 from swag_ray.score.rows import ScoredRows
 from swag_ray.score.score import score_images
 from swag_ray.wording import plural
@@ -35,7 +36,9 @@ class Calibration:
     text: str
 
 
-def calibrate_to_file(run_dir: str | Path, images: Sequence[str | Path], out: Path, *, normals: bool) -> Calibration:
+def calibrate_to_file(
+    run_dir: str | Path, images: Sequence[str | Path], out: Path, *, normals: bool, progress: Progress | None = None
+) -> Calibration:
     """Finds where a place's normals score and writes SITE.json.
 
     Args:
@@ -48,7 +51,7 @@ def calibrate_to_file(run_dir: str | Path, images: Sequence[str | Path], out: Pa
         raise InputError(f"--out: '{out}' must end in .json")
     if not out.parent.is_dir():
         raise InputError(f"--out: no folder '{out.parent}'", "make it first")
-    scored = score_images("calibrate", run_dir, images)
+    scored = score_images("calibrate", run_dir, images, progress)
     found = _by_normals(scored) if normals else _by_batch(scored)
     try:
         save_site(found.site, out)

@@ -105,46 +105,53 @@ def score_to_file(
     Raises:
         InputError: no detector, no image, an unknown format, another detector's site or log; then nothing is written.
     """
-    out, rate, progress = str(out), options.rate, progress or Progress()
-    check_out(out)
-    if options.report is not None:
-        check_report(options.report)
-    if rate is not None and not 0 < rate < 1:
-        raise InputError(f"--rate: {rate:g} is no share of normals", "give one between 0 and 1, such as 0.05")
+    out, progress = str(out), progress or Progress()
+    _check(out, options)
     with detector_folder(run_dir) as folder:
         digest = digest_of(folder)
         site = load_site(options.site, digest) if options.site is not None else None
         if options.drift_log is not None:
             check_log(options.drift_log, digest)
         scorer = ImageScorer.load(folder)
-        detector = scorer.detector
         if options.heatmaps is not None:
-            check_heatmaps(options.heatmaps, detector)
-        inputs = find_inputs("score", images, detector.spec.frames)
+            check_heatmaps(options.heatmaps, scorer.detector)
+        inputs = find_inputs("score", images, scorer.detector.spec.frames)
         scoring = {"detector": digest, "chunk": CHUNK, "heatmaps": str(options.heatmaps)}
         journal = Journal(Path(out), scoring) if out != STDOUT else None
         scored = _scored(folder, scorer, inputs, options, journal, progress)
-    rate = detector.rate if rate is None else rate
-    score_nK, site_nK = scored.score_nK, scored.site_nK
-    aligned_n = site.p_values(detector, score_nK, site_nK) if site is not None and len(score_nK) else None
-    if site is not None and aligned_n is None:
-        aligned_n = np.empty(0)
-    table = result_table(scored, rate, aligned_n, inputs.further)
-    shift = _shift(detector, site_nK, site)
-    meaning, doubtful = threshold_sentence(detector, rate, len(score_nK), shift, site)
+    told, table = _judged(scored, inputs, site, options.rate)
     write_result(ordered(table, options.order), out)
-    warnings = [*_unreachable(detector, site, rate), *_doubts(scored)]
     if options.report is not None:
-        told = Told(rate, meaning, doubtful, tuple(warnings))
         _write_page(options.report, scorer, inputs, scored, table, told, progress)
-    if doubtful:
-        warnings.append(f"score: {meaning}")
-    if options.drift_log is not None and len(site_nK):
-        append_to_log(options.drift_log, digest, detector, site_nK, journal.id if journal else None)
+    if options.drift_log is not None and scored.scored_N.any():
+        append_to_log(options.drift_log, digest, scorer.detector, scored.site_nK, journal.id if journal else None)
     if journal is not None:
         journal.remove()
+    warnings = (*told.warnings, *([f"score: {told.meaning}"] if told.doubtful else []))
     flagged = int(pc.sum(table["above_threshold"]).as_py() or 0)
-    return Counts(len(score_nK), flagged, rate, scored.unreadable, scored.left_out, tuple(warnings), meaning)
+    count = int(scored.scored_N.sum())
+    return Counts(count, flagged, told.rate, scored.unreadable, scored.left_out, warnings, told.meaning)
+
+
+def _check(out: str, options: ScoreOptions) -> None:
+    """Refuses what can be refused before anything is read."""
+    check_out(out)
+    if options.report is not None:
+        check_report(options.report)
+    if options.rate is not None and not 0 < options.rate < 1:
+        raise InputError(f"--rate: {options.rate:g} is no share of normals", "give one between 0 and 1, such as 0.05")
+
+
+def _judged(scored: ScoredRows, inputs: Inputs, site: Site | None, rate: float | None) -> tuple[Told, pa.Table]:
+    """What is said of all images together, and the result's table in their order."""
+    detector, score_nK, site_nK = scored.detector, scored.score_nK, scored.site_nK
+    rate = detector.rate if rate is None else rate
+    aligned_n = None
+    if site is not None:
+        aligned_n = site.p_values(detector, score_nK, site_nK) if len(score_nK) else np.empty(0)
+    meaning, doubtful = threshold_sentence(detector, rate, len(score_nK), _shift(detector, site_nK, site), site)
+    warnings = (*_unreachable(detector, site, rate), *_doubts(scored))
+    return Told(rate, meaning, doubtful, warnings), result_table(scored, rate, aligned_n, inputs.further)
 
 
 def _write_page(
@@ -157,8 +164,10 @@ def _write_page(
         write_score_page(file, score_page(scorer, inputs.places, scored, table, told, progress))
 
 
-def score_images(command: str, run_dir: str | Path, images: Sequence[str | Path]) -> ScoredRows:
-    """Scores images with the detector of a run directory or a copied bundle, in this process; writes nothing.
+def score_images(
+    command: str, run_dir: str | Path, images: Sequence[str | Path], progress: Progress | None = None
+) -> ScoredRows:
+    """Scores images with the detector of a run directory or a copied bundle; writes nothing.
 
     Raises:
         InputError: no detector, no image, or none that can be read.
@@ -166,7 +175,7 @@ def score_images(command: str, run_dir: str | Path, images: Sequence[str | Path]
     with detector_folder(run_dir) as folder:
         scorer = ImageScorer.load(folder)
         inputs = find_inputs(command, images, scorer.detector.spec.frames)
-        scored = _scored(folder, scorer, inputs, ScoreOptions(), None, Progress())
+        scored = _scored(folder, scorer, inputs, ScoreOptions(), None, progress or Progress())
     if not scored.scored_N.any():
         count = len(scored.table)
         raise InputError(f"{command}: none of the {count} images can be read; the first is {scored.unreadable[0]}")

@@ -25,7 +25,7 @@ from swag_ray.images.places import Place, locate
 from swag_ray.progress import Progress
 from swag_ray.report.score.values import UNSCORED, Film, ScorePage
 from swag_ray.score import films
-from swag_ray.score.chunks import chunk_work, in_process, score_chunks
+from swag_ray.score.chunks import in_process, score_chunks
 from swag_ray.score.rows import ScoredRows
 from swag_ray.score.scorer import ImageScorer
 from swag_ray.score.table import result_table
@@ -45,7 +45,7 @@ def scorer(finished: Path) -> ImageScorer:
 def page_of(scorer: ImageScorer, places: Iterable[Place], between: Callable[[], object] = int) -> ScorePage:
     """The page of these images. `between`: what happens after they are scored."""
     places = list(places)
-    rows = score_chunks(places, in_process(chunk_work(scorer, heatmaps=False)))
+    rows = score_chunks(places, in_process(scorer, heatmaps=False))
     between()
     scored = ScoredRows(scorer.detector, scorer.digest, rows, {})
     told = Told(0.05, "the threshold means this", False, ("score: two are blank",))
