@@ -29,17 +29,22 @@ MAX_DEATHS = 5
 MAX_STARTS = MAX_DEATHS + 2
 LOST_SECONDS = 600.0  # for a node in place of one that was lost; those that an autoscaler starts take minutes
 LOOK_SECONDS = 2.0  # between two looks at Ray's table
-KINDS = {"SampleActor": "a sample actor", "MapWorker": "an extraction actor", "MemoryBank": "the memory bank"}
+KINDS = {
+    "SampleActor": "a sample actor", "MapWorker(MapBatches(ChunkActor": "a scoring actor",
+    "MapWorker": "an extraction actor", "MemoryBank": "the memory bank",
+}  # fmt: skip
+FEWER = "lower cluster.actors, or use nodes with more memory"
 NAMESPACE = "swag-ray"  # of the keys, in the cluster's store
 
 
 @contextmanager
-def counted(key: str, piece: object) -> Iterator[None]:
+def counted(key: str, piece: object, advice: str = FEWER) -> Iterator[None]:
     """Does a piece of work, unless it has killed its process `MAX_DEATHS` times before.
 
     Args:
         key: stands for the piece within this job, the same at every try.
         piece: its name for people, asked for only when it is refused.
+        advice: what to do then.
 
     Raises:
         InputError: it has.
@@ -54,7 +59,7 @@ def counted(key: str, piece: object) -> Iterator[None]:
             _forget(key)  # whoever runs it again, with fewer actors, starts from nothing
             raise InputError(
                 f"cluster: {piece} was killed {len(deaths)} times, most likely for want of memory",
-                "lower cluster.actors, or use nodes with more memory",
+                advice,
             )
         _key_values()._internal_kv_put(key, json.dumps([*deaths, here]), namespace=NAMESPACE)
     try:

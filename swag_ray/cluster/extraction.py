@@ -18,15 +18,15 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
-from swag_ray.cluster.attempts import LOOK_SECONDS, StartWatch, counted, forget_all
-from swag_ray.cluster.capacity import Bundle, actor_options
+from swag_ray.cluster.attempts import counted
 from swag_ray.cluster.own_gpus import keep_to_own_gpus
 from swag_ray.cluster.session import Session
-from swag_ray.errors import InputError, StorageError, reason_of
+from swag_ray.cluster.streaming import complaint_columns, stream_rows
+from swag_ray.errors import InputError, reason_of
 from swag_ray.features.extract import BATCH, GPU_BATCH, Pixels, ahead, decode, embed
 from swag_ray.features.index import LARGE_SHARD
 from swag_ray.features.recipe import Recipe
@@ -40,8 +40,6 @@ from swag_ray.system.allocator import keep_freed_memory, trim_freed_memory
 from swag_ray.system.device import device, is_out_of_gpu_memory
 from swag_ray.system.threads import keep_to_one_thread
 
-LOOP_SECONDS = 5.0  # for Ray Data's loop to notice that it has ended
-LOCATIONS = "ActorLocationTracker"  # namespace of the actor that tells Ray Data's loop on which nodes its others run
 TRIMMED_EVERY = 64 * 2**20  # bytes of files
 READERS = 2  # threads that read files while an actor on the CPU decodes others
 
@@ -111,14 +109,11 @@ class ShardExtractor:
         if error is not None:
             seconds.append(0.0)
         errors = [error if number == len(seconds) - 1 else None for number in range(len(seconds))]
-        # Text is what travels between actors as a column, whatever else an exception holds on to.
         return {
             "count": np.array([len(shard.recipes) for shard in shards[: len(seconds)]]),
             "seconds": np.array(seconds),
             "actor": np.full(len(seconds), os.getpid()),
-            "problem": np.array([error.problem if error else "" for error in errors]),
-            "advice": np.array([error.advice if error else "" for error in errors]),
-            "storage": np.array([isinstance(error, StorageError) for error in errors]),
+            **complaint_columns(errors),
         }
 
     def _complaint(self, shards: list[Shard], seconds: list[float]) -> InputError | None:
@@ -223,83 +218,14 @@ def extract_shards(
     store: Store, spec: FeatureSpec, missing: Sequence[Recipe], size: int, session: Session
 ) -> Iterator[tuple[int, int, float]]:
     """Yields (actor, images, seconds) of every shard written."""
-    import ray.data
-
     extraction = f"extraction {uuid.uuid4().hex}"
     bundle = session.extractor_bundle
     on_gpu = "GPU" in bundle
     # Decoders and GPU work side by side within a call, and wait for each other at its ends.
     per_call = max(1, LARGE_SHARD // size) if on_gpu else 1
-    # Of a list, Ray Data asks for its length and then for one item after the other, which go to the object store.
-    items = cast(list[Any], WorkItems(missing, size))
-    calls = -(-len(items) // per_call)
-    first = min(session.extractors, calls)
-    shards = ray.data.from_items(items, override_num_blocks=calls).map_batches(
-        CountedExtractor,
-        fn_constructor_args=(extraction, store.root, spec, int(bundle["CPU"]) if on_gpu else 0),
-        batch_size=per_call,
-        # Nodes that come later serve the shards that are left, where the config does not say how many may.
-        compute=ray.data.ActorPoolStrategy(
-            min_size=1, initial_size=first, max_size=calls if session.elastic else first
-        ),
-        **actor_options(bundle),
-    )
-    given_up: list[threading.Thread] = []
-    shards.context.custom_execution_callback_classes = [_watching(bundle, given_up)]
-    try:
-        for row in shards.iter_rows():
-            if row["problem"]:
-                raise (StorageError if row["storage"] else InputError)(str(row["problem"]), str(row["advice"]))
+    arguments = (extraction, store.root, spec, int(bundle["CPU"]) if on_gpu else 0)
+    with closing(
+        stream_rows(CountedExtractor, arguments, WorkItems(missing, size), session, extraction, per_call)
+    ) as rows:
+        for row in rows:
             yield int(row["actor"]), int(row["count"]), float(row["seconds"])
-    finally:
-        for loop in given_up:
-            _end(loop)
-        forget_all(extraction)
-
-
-def _end(loop: threading.Thread) -> None:
-    """Waits for Ray Data's loop: left alive it would ask a Ray that is no more, and Ray would then end our process
-    before it has said anything. It may itself be waiting for an actor of Ray Data's that cannot start: it is ended.
-    """
-    import ray
-
-    loop.join(LOOP_SECONDS)
-    if not loop.is_alive():
-        return
-    for actor in ray.util.list_named_actors(all_namespaces=True):
-        if actor["namespace"] == LOCATIONS:
-            ray.kill(ray.get_actor(actor["name"], LOCATIONS))
-    loop.join(LOOP_SECONDS)
-
-
-def _watching(bundle: Bundle, given_up: list[threading.Thread]) -> type[Any]:
-    """What ends the pipeline when its actors cannot start, and notes the thread that ran it. In a thread of its own,
-    because Ray Data's loop may itself wait for a process that cannot start.
-    """
-    from ray.data._internal.execution.execution_callback import ExecutionCallback
-
-    class Watching(ExecutionCallback):
-        def before_execution_starts(self, executor: Any) -> None:
-            self.ended = threading.Event()
-            threading.Thread(target=self.watch, args=(executor,), daemon=True).start()
-
-        def watch(self, executor: Any) -> None:
-            watch = StartWatch(bundle)
-            while not self.ended.wait(LOOK_SECONDS):
-                try:
-                    watch.look()
-                except InputError as error:
-                    given_up.append(executor)
-                    _, output = executor._output_node
-                    output.mark_finished(error)  # it comes out where the rows are read
-                    return
-                except Exception:  # Ray is going away, and so does what is watched
-                    return
-
-        def after_execution_succeeds(self, executor: Any) -> None:
-            self.ended.set()
-
-        def after_execution_fails(self, executor: Any, error: Exception) -> None:
-            self.ended.set()
-
-    return Watching

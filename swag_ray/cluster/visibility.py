@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +31,7 @@ class Unseen:
     Attributes:
         node: its name.
         what: `store`: it does not see what the driver wrote; `unusable`: it sees the store, but cannot use it;
-            `dataset`; or `cluster`: the node itself.
+            `dataset` or `image`: a file of a run's, or one that was named; or `cluster`: the node itself.
         path: which store or image.
         reason: in a few words.
         advice: what to do about it, where the store itself says so.
@@ -64,11 +64,26 @@ def check_visible(root: str, images: Sequence[str] = ()) -> None:
     except OSError as error:
         raise store.storage_error(error) from error
     try:
-        unseen = _ask(nodes, root, path, content, images)
+        unseen = _ask(nodes, probe_node, lambda node: (root, path, content, list(images) if _works(node) else []))
     finally:
         with suppress(InputError):
             store.delete(path)
     if unseen:
+        raise _refusal(unseen)
+
+
+def check_readable(images: Sequence[str]) -> None:
+    """Refuse images that some node which can run an actor does not see. A single node is the driver's own.
+
+    Args:
+        images: paths; of what this process cannot read either nothing is said.
+
+    Raises:
+        InputError: as above.
+    """
+    nodes = [node for node in ray.nodes() if node["Alive"] and _works(node)]
+    here = [image for image in images if probe_images([image]) is None]
+    if len(nodes) > 1 and (unseen := _ask(nodes, probe_images, lambda node: (here,))):
         raise _refusal(unseen)
 
 
@@ -77,15 +92,17 @@ def sample_paths(paths: Sequence[str] | pa.ChunkedArray) -> list[str]:
     return [str(paths[i]) for i in sorted({0, len(paths) // 2, len(paths) - 1})] if len(paths) else []
 
 
-def _ask(nodes: Sequence[dict[str, Any]], root: str, path: str, content: bytes, images: Sequence[str]) -> list[Unseen]:
+def _ask(
+    nodes: Sequence[dict[str, Any]], probe_there: Callable[..., Any], arguments: Callable[[dict[str, Any]], Any]
+) -> list[Unseen]:
+    """Has each node run a probe, with arguments of its own; returns what was found wrong."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    probe = ray.remote(num_cpus=0, max_retries=3)(probe_node)
+    probe = ray.remote(num_cpus=0, max_retries=3)(probe_there)
     asked = []
     for node in nodes:
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        read = list(images) if node["Resources"].get("CPU", 0) >= 1 else []
-        asked.append(probe.options(scheduling_strategy=there).remote(root, path, content, read))
+        asked.append(probe.options(scheduling_strategy=there).remote(*arguments(node)))
     unseen, deadline = [], time.monotonic() + SECONDS
     for node, answer in zip(nodes, asked, strict=True):
         try:
@@ -114,13 +131,27 @@ def probe_node(root: str, path: str, content: bytes, images: Sequence[str]) -> t
         return "store", root, "what the driver wrote there is missing"
     except InputError as error:
         return "unusable", root, error.problem.removeprefix("store: "), error.advice
+    return _unread("dataset", images)
+
+
+def probe_images(images: Sequence[str]) -> tuple[str, ...] | None:
+    """As `probe_node`, of named images alone."""
+    return _unread("image", images)
+
+
+def _unread(what: str, images: Sequence[str]) -> tuple[str, ...] | None:
     for image in images:
         try:
             with locate(image).open("rb") as file:
                 file.read(1)
         except OSError as error:
-            return "dataset", image, reason_of(error)
+            return what, image, reason_of(error)
     return None
+
+
+def _works(node: dict[str, Any]) -> bool:
+    """Whether a node can run an actor."""
+    return bool(node["Resources"].get("CPU", 0) >= 1)
 
 
 def _name(node: dict[str, Any]) -> str:
@@ -136,6 +167,9 @@ def _refusal(unseen: Sequence[Unseen]) -> InputError:
     if first.what == "dataset":
         advice = "have the dataset under the same path on every node, or on a disk that they share"
         return InputError(f"dataset: {nodes} cannot read '{first.path}' ({first.reason})", advice)
+    if first.what == "image":
+        advice = "have the images under the same path on every node, or on a disk that they share"
+        return InputError(f"--address: {nodes} cannot read '{first.path}' ({first.reason})", advice)
     if first.what == "unusable":
         return InputError(f"store: {nodes} {first.reason}", first.advice)
     advice = "put the store on a disk that all nodes share, or on s3://"

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import label as connected
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import auc, roc_auc_score
 
 from swag_ray.core.enlarge import enlarge
 
@@ -85,4 +85,4 @@ def _pro(plain_L: NDArray[np.int64], overlap_L: NDArray[np.float64]) -> float:
     end = np.interp(MOST_FALSE, false, overlap)
     inside = false < MOST_FALSE
     x, y = np.append(false[inside], MOST_FALSE), np.append(overlap[inside], end)
-    return float(np.trapezoid(y, x) / MOST_FALSE)
+    return float(auc(x, y) / MOST_FALSE)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,19 @@ class Trusted:
             distance_n = np.sqrt(square_n / len(self.view.mean_D))
             found.append(tuple(self._neighbour(i, distance_n[i]) for i in np.argsort(square_n, kind="stable")[:count]))
         return found
+
+    @cached_property
+    def usual_distance(self) -> float | None:
+        """Median distance of a seed to the seed nearest to it, of at most 200 seeds; None of a single one."""
+        seeds_nR = self.embedding_nR.astype(np.float32)
+        if len(seeds_nR) < 2:
+            return None
+        nearest = []
+        for i in np.unique(np.linspace(0, len(seeds_nR) - 1, min(200, len(seeds_nR))).astype(np.int64)):
+            square_n = ((seeds_nR - seeds_nR[i]) ** 2).sum(axis=1)
+            square_n[i] = np.inf
+            nearest.append(square_n.min() / len(self.view.mean_D))
+        return float(np.sqrt(np.median(nearest)))
 
     def _neighbour(self, i: int, distance: float) -> Neighbour:
         return Neighbour(str(self.id_n[i]), None if self.path_n is None else str(self.path_n[i]), float(distance))

@@ -122,6 +122,8 @@ def twins(looks: Looks, sha256: Sequence[Any], *, frames: bool = False) -> list[
     order = np.argsort(names, kind="stable")
     same = np.flatnonzero(names[order][1:] == names[order][:-1])
     clear = np.flatnonzero(~looks.blank_N)
+    if not frames:  # of many copies of one picture each would be compared with each
+        clear = clear[np.isin(clear, np.unique(names, return_index=True)[1])]
     file_N = np.unique([str(sha256[row]) for row in clear.tolist()], return_inverse=True)[1] if frames else None
     pairs = [(order[i], order[i + 1]) for i in same if not looks.blank_N[order[i]]]
     pairs += [(clear[i], clear[j]) for i, j in near_pairs(looks.small_ND[clear], file_N)]

@@ -5,10 +5,11 @@ Chunks are cut by position alone: which process scores one, after how many kills
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,10 +22,12 @@ from swag_ray.images.places import Place
 from swag_ray.progress import Progress
 from swag_ray.score.journal import Journal, digest_of_files
 from swag_ray.score.rows import ROWS, rows_of
-from swag_ray.score.scorer import SCORED, ImageScorer
+from swag_ray.score.scorer import SCORED, ImageScorer, ScoredImage
+from swag_ray.system.allocator import keep_freed_memory, trim_freed_memory
 from swag_ray.system.files import make_folders, whole_file
 
 CHUNK = 64  # images that are scored at a time
+TRIMMED_EVERY = 16  # chunks
 READERS, AHEAD = 2, 8  # threads that read files while others are scored; files that they are ahead
 
 Pictures: TypeAlias = dict[str, bytes]  # of overlays: file name -> PNG
@@ -44,8 +47,8 @@ class Chunk:
     places: Sequence[Place]
 
 
-# (the chunks to score) -> each one's number, rows and overlays, in any order
-Run = Callable[[Sequence[Chunk]], Iterable[tuple[int, pa.RecordBatch, Pictures]]]
+Scored: TypeAlias = tuple[int, pa.RecordBatch, Pictures]  # a chunk's number, rows and overlays
+Run = Callable[[Sequence[Chunk]], Generator[Scored]]  # the chunks to score -> what came of each, in any order
 
 
 def chunk_work(scorer: ImageScorer, heatmaps: bool) -> Work:
@@ -55,29 +58,38 @@ def chunk_work(scorer: ImageScorer, heatmaps: bool) -> Work:
     def work(places: Sequence[Place]) -> tuple[pa.RecordBatch, Pictures]:
         with closing(ahead(threads, scorer.read, places, AHEAD)) as images:
             scored = scorer.score(images, heat=heatmaps)
-        pictures: Pictures = {}
-        if heatmaps:
-            from swag_ray.score.films import overlay_name, overlay_png
-
-            for place, image in zip(places, scored, strict=True):
-                if image.status == SCORED and image.heat_GG is not None:
-                    try:
-                        pictures[overlay_name(image)] = overlay_png(scorer, scorer.read(place), image.heat_GG)
-                    except ImageError:  # it has changed since it was scored
-                        continue
-        return rows_of(scored), pictures
+        return rows_of(scored), _overlays(scorer, places, scored)
 
     return work
 
 
-def in_process(work: Work) -> Run:
-    """Returns what scores chunks one after the other in this process."""
+def in_process(scorer: ImageScorer, heatmaps: bool) -> Run:
+    """Returns what scores chunks in this process: files are read ahead, and two chunks are under way."""
 
-    def run(chunks: Sequence[Chunk]) -> Iterator[tuple[int, pa.RecordBatch, Pictures]]:
-        for chunk in chunks:
-            yield chunk.number, *work(chunk.places)
+    def run(chunks: Sequence[Chunk]) -> Generator[Scored]:
+        keep_freed_memory()
+        places = (place for chunk in chunks for place in chunk.places)
+        with ThreadPoolExecutor(READERS) as threads, closing(ahead(threads, scorer.read, places, AHEAD)) as images:
+            batches = (islice(images, len(chunk.places)) for chunk in chunks)
+            with closing(scorer.score_batches(batches, heat=heatmaps)) as done:
+                for chunk, scored in zip(chunks, done, strict=True):
+                    yield chunk.number, rows_of(scored), _overlays(scorer, chunk.places, scored)
 
     return run
+
+
+def _overlays(scorer: ImageScorer, places: Sequence[Place], scored: Sequence[ScoredImage]) -> Pictures:
+    """PNGs of those that have a heatmap."""
+    pictures: Pictures = {}
+    if all(image.heat_GG is None for image in scored):
+        return pictures
+    from swag_ray.score.films import overlay_name, overlay_png
+
+    for place, image in zip(places, scored, strict=True):
+        if image.status == SCORED and image.heat_GG is not None:
+            with suppress(ImageError):  # it has changed since it was scored
+                pictures[overlay_name(image)] = overlay_png(scorer, scorer.read(place), image.heat_GG)
+    return pictures
 
 
 def score_chunks(
@@ -110,13 +122,16 @@ def score_chunks(
                 rows[chunk.number] = known
     left = [chunk for chunk in chunks if chunk.number not in rows]
     progress.expect(sum(len(chunk.places) for chunk in left))
-    for number, found, pictures in run(left) if left else ():
-        if heatmaps is not None:
-            _write_pictures(heatmaps, pictures)
-        if journal is not None:
-            journal.add(number, files[number], found)
-        rows[number] = found
-        progress.advance(found.num_rows)
+    with closing(run(left)) as scored:  # what it has started ends with it
+        for number, found, pictures in scored:
+            if heatmaps is not None:
+                _write_pictures(heatmaps, pictures)
+            if journal is not None:
+                journal.add(number, files[number], found)
+            rows[number] = found
+            progress.advance(found.num_rows)
+            if len(rows) % TRIMMED_EVERY == 0:  # the rows that stay would else hold what was freed around them
+                trim_freed_memory()
     return pa.Table.from_batches([rows[chunk.number] for chunk in chunks], ROWS)
 
 

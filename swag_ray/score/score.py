@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
@@ -19,14 +20,24 @@ from swag_ray.images.deep import range_warnings
 from swag_ray.images.frames import ALL
 from swag_ray.images.oddities import inverted, oddity_warnings, twins
 from swag_ray.progress import Progress
-from swag_ray.score.chunks import CHUNK, chunk_work, in_process, score_chunks
+from swag_ray.score.actors import on_ray
+from swag_ray.score.chunks import CHUNK, in_process, score_chunks
 from swag_ray.score.drift import append_to_log, check_log
 from swag_ray.score.inputs import Inputs, find_inputs
 from swag_ray.score.journal import Journal
 from swag_ray.score.rows import ScoredRows
 from swag_ray.score.scorer import ImageScorer, detector_folder
-from swag_ray.score.table import STDOUT, Order, check_out, ordered, result_table, write_result
-from swag_ray.score.words import threshold_sentence
+from swag_ray.score.table import (
+    STDOUT,
+    Order,
+    check_heatmaps,
+    check_out,
+    check_report,
+    ordered,
+    result_table,
+    write_result,
+)
+from swag_ray.score.words import Told, threshold_sentence
 from swag_ray.wording import clause, plural
 
 
@@ -94,8 +105,10 @@ def score_to_file(
     Raises:
         InputError: no detector, no image, an unknown format, another detector's site or log; then nothing is written.
     """
-    out, rate = str(out), options.rate
+    out, rate, progress = str(out), options.rate, progress or Progress()
     check_out(out)
+    if options.report is not None:
+        check_report(options.report)
     if rate is not None and not 0 < rate < 1:
         raise InputError(f"--rate: {rate:g} is no share of normals", "give one between 0 and 1, such as 0.05")
     with detector_folder(run_dir) as folder:
@@ -105,10 +118,12 @@ def score_to_file(
             check_log(options.drift_log, digest)
         scorer = ImageScorer.load(folder)
         detector = scorer.detector
+        if options.heatmaps is not None:
+            check_heatmaps(options.heatmaps, detector)
         inputs = find_inputs("score", images, detector.spec.frames)
         scoring = {"detector": digest, "chunk": CHUNK, "heatmaps": str(options.heatmaps)}
         journal = Journal(Path(out), scoring) if out != STDOUT else None
-        scored = _scored(scorer, inputs, options, journal, progress or Progress())
+        scored = _scored(folder, scorer, inputs, options, journal, progress)
     rate = detector.rate if rate is None else rate
     score_nK, site_nK = scored.score_nK, scored.site_nK
     aligned_n = site.p_values(detector, score_nK, site_nK) if site is not None and len(score_nK) else None
@@ -118,15 +133,28 @@ def score_to_file(
     shift = _shift(detector, site_nK, site)
     meaning, doubtful = threshold_sentence(detector, rate, len(score_nK), shift, site)
     write_result(ordered(table, options.order), out)
+    warnings = [*_unreachable(detector, site, rate), *_doubts(scored)]
+    if options.report is not None:
+        told = Told(rate, meaning, doubtful, tuple(warnings))
+        _write_page(options.report, scorer, inputs, scored, table, told, progress)
+    if doubtful:
+        warnings.append(f"score: {meaning}")
     if options.drift_log is not None and len(site_nK):
         append_to_log(options.drift_log, digest, detector, site_nK, journal.id if journal else None)
     if journal is not None:
         journal.remove()
     flagged = int(pc.sum(table["above_threshold"]).as_py() or 0)
-    warnings = [*_unreachable(detector, site, rate), *_doubts(scored)]
-    if doubtful:
-        warnings.append(f"score: {meaning}")
     return Counts(len(score_nK), flagged, rate, scored.unreadable, scored.left_out, tuple(warnings), meaning)
+
+
+def _write_page(
+    file: Path, scorer: ImageScorer, inputs: Inputs, scored: ScoredRows, table: pa.Table, told: Told, progress: Progress
+) -> None:
+    from swag_ray.report.score.page import write_score_page
+    from swag_ray.score.films import score_page
+
+    with progress.phase("report", "writing the page"):
+        write_score_page(file, score_page(scorer, inputs.places, scored, table, told, progress))
 
 
 def score_images(command: str, run_dir: str | Path, images: Sequence[str | Path]) -> ScoredRows:
@@ -138,7 +166,7 @@ def score_images(command: str, run_dir: str | Path, images: Sequence[str | Path]
     with detector_folder(run_dir) as folder:
         scorer = ImageScorer.load(folder)
         inputs = find_inputs(command, images, scorer.detector.spec.frames)
-        scored = _scored(scorer, inputs, ScoreOptions(), None, Progress())
+        scored = _scored(folder, scorer, inputs, ScoreOptions(), None, Progress())
     if not scored.scored_N.any():
         count = len(scored.table)
         raise InputError(f"{command}: none of the {count} images can be read; the first is {scored.unreadable[0]}")
@@ -146,10 +174,13 @@ def score_images(command: str, run_dir: str | Path, images: Sequence[str | Path]
 
 
 def _scored(
-    scorer: ImageScorer, inputs: Inputs, options: ScoreOptions, journal: Journal | None, progress: Progress
-) -> ScoredRows:
+    folder: Path, scorer: ImageScorer, inputs: Inputs, options: ScoreOptions, journal: Journal | None,
+    progress: Progress,
+) -> ScoredRows:  # fmt: skip
+    heatmaps = options.heatmaps is not None
     with progress.phase("score", "scoring images"):
-        run = in_process(chunk_work(scorer, options.heatmaps is not None))
+        here = in_process(scorer, heatmaps)
+        run = on_ray(folder, heatmaps, scorer.detector.spec.frames, options.address, here)
         table = score_chunks(inputs.places, run, journal=journal, heatmaps=options.heatmaps, progress=progress)
     return ScoredRows(scorer.detector, scorer.digest, table, inputs.left_out)
 

@@ -11,8 +11,9 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from swag_ray.detector.bundle import digest_of, load_backbone, load_detector
 from swag_ray.detector.detector import Detector
 from swag_ray.detector.trusted import Neighbour
 from swag_ray.errors import reason_of
-from swag_ray.features.extract import Pixels, decode, embed
+from swag_ray.features.extract import Pixels, Row, decode, embed
 from swag_ray.images.decode import read_grey
 from swag_ray.images.dicom import HEAD, is_dicom
 from swag_ray.images.frames import file_and_frame
@@ -35,7 +36,7 @@ from swag_ray.images.places import Place
 from swag_ray.record.files import ARRAYS_FILE, BACKBONE_FILE, DETECTOR_FILE, DETECTOR_FOLDER, HEAT_FILE, TRUSTED_FILE
 from swag_ray.record.remote import local_copy
 from swag_ray.system.device import device
-from swag_ray.system.threads import one_thread
+from swag_ray.system.threads import keep_to_one_thread, one_thread
 
 if TYPE_CHECKING:
     from swag_ray.features.backbone import Backbone
@@ -101,6 +102,21 @@ class ScoredImage:
     nearest: tuple[Neighbour, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Embedded:
+    """Images that have been through the backbone.
+
+    Attributes:
+        files: of each, what is told of its file.
+        rows: of each, as `features.extract` yields them.
+        seconds: that this took.
+    """
+
+    files: list[dict[str, Any]]
+    rows: list[Row]
+    seconds: float
+
+
 class ImageScorer:
     """Scores images in this process; threads may share it.
 
@@ -148,24 +164,54 @@ class ImageScorer:
             MemoryError: an image needs more than there is.
         """
         with self._one_at_a_time, one_thread("faiss"):  # every detector asks a bank
-            return self._score(images, heat, nearest)
+            return self._judged(self._embedded(images), heat, nearest)
 
-    def _score(self, images: Iterable[ImageBytes], heat: bool, nearest: int) -> list[ScoredImage]:
+    def score_batches(
+        self, batches: Iterable[Iterable[ImageBytes]], *, heat: bool = False
+    ) -> Generator[list[ScoredImage]]:
+        """Yields what `score` returns for each batch. While the banks are asked about one, by a thread of its own, the
+        backbone has the next. Other threads that score wait until all are done, or this is closed.
+
+        Args:
+            batches, heat: as for `score`.
+
+        Raises:
+            InputError, MemoryError: as above.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(self._one_at_a_time)
+            stack.enter_context(one_thread("faiss"))
+            banks = stack.enter_context(ThreadPoolExecutor(1, initializer=keep_to_one_thread))
+            before: Future[list[ScoredImage]] | None = None
+            for batch in batches:
+                embedded = self._embedded(batch)
+                done = before.result() if before is not None else None
+                before = banks.submit(self._judged, embedded, heat, 0)
+                if done is not None:
+                    yield done
+            if before is not None:
+                yield before.result()
+
+    def _embedded(self, images: Iterable[ImageBytes]) -> _Embedded:
         start = time.perf_counter()
-        files: list[dict[str, Any]] = []  # of each image, what is told of its file
+        files: list[dict[str, Any]] = []
         rows = list(embed(self.backbone, self._decoded(images, files)))
         for row, file in zip(rows, files, strict=True):
             row["error"] = file.pop("error") or row["error"]
+        return _Embedded(files, rows, time.perf_counter() - start)
+
+    def _judged(self, embedded: _Embedded, heat: bool, nearest: int) -> list[ScoredImage]:
+        start, rows = time.perf_counter(), embedded.rows
         found = iter(self._figures([row["features"] for row in rows if row["error"] is None], heat, nearest))
         figures = [next(found) if row["error"] is None else NO_FIGURES for row in rows]
         strange = self.detector.out_of_domain(rows)
-        seconds = (time.perf_counter() - start) / max(1, len(rows))
+        seconds = (embedded.seconds + time.perf_counter() - start) / max(1, len(rows))
         return [
             ScoredImage(
                 **file, status=row["error"] or SCORED, out_of_domain=why, seconds=seconds, top=row["top"],
                 look=(row["statistics"][0], row["width"], row["height"]) if row["statistics"] else None, **own,
             )
-            for file, row, why, own in zip(files, rows, strange, figures, strict=True)
+            for file, row, why, own in zip(embedded.files, rows, strange, figures, strict=True)
         ]  # fmt: skip
 
     def _decoded(self, images: Iterable[ImageBytes], files: list[dict[str, Any]]) -> Iterator[Pixels]:
@@ -173,7 +219,7 @@ class ImageScorer:
         spec = self.detector.spec
         for image in images:
             path = os.fsencode(str(image.place)).decode(errors="replace")  # a name may be of another encoding
-            named = {"path": path, "id": _id(image, spec.frames), "sha256": image.sha256, "error": image.error}
+            named = {"path": path, "id": id_of(image, spec.frames), "sha256": image.sha256, "error": image.error}
             files.append(named)
             yield decode(partial(read_grey, image.data, spec.image_size, spec.reading.of(image.place)))
 
@@ -210,7 +256,8 @@ def detector_digest(run_dir: str | Path) -> str:
         return digest_of(folder)
 
 
-def _id(image: ImageBytes, frames: str) -> str:
+def id_of(image: ImageBytes, frames: str) -> str:
+    """Returns what a run calls an image of these bytes and this name; `frames` as the detector's spec has it."""
     file, number = file_and_frame(image.place, frames)
     name = os.fsencode(file.name).decode(errors="replace")
     return image_id(name, image.sha256, dicom=is_dicom(image.data[:HEAD]), frame=number)

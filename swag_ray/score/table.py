@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from swag_ray.detector.detector import Detector
 from swag_ray.errors import InputError, reason_of, remedy_of
 from swag_ray.record.files import csv_safe, write_csv, write_table, write_text
 from swag_ray.score.rows import ScoredRows
@@ -60,24 +61,59 @@ def result_table(
     return result
 
 
-def ordered(table: pa.Table, order: Order) -> pa.Table:
-    """Returns the table by path, or the most suspicious first: by p, then score, then path; last what has no score."""
+def ranking(table: pa.Table, order: Order = "suspicion") -> pa.Array:
+    """Returns the rows' numbers by path, or the most suspicious first: by p, then score, then path; last what has no
+    score.
+    """
     keys = [("p", "ascending"), ("score", "descending")] if order == "suspicion" else []
-    indices = pc.sort_indices(table, sort_keys=[*keys, ("path", "ascending")])  # nulls at the end
-    return table.take(indices)
+    return pc.sort_indices(table, sort_keys=[*keys, ("path", "ascending")])  # nulls at the end
+
+
+def ordered(table: pa.Table, order: Order) -> pa.Table:
+    """Returns the table in the order of `ranking`."""
+    return table.take(ranking(table, order))
+
+
+def further_columns(table: pa.Table) -> list[str]:
+    """Returns which columns of a result are those of the tables that listed the images."""
+    names = list(table.column_names)
+    return names[names.index("seconds") + 1 :]
 
 
 def check_out(out: str) -> None:
     """Refuses, before anything is scored, a place that the table cannot be written to. Raises InputError."""
     if out == STDOUT:
         return
-    path = Path(out)
-    if path.suffix.lower() not in FORMATS:
+    if Path(out).suffix.lower() not in FORMATS:
         raise InputError(f"--out: '{out}' must end in {', '.join(FORMATS)}, or be - for CSV on the terminal")
+    _check_place("--out", Path(out))
+
+
+def check_report(file: Path) -> None:
+    """Refuses, before anything is scored, a place that the page cannot be written to. Raises InputError."""
+    if file.suffix.lower() != ".html":
+        raise InputError(f"--report: '{file}' must end in .html")
+    _check_place("--report", file)
+
+
+def check_heatmaps(folder: Path, detector: Detector) -> None:
+    """Refuses, before anything is scored, heatmaps that there are none of, or a folder that they cannot be written to.
+
+    Raises:
+        InputError: the detector was saved without a scale of heatmaps, or no folder can be made there.
+    """
+    if detector.heat is None:
+        raise InputError(f"--heatmaps: '{detector.name}' keeps no scale of heatmaps", "run again")
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise InputError(f"--heatmaps: cannot write to '{folder}'", "choose another place")
+
+
+def _check_place(option: str, path: Path) -> None:
     if not path.parent.is_dir():
-        raise InputError(f"--out: no folder '{path.parent}'", "make it first")
+        raise InputError(f"{option}: no folder '{path.parent}'", "make it first")
     if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InputError(f"--out: cannot write '{out}'", "choose another place")
+        raise InputError(f"{option}: cannot write '{path}'", "choose another place")
 
 
 def write_result(table: pa.Table, out: str) -> None:

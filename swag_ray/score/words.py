@@ -5,11 +5,30 @@ Shapes: none; figures of one call.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from swag_ray.core.local_normals import rank_rates
 from swag_ray.core.shift import Shift, sentence
 from swag_ray.detector.detector import Detector
 from swag_ray.detector.site import Site
 from swag_ray.wording import plural
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is said of the images of a call, all together.
+
+    Attributes:
+        rate: share of normals to flag.
+        meaning: what the threshold means for them, a sentence.
+        doubtful: whether that is a warning.
+        warnings: what is doubtful of them, a line each.
+    """
+
+    rate: float
+    meaning: str
+    doubtful: bool
+    warnings: tuple[str, ...]
 
 
 def threshold_sentence(

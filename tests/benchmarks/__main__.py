@@ -26,8 +26,8 @@ from tests.benchmarks.measure import REPOSITORY, Bench, Skip, machine
 
 # In this order: what the whole runs extract, the later families read.
 FAMILIES = (
-    "startup", "extraction", "whole_run", "coreset", "knn", "gate", "head", "actors", "nodes", "sweep", "pool_size",
-    "service", "peers",
+    "startup", "extraction", "scoring", "whole_run", "coreset", "knn", "gate", "head", "actors", "nodes", "sweep",
+    "pool_size", "service", "peers",
 )  # fmt: skip
 LEFT_OUT = ("peers",)  # needs an installation of another package: only when named
 

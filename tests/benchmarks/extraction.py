@@ -70,7 +70,7 @@ def measure(bench: Bench) -> list[Row]:
             ray_start = time.perf_counter() - started
             for repetition in range(bench.repetitions(3)):
                 bare.append(len(paths) / loop.seconds(paths))
-                rate, ready = _pipeline(bench.folder / str(repetition), spec, paths, digests, session)
+                rate, ready = pipeline(bench.folder / str(repetition), spec, paths, digests, session)
                 ours.append(rate * distinct)
                 start_up.append(ready)
     sample = f"{distinct} X-rays, {bench.cores} processes"
@@ -161,7 +161,7 @@ def free_backbone(spec: FeatureSpec) -> Any:
     return Free()
 
 
-def _pipeline(
+def pipeline(
     root: Path, spec: FeatureSpec, paths: list[str], digests: list[str], session: Session
 ) -> tuple[float, float]:
     """Images per second and image, from when the actors were ready to the last shard; seconds until they were ready.

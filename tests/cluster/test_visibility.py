@@ -38,7 +38,7 @@ main()
 DRIVER = """
 import sys
 from swag_ray.cluster.session import ray_session
-from swag_ray.cluster.visibility import check_visible
+from swag_ray.cluster.visibility import check_readable, check_visible
 from swag_ray.errors import InputError
 address, nodes, *asked = sys.argv[1:]
 with ray_session(address=address):
@@ -47,7 +47,7 @@ with ray_session(address=address):
     for question in asked:
         root, *images = question.split("|")
         try:
-            check_visible(root, images)
+            check_visible(root, images) if root else check_readable(images)
             print("all see it")
         except InputError as error:
             print(error)
@@ -111,14 +111,17 @@ def test_what_a_node_does_not_see_is_named(address: str, covered: Path, tmp_path
         str(covered / "store"),
         f"{tmp_path}/store|{tmp_path}/image.png|{covered}/image.png",
         f"{tmp_path}/store|{tmp_path}/image.png",
+        f"|{tmp_path}/image.png|{covered}/image.png",
+        f"|{tmp_path}/image.png|{covered}/gone.png",
     ]
     command = [sys.executable, "-c", DRIVER, address, "2", *asked]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    store, dataset, fine = done.stdout.splitlines()
+    store, dataset, fine, image, gone = done.stdout.splitlines()
     assert store.startswith("store: node ") and f"does not see '{covered}/store'" in store and "s3://" in store
     assert dataset.startswith("dataset: node ") and f"cannot read '{covered}/image.png' (No such file" in dataset
-    assert fine == "all see it"
+    assert image.startswith("--address: node ") and f"cannot read '{covered}/image.png' (No such file" in image
+    assert fine == gone == "all see it", "what nobody can read is no node's fault"
     for root in (covered, tmp_path):
         assert list((root / "store").rglob("*.*")) == [] == list((root / "store/tmp").iterdir()), "nothing is left"
 

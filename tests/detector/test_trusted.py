@@ -154,3 +154,10 @@ def made_detector(experiment: Experiment) -> Detector:
     loop = incremental_loop(experiment)
     prepared = prepared_of(experiment, Path())
     return detector_of(ExperimentResult(prepared, loop, {}, loop.seed_bank, RunMetrics()))
+
+
+def test_the_usual_distance_is_that_of_a_seed_to_another(trusted: Trusted, seeds: Patches) -> None:
+    second = [near[1].distance for near in trusted.nearest(seeds, 2)]
+    assert trusted.usual_distance == pytest.approx(np.median(second), rel=1e-2)
+    one = replace(trusted, id_n=trusted.id_n[:1], embedding_nR=trusted.embedding_nR[:1])
+    assert one.usual_distance is None

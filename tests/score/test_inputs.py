@@ -121,8 +121,10 @@ def test_folders_and_tables_on_s3(command: Command, bundle: Path, tests: Path, t
     listed = "".join(f"films/{name},{i}\n" for i, name in enumerate(names))
     bucket.put("list.csv", f"path,number\n{listed}".encode())
     given = [bucket.address("films"), bucket.address("list.csv")]
-    ended = command("score", bundle, *given, "--out", remote, "--order", "path")
+    page = tmp_path / "page.html"
+    ended = command("score", bundle, *given, "--out", remote, "--order", "path", "--report", page)
     assert ended.code == 0, ended.err
+    assert page.read_text(encoding="utf-8").count('class="layers"') == 24, "each film, read there again"
     near, far = (json.loads(path.read_text()) for path in (local, remote))
     assert [(row["id"], row["score"], row["p"]) for row in near] == [(row["id"], row["score"], row["p"]) for row in far]
     assert [row["number"] for row in far] == [str(i) for i in range(24)]

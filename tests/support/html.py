@@ -19,7 +19,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        if tag not in {"meta", "img", "br"}:
+        if tag not in {"meta", "img", "input", "br"}:
             self.open.append(tag)
         for key, value in attrs:
             if key in {"src", "href", "xlink:href", "action", "data", "poster", "srcset"} and value:

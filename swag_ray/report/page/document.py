@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from swag_ray.errors import InputError, reason_of, remedy_of
@@ -16,15 +16,27 @@ DISCLAIMER = "Research software, not a medical device."
 
 def document(title: str, body: Html, script: str = "") -> str:
     """One self-contained page: the style sheet and the script stand in it, nothing is loaded from elsewhere."""
+    return "".join(document_parts(title, (body,), script))
+
+
+def document_parts(title: str, body: Iterable[str], script: str = "", style: str = "") -> Iterator[str]:
+    """Yields such a page in parts, for one that is too long to hold.
+
+    Args:
+        body: markup, which may come piece by piece.
+        style: what the page adds to the style sheet.
+    """
     head = element(
         "head",
         element("meta", charset="utf-8"),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("title", title),
-        element("style", Html(style_sheet())),
+        element("style", Html(style_sheet() + style.lstrip())),
     )
-    last = element("script", Html(script)) if script else Html()
-    return f"<!DOCTYPE html>\n{element('html', head, element('body', body, last), lang='en')}\n"
+    yield f'<!DOCTYPE html>\n<html lang="en">{head}<body>'
+    yield from body
+    yield element("script", Html(script)) if script else ""
+    yield "</body></html>\n"
 
 
 def write_files(files: Mapping[Path, str]) -> None:

@@ -11,7 +11,7 @@ from swag_ray.wording import duration
 
 MINUS = "\N{MINUS SIGN}"
 THIN = "\N{NARROW NO-BREAK SPACE}"
-VOID = {"br", "img", "meta"}
+VOID = {"br", "img", "input", "meta"}
 LEVEL = 0.05  # of a test
 
 

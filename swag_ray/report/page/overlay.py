@@ -12,7 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from swag_ray.report.page.markup import Html, element
+
 LARGEST = 320  # pixels a side; a thumbnail on the page, not the image for reading
+LAYER = 128  # pixels a side of a map by itself, which a browser enlarges smoothly
 
 
 def grey_levels(image_HW: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -56,5 +59,30 @@ def heat_overlay(
     grey_HW: NDArray[np.float32], map_GG: NDArray[np.float32], low: float, high: float
 ) -> NDArray[np.float32]:
     """Returns the grey image under a map of heat: nothing up to `low`, brightest from `high` on. (H, W, 3)."""
-    x_HW = np.clip((enlarged(map_GG, grey_HW.shape) - low) / max(high - low, 1e-12), 0, 1).astype(np.float64)
-    return blend(grey_HW, heat_colour(x_HW), 0.75 * x_HW**0.7)
+    x_HW = _strength(map_GG, grey_HW.shape, low, high)
+    return blend(grey_HW, heat_colour(x_HW), _opacity(x_HW))
+
+
+def heat_layer(map_GG: NDArray[np.float32], low: float, high: float) -> str:
+    """Returns the colours of `heat_overlay` alone, as a picture to lay over the image in the page."""
+    x_HW = _strength(map_GG, (LAYER, LAYER), low, high)
+    rgba_HW4 = np.dstack([heat_colour(x_HW), 255 * _opacity(x_HW)])
+    buffer = io.BytesIO()
+    Image.fromarray(np.clip(np.rint(rgba_HW4), 0, 255).astype(np.uint8)).save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def heat_bar(low: float, high: float) -> Html:
+    """Returns the colours from one end of the scale to the other, with its figures."""
+    colours = ", ".join("rgb({:.0f}, {:.0f}, {:.0f})".format(*heat_colour(np.array(x))) for x in np.linspace(0, 1, 6))
+    bar = element("span", class_="scale", style=f"background: linear-gradient(to right, {colours})")
+    return element("span", f"{low:.1f} ", bar, f" {high:.1f}", class_="range")
+
+
+def _strength(map_GG: NDArray[np.float32], shape: tuple[int, ...], low: float, high: float) -> NDArray[np.float64]:
+    """Where between the ends of the scale each pixel lies, 0 to 1."""
+    return np.clip((enlarged(map_GG, shape) - low) / max(high - low, 1e-12), 0, 1).astype(np.float64)
+
+
+def _opacity(x_HW: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(0.75 * x_HW**0.7)

@@ -1,0 +1,1 @@
+"""The page of `swag-ray score --report`, from plain values. Start at `page.py`."""
