@@ -114,7 +114,7 @@ def _with_a_node_killed(bench: Bench, out: Path, files: list[bytes], right: list
 
         def kill() -> None:
             killed.wait()
-            nodes.tell("remove 0")
+            nodes.tell("lose 0")
 
         killer = threading.Thread(target=kill)
         killer.start()

@@ -37,7 +37,7 @@ def test_a_node_lost_under_load_loses_no_answer(finished: Path, tests: Path, tmp
             asked = [threads.submit(ask, number) for number in range(REQUESTS)]
             while len(answered) < REQUESTS // 4:
                 time.sleep(0.01)
-            nodes.tell("remove 0")
+            nodes.tell("lose 0")
             assert len(answered) < REQUESTS, "nobody was asking any more"
             for one in asked:
                 one.result()

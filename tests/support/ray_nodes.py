@@ -3,7 +3,8 @@
     python -m tests.support.ray_nodes CPUS [CPUS ...]    a cluster of these nodes, head first, in its own process
 
 prints its address, then does what it is told, a line each on its stdin: `add CPUS`, `remove NUMBER` (the NUMBER-th node
-added, killed without a word); ends with its stdin.
+added, killed without a word; its workers see it within a second), `lose NUMBER` (with all its processes at once, as a
+machine goes); ends with its stdin.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from tests.support.processes import descendants, kill
 
 
 @contextmanager
@@ -83,6 +86,10 @@ def main(cpus: list[int]) -> None:
             if order == "add":
                 added.append(cluster.add_node(num_cpus=int(number), object_store_memory=200 * 2**20))
             else:
+                if order == "lose":
+                    raylet = added[int(number)].all_processes["raylet"][0].process.pid
+                    for pid in (raylet, *descendants(raylet)):
+                        kill(pid)
                 cluster.remove_node(added[int(number)], allow_graceful=False)
             print("done", flush=True)
 
