@@ -25,7 +25,7 @@ from tests.support.command_line import Command
 
 pytestmark = pytest.mark.ray
 Record = dict[str, Any]
-NEEDLESS = {"sympy", "ray", "scipy", "sklearn", "matplotlib"}
+NEEDLESS = {"sympy", "ray", "scipy.stats", "sklearn", "matplotlib"}
 
 
 def edited(bundle: Path, change: Callable[[Record], Any]) -> None:
@@ -163,7 +163,7 @@ def test_arrays_that_claim_more_than_there_is_take_no_memory(bundle: Path) -> No
 def test_weights_that_are_none(bundle: Path) -> None:
     whole = (bundle / "backbone.safetensors").read_bytes()
     weights = load(whole)
-    first = next(iter(weights))
+    first = min(name for name, tensor in weights.items() if tensor.ndim == 4)  # their order is drawn anew
     broken = {
         "NaN": save(weights | {first: np.full_like(weights[first], np.nan)}),
         "another shape": save(weights | {first: weights[first][:1]}),
