@@ -154,14 +154,24 @@ def _blocks(reader: FeatureReader, rows: Rows, strides: Sequence[int]) -> Iterat
         yield block, reader.patches(rows.take(block), strides)
 
 
+def view_arrays(view: View) -> Arrays:
+    """Returns its arrays by name; `view_of` is the inverse."""
+    return {
+        "strides": np.array(view.strides), "grid": np.array(view.grid), "mean": view.mean_D, "sd": view.sd_D,
+        "axes": view.axes_DR,
+    }  # fmt: skip
+
+
+def view_of(arrays: Arrays) -> View:
+    """Returns the view of `view_arrays`. Raises LookupError or TypeError where they are none."""
+    strides = tuple(int(s) for s in arrays["strides"])
+    return View(strides, int(arrays["grid"]), arrays["mean"], arrays["sd"], arrays["axes"])
+
+
 def trusted_arrays(trusted: Trusted) -> Arrays:
     """Returns its arrays by name, for a bundle; `trusted_of` is the inverse."""
-    view = trusted.view
-    arrays: Arrays = {
-        "id": trusted.id_n, "embedding": trusted.embedding_nR, "strides": np.array(view.strides),
-        "grid": np.array(view.grid), "mean": view.mean_D, "sd": view.sd_D, "axes": view.axes_DR,
-        "pictures": np.array(trusted.pictures),
-    }  # fmt: skip
+    arrays: Arrays = {"id": trusted.id_n, "embedding": trusted.embedding_nR}
+    arrays |= view_arrays(trusted.view) | {"pictures": np.array(trusted.pictures)}
     return arrays if trusted.path_n is None else arrays | {"path": trusted.path_n}
 
 
@@ -171,8 +181,7 @@ def trusted_of(arrays: Arrays) -> Trusted:
     Raises:
         LookupError, TypeError, ValueError: arrays that are missing or do not belong together.
     """
-    strides = tuple(int(s) for s in arrays["strides"])
-    view = View(strides, int(arrays["grid"]), arrays["mean"], arrays["sd"], arrays["axes"])
+    view = view_of(arrays)
     trusted = Trusted(arrays["id"], arrays.get("path"), arrays["embedding"], view, bool(arrays["pictures"]))
     n, channels, directions = len(trusted.id_n), len(view.mean_D), view.axes_DR.shape[-1]
     shapes: dict[str, Any] = {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from swag_ray.report.page.figure import COLOURS, figure, legend, svg
+from swag_ray.report.page.colours import COLOURS
+from swag_ray.report.page.figure import figure, legend, svg
 from swag_ray.reproduce.rows import Row
 
 if TYPE_CHECKING:

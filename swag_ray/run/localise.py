@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from swag_ray.core.localisation import localise
 from swag_ray.detector.detector import Detector
 from swag_ray.detector.heat_scale import heatmaps_of
 from swag_ray.experiment.pipeline import ExperimentResult
@@ -25,6 +24,8 @@ def localisation(result: ExperimentResult, detector: Detector) -> Localisation:
     experiment, tests = result.prepared.experiment, result.prepared.masked
     if tests is None:
         return Localisation()
+    from swag_ray.core.localisation import localise  # brings scikit-learn and scipy
+
     rows = experiment.cohort.rows_T.take(tests.row_m)
     tasks = score_tasks(rows, np.full(len(rows), ALL_FOLDS, np.int8), np.arange(len(rows)))
     workers = experiment.workers

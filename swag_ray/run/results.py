@@ -12,15 +12,10 @@ import pyarrow as pa
 from swag_ray.config import to_yaml
 from swag_ray.detector.bundle import save_detector
 from swag_ray.detector.detector import Detector, DetectorArm
-from swag_ray.detector.domain import seed_domain
-from swag_ray.detector.heat_scale import HeatTask, heat_scale
-from swag_ray.detector.trusted import Trusted, embed_seeds
+from swag_ray.detector.trusted import Trusted
 from swag_ray.experiment.pipeline import ExperimentResult
 from swag_ray.experiment.prepare import Prepared
-from swag_ray.features.spec import FeatureSpec
-from swag_ray.methods.fit import Experiment
 from swag_ray.methods.settings import bank_settings, contrast_settings
-from swag_ray.models.tasks import ScoreTask
 from swag_ray.record.files import (
     CONFIG_FILE,
     DETECTOR_FOLDER,
@@ -37,6 +32,7 @@ from swag_ray.record.files import (
 )
 from swag_ray.run.localise import localisation
 from swag_ray.run.pictures import report_pictures
+from swag_ray.run.seed_stages import kept_domain, kept_heat, kept_view
 from swag_ray.system.files import make_folders, whole_file
 
 
@@ -98,41 +94,17 @@ def detector_of(result: ExperimentResult) -> Detector:
         rate=config.calibration.false_positive_rate, seed_s=last.seed_s,
         seed_fold=cohort.fold_N[cohort.seeds], models=models, banks=banks,
         arms=tuple(arms) if fused else (), typical=result.prepared.typical,
-        domain=experiment.workers.run_one(seed_domain, _seeds(experiment), spec),
+        domain=kept_domain(experiment, spec),
     )  # fmt: skip
-    heat = experiment.workers.run_one(heat_scale, _measured(experiment, spec), detector)
-    return replace(detector, heat=heat)
-
-
-def _measured(experiment: Experiment, spec: FeatureSpec) -> HeatTask:
-    """Returns seeds and variants, each with its own fold, and where the variants are altered."""
-    cohort = experiment.cohort
-    recipes = cohort.variants.recipes if cohort.variants is not None else ()
-    cell = spec.image_size // spec.grid
-    share_VGG = np.zeros((len(recipes), spec.grid, spec.grid), np.float32)
-    for i, recipe in enumerate(recipes):
-        place = recipe.place(spec.image_size)[: cell * spec.grid, : cell * spec.grid]
-        share_VGG[i] = place.reshape(spec.grid, cell, spec.grid, cell).mean(axis=(1, 3))
-    rows_V, host_V = cohort.rows_N.take(cohort.seeds[:0]), cohort.seeds[:0]
-    if cohort.variants is not None and recipes:
-        rows_V, host_V = cohort.variants.rows_V, cohort.variants.host_V
-    variants = ScoreTask(np.arange(len(recipes)), rows_V, cohort.fold_N[host_V])
-    return HeatTask(_seeds(experiment), variants, share_VGG)
+    return replace(detector, heat=kept_heat(experiment, detector, last, result.final_bank))
 
 
 def trusted_images(prepared: Prepared) -> Trusted:
     """Returns the seeds, to be told beside new images; of an anonymous run without their paths."""
     experiment, config = prepared.experiment, prepared.experiment.config
-    strides = bank_settings(config).strides
-    view, embedding_nR = experiment.workers.run_one(embed_seeds, _seeds(experiment), prepared.spec, strides)
+    view, embedding_nR = kept_view(experiment, prepared.spec)
     cohort, root = experiment.cohort, prepared.root
     root = root.absolute() if isinstance(root, Path) else root
     paths = None if config.report.anonymous else np.array([str(root / p) for p in prepared.seed_paths.to_pylist()])
     ids = np.array(cohort.id_N.take(pa.array(cohort.seeds)).to_pylist())
     return Trusted(ids, paths, embedding_nR, view, config.report.images)
-
-
-def _seeds(experiment: Experiment) -> ScoreTask:
-    """Returns the seeds, each with its own fold."""
-    cohort = experiment.cohort
-    return ScoreTask(np.arange(len(cohort.seeds)), cohort.rows_N.take(cohort.seeds), cohort.fold_N[cohort.seeds])

@@ -97,6 +97,7 @@ def loaded_by(code: str, *arguments: str) -> set[str]:
         ("from swag_ray.config import load_config", HEAVY | {"numpy"}),
         ("from swag_ray import load_run", HEAVY),
         ("import swag_ray.experiment.loop, swag_ray.experiment.controls, swag_ray.detector", HEAVY - {"ray"}),
+        ("import swag_ray.run.run", HEAVY - {"ray"}),
         ("import swag_ray.cluster.memory_bank", HEAVY - {"ray"}),
         ("import swag_ray.cluster.sample_actors", HEAVY - {"ray"}),
     ],

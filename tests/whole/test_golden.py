@@ -12,6 +12,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,12 @@ import torch
 from PIL import Image
 
 from swag_ray.core.auxiliary import KINDS as VARIANTS
+from swag_ray.detector.detector import Detector
+from swag_ray.detector.heat_scale import HeatTask, heat_scale
+from swag_ray.detector.heatmap import HeatScale
 from swag_ray.experiment.controls import supervised_fit
 from swag_ray.experiment.decide import SWAG_GATE, decide
+from swag_ray.experiment.pipeline import ExperimentResult
 from swag_ray.features.extract import extract
 from swag_ray.features.index import feature_set
 from swag_ray.features.recipe import Recipe
@@ -31,19 +36,23 @@ from swag_ray.images.decode import Reading, read_grey
 from swag_ray.images.deep import bits_in_use
 from swag_ray.images.oddities import looks_of
 from swag_ray.methods.bank_fit import bank_fit
-from swag_ray.methods.fit import Fit
+from swag_ray.methods.fit import Experiment, Fit
 from swag_ray.methods.method import method_of
 from swag_ray.methods.published_fit import published_fit
+from swag_ray.models.tasks import ScoreTask
 from swag_ray.progress import Progress
+from swag_ray.record.run_metrics import RunMetrics
+from swag_ray.run.results import detector_of
+from swag_ray.run.seed_stages import kept_domain, kept_view
 from swag_ray.store.stages import VERSIONS
 from swag_ray.store.store import Store
 from tests.support.images import blocks, encoded
-from tests.support.made_up_experiment import FINGERPRINT, config, made_up_experiment, with_settings
+from tests.support.made_up_experiment import FINGERPRINT, GRID, config, here, made_up_experiment, with_settings
 
 GOLDEN = Path(__file__).with_name("golden.json")
 KINDS = (
     "backbone", "features decoded", "features", "index", "cohort", "bank", "decide", "fit contrast", "supervised",
-    "test", "fit published", "range", "looks", "auxiliary pixels", "auxiliary",
+    "test", "fit published", "range", "looks", "auxiliary pixels", "auxiliary", "domain", "trusted", "heat",
 )  # fmt: skip
 # Other CPUs round otherwise, and float16 features amplify it; whoever changes a formula changes more than this.
 # Each is a share of the largest figure and of the figure itself, so that up to twice as much is let pass.
@@ -138,6 +147,9 @@ def figures() -> dict[str, dict[str, Any]]:
         out["decide"] |= {"admitted by the head": rows(two.arrays["admitted"])}
         supervised = supervised_fit(experiment, audit)
         out["supervised"] = scores(supervised)
+        made = Made(spec.backbone, spec.weights, spec.weights_digest, spec.image_size, spec.strides, GRID)
+        out |= of_seeds(experiment, made)
+        out["heat"] = {"head": in_units(heat_of_fit(experiment, made, head, bank))}
         out["test"] = {"bank": of_test(bank), "bank, whitened": of_test(whitened), "head": of_test(head)}
         out["test"] |= {"supervised": of_test(supervised)}
         # Small steps leave the second fit near the first, and a warm-up that it must not have would take it far away.
@@ -153,11 +165,62 @@ def figures() -> dict[str, dict[str, Any]]:
         out["test"] |= {"published": of_test(first), "published, second fit": of_test(second)}
     with tempfile.TemporaryDirectory() as folder:
         experiment, _ = made_up_experiment(Path(folder), config(), variants=True)
-        row_0 = method_of(experiment).first_fit(experiment, bank_fit(experiment, experiment.cohort.seeds))
+        bank = bank_fit(experiment, experiment.cohort.seeds)
+        row_0 = method_of(experiment).first_fit(experiment, bank)
         assert row_0.score_used == "fused", "the golden experiment must have use for its variants"
         out["test"] |= {"auxiliary": of_test(row_0)}
         out["auxiliary"] = scores(row_0) | {"u": numbers(row_0.u_N[:5]), "weights": weights_of(row_0)}
+        cells = heat_of_variants(experiment, made, row_0, bank)
+        assert cells.cells_KC is not None
+        out["heat"] |= {"variants": in_units(cells), "cells": numbers(cells.cells_KC[:, :4].ravel())}
     return out
+
+
+def of_seeds(experiment: Experiment, spec: FeatureSpec) -> dict[str, dict[str, Any]]:
+    """What a bundle keeps of the seeds; of their vectors, whose axes have no sign, the distances."""
+    domain = kept_domain(experiment, spec)
+    view, embedding_nR = kept_view(experiment, spec)
+    vectors_nR = embedding_nR[:6].astype(float)
+    return {
+        "domain": {
+            "size": numbers(domain.size_22.ravel()), "grey": numbers(domain.grey_2Q[:, :3].ravel()),
+            "reach": numbers(domain.reach_4),
+        },
+        "trusted": {
+            "mean": numbers(view.mean_D[:4]), "sd": numbers(view.sd_D[:4]), "vectors": list(embedding_nR.shape),
+            "distances": numbers(np.linalg.norm(vectors_nR[1:] - vectors_nR[0], axis=1)),
+        },
+    }  # fmt: skip
+
+
+def detector_of_fit(experiment: Experiment, spec: FeatureSpec, last: Fit, bank: Fit) -> Detector:
+    prepared: Any = SimpleNamespace(experiment=experiment, spec=spec, typical=None)
+    trajectory: Any = SimpleNamespace(last=last)
+    return detector_of(ExperimentResult(prepared, trajectory, {}, bank, RunMetrics()))
+
+
+def heat_of_fit(experiment: Experiment, spec: FeatureSpec, last: Fit, bank: Fit) -> HeatScale:
+    heat = detector_of_fit(experiment, spec, last, bank).heat
+    assert heat is not None and [part.name for part in heat.parts] == ["distance", "evidence"]
+    return heat
+
+
+def heat_of_variants(experiment: Experiment, spec: FeatureSpec, row_0: Fit, bank: Fit) -> HeatScale:
+    """Of variants that are altered where they are not their hosts: made-up ones have no recipes."""
+    cohort, reader = experiment.cohort, here(experiment).reader
+    assert cohort.variants is not None
+    rows, host_V = cohort.variants.rows_V, cohort.variants.host_V
+    before, after = (reader.patches(r, [8])[8] for r in (cohort.rows_N.take(host_V), rows))
+    share_VGG = (before != after).any(axis=2).astype(np.float32).reshape(-1, GRID, GRID)
+    seeds = ScoreTask(np.arange(len(cohort.seeds)), cohort.rows_N.take(cohort.seeds), cohort.fold_N[cohort.seeds])
+    task = HeatTask(seeds, ScoreTask(np.arange(len(rows)), rows, cohort.fold_N[host_V]), share_VGG)
+    return heat_scale(reader, task, detector_of_fit(experiment, spec, row_0, bank))
+
+
+def in_units(heat: HeatScale) -> list[float]:
+    """Sd and some locations of each part, then sd of the sum and the span; its location is 0 but for rounding."""
+    parts = [number for part in heat.parts for number in (part.sd, *part.location_GG[0, :3])]
+    return numbers([*parts, heat.sd, heat.low, heat.high])
 
 
 def variant_levels() -> dict[str, list[float]]:

@@ -39,6 +39,11 @@ def contents(directory: Path) -> dict[str, bytes]:
     }
 
 
+def bundle(directory: Path) -> dict[str, bytes]:
+    """Every file of a run's detector."""
+    return {path.name: path.read_bytes() for path in (directory / "detector").iterdir()}
+
+
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("runs")
@@ -53,7 +58,7 @@ def finished(tiny: Tiny, local_ray: None, directory: Path) -> Run:
 def test_the_same_again_computes_nothing_and_starts_no_ray(
     tiny: Tiny, finished: Run, directory: Path, session_store: Path, no_ray: None
 ) -> None:
-    before, files = stages(session_store), contents(finished.directory)
+    before, files, kept = stages(session_store), contents(finished.directory), bundle(finished.directory)
     again = run_experiment(tiny(), directory / "first")
     assert (
         figures(again.metrics)
@@ -63,6 +68,7 @@ def test_the_same_again_computes_nothing_and_starts_no_ray(
     other = run_experiment(tiny("cluster.actors=1"), directory / "second")
     assert figures(other.metrics) == figures(finished.metrics)
     assert contents(directory / "first") == files == contents(directory / "second")
+    assert bundle(directory / "first") == kept == bundle(directory / "second")
     assert stages(session_store) == before
 
 
@@ -72,9 +78,9 @@ def test_more_rounds_compute_only_the_new(tiny: Tiny, finished: Run, directory: 
     longer = run_experiment(tiny(f"rounds={rounds + 1}"), directory / "first")
     new = Counter(kind for kind, _ in stages(session_store) - before)
     # One fit and one decision more for the run itself and the controls that loop (of which the one that admits nobody
-    # fits nothing of its own), and the grown bank of the end.
+    # fits nothing of its own), and the grown bank of the end with its scale of heatmaps.
     assert new["fit"] <= 3 and new["decide"] <= 4 and new["bank"] == new["scores"] == 1
-    assert new.keys() <= {"fit", "decide", "bank", "scores", "test"}
+    assert new["heat"] == 1 and new.keys() <= {"fit", "decide", "bank", "scores", "test", "heat"}
 
     def rows(run: Run) -> list[dict[str, Any]]:
         return figures(run.metrics)["rounds"]

@@ -23,30 +23,9 @@ finally:
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from swag_ray.report.page.colours import COLOURS
 from swag_ray.report.page.markup import Html, element
 
-# Okabe and Ito's palette, safe for colour-blind readers; every tone doubles as the name of a CSS variable, so no two
-# may be alike.
-COLOURS = {
-    "paper": "#ffffff",
-    "ink": "#1b1f24",
-    "quiet": "#5f6872",
-    "line": "#cfd4da",
-    "normal": "#0072b2",
-    "anomaly": "#d55e00",
-    "third": "#00795a",
-    "fourth": "#a6447a",
-}
-DARK_COLOURS = {
-    "paper": "#15181c",
-    "ink": "#e6e8ea",
-    "quiet": "#9aa3ad",
-    "line": "#3a4149",
-    "normal": "#56b4e9",
-    "anomaly": "#f0883e",
-    "third": "#3cc39a",
-    "fourth": "#dd8fbd",
-}
 SMALL = 3.4  # inches; three beside each other on a desktop page
 WIDTH = 5.5  # inches; a viewBox of 396 points reads well both in half a desktop page and across a phone
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from swag_ray.report.page.figure import COLOURS, DARK_COLOURS
+from swag_ray.report.page.colours import COLOURS, DARK_COLOURS
 
 
 def _variables(tones: dict[str, str]) -> str:

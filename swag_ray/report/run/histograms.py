@@ -11,7 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from swag_ray.report.page.figure import COLOURS, Drawing, figure
+from swag_ray.report.page.colours import COLOURS
+from swag_ray.report.page.figure import Drawing, figure
 from swag_ray.report.page.markup import MINUS, number
 from swag_ray.report.run.read import RunRecord
 

@@ -11,7 +11,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from swag_ray.record.run_metrics import DetectorMetrics, RoundMetrics
-from swag_ray.report.page.figure import COLOURS, Drawing, Plot, figure, legend
+from swag_ray.report.page.colours import COLOURS
+from swag_ray.report.page.figure import Drawing, Plot, figure, legend
 from swag_ray.report.page.markup import decimal, percent
 from swag_ray.report.run.histograms import gate_histogram, test_scores
 from swag_ray.report.run.read import SCORED_BY, RunRecord

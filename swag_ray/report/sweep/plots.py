@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from swag_ray.report.page.figure import COLOURS, SMALL, Plot, figure, legend, svg
+from swag_ray.report.page.colours import COLOURS
+from swag_ray.report.page.figure import SMALL, Plot, figure, legend, svg
 from swag_ray.report.page.markup import MINUS, decimal
 from swag_ray.report.sweep.arms import Effect, Pair, Ranked, arm_points, effects, interactions, reference_in
 from swag_ray.report.sweep.read import SEED_ONLY, TEST, Field, Results, SweepRecord, display
