@@ -43,6 +43,7 @@ T = TypeVar("T")
 FORMAT = 3  # 1 had one head, or none; 2 no seed scores of the arms
 UNPACKED = 2**28  # bytes that any bundle's arrays may take, however small the file
 SCORES_BY = (ARRAYS_FILE, BACKBONE_FILE)  # the files that scores depend on
+FILES = (*SCORES_BY, HEAT_FILE, TRUSTED_FILE)  # beside detector.json, which holds their checksums
 
 
 @dataclass(frozen=True)
@@ -181,9 +182,13 @@ def load_backbone(folder: Path, spec: FeatureSpec) -> Backbone:
 
 
 def bundle_files(folder: Path) -> dict[str, bytes]:
-    """Returns the files of a bundle by name, each as it was written. Raises InputError as above."""
+    """Returns the files of a bundle by name, each as it was written, and no others that its record may name.
+
+    Raises:
+        InputError: as `load_detector`.
+    """
     record = _record(folder)
-    files = {name: _whole(folder, record, name) for name in record["sha256"]}
+    files = {name: _whole(folder, record, name) for name in FILES if name in record["sha256"]}
     return files | {DETECTOR_FILE: (folder / DETECTOR_FILE).read_bytes()}
 
 

@@ -55,6 +55,8 @@ class Site:
 
     def p_values(self, detector: Detector, score_TK: NDArray[np.float64], site_TK: NDArray[np.float64]) -> Floats:
         """Returns the place's p-values (T,) of images with these scores and site scores."""
+        if not len(score_TK):
+            return np.empty(0)
         if self.alignment is not None:
             return aligned_p(self.alignment, detector.site_seed_s, detector.seed_fold, site_TK)
         if self.known_m:

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from swag_ray.detector.bundle import bundle_files
 from swag_ray.errors import InputError
 from swag_ray.images.frames import file_and_frame
 from swag_ray.score.chunks import Chunk, Run, Scored, Work, chunk_work
-from swag_ray.score.scorer import BUNDLE, ImageScorer
+from swag_ray.score.scorer import ImageScorer
 
 if TYPE_CHECKING:
     from swag_ray.cluster.session import Session
@@ -110,11 +111,6 @@ def work_of(shared: Shared) -> Work:
             (Path(folder) / name).write_bytes(data)
         scorer = ImageScorer.load(Path(folder))
     return chunk_work(scorer, shared.heatmaps)
-
-
-def bundle_files(bundle: Path) -> dict[str, bytes]:
-    """Returns the files of a detector's folder, by name."""
-    return {name: (bundle / name).read_bytes() for name in BUNDLE if (bundle / name).is_file()}
 
 
 def _name(chunk: Chunk) -> str:

@@ -88,7 +88,7 @@ def _overlays(scorer: ImageScorer, places: Sequence[Place], scored: Sequence[Sco
     for place, image in zip(places, scored, strict=True):
         if image.status == SCORED and image.heat_GG is not None:
             with suppress(ImageError):  # it has changed since it was scored
-                pictures[overlay_name(image)] = overlay_png(scorer, scorer.read(place), image.heat_GG)
+                pictures[overlay_name(image.id, image.sha256)] = overlay_png(scorer, scorer.read(place), image.heat_GG)
     return pictures
 
 
@@ -97,6 +97,7 @@ def score_chunks(
     run: Run,
     *,
     journal: Journal | None = None,
+    frames: str = "refuse",
     heatmaps: Path | None = None,
     progress: Progress | None = None,
 ) -> pa.Table:
@@ -106,6 +107,7 @@ def score_chunks(
         places: of the images.
         run: scores chunks.
         journal: holds rows of an earlier call, and keeps those of this one; None keeps nothing.
+        frames: `dataset.frames` of the detector.
         heatmaps: folder for the overlays; those of a chunk are there before its rows are kept.
         progress: is told of images.
 
@@ -114,11 +116,12 @@ def score_chunks(
     """
     progress = progress or Progress()
     chunks = [Chunk(i // CHUNK, places[i : i + CHUNK]) for i in range(0, len(places), CHUNK)]
-    files = {c.number: digest_of_files(c.places) for c in chunks} if journal is not None else {}
+    files = {c.number: digest_of_files(c.places, frames) for c in chunks} if journal is not None else {}
     rows: dict[int, pa.RecordBatch] = {}
     if journal is not None:
         for chunk in chunks:
-            if (known := journal.rows(chunk.number, files[chunk.number])) is not None:
+            known = journal.rows(chunk.number, files[chunk.number])
+            if known is not None and (heatmaps is None or _drawn(known, heatmaps)):
                 rows[chunk.number] = known
     left = [chunk for chunk in chunks if chunk.number not in rows]
     progress.expect(sum(len(chunk.places) for chunk in left))
@@ -133,6 +136,14 @@ def score_chunks(
             if len(rows) % TRIMMED_EVERY == 0:  # the rows that stay would else hold what was freed around them
                 trim_freed_memory()
     return pa.Table.from_batches([rows[chunk.number] for chunk in chunks], ROWS)
+
+
+def _drawn(rows: pa.RecordBatch, folder: Path) -> bool:
+    """Whether the overlays of these rows are in a folder."""
+    from swag_ray.score.films import overlay_name
+
+    names = map(overlay_name, rows["id"].to_pylist(), rows["sha256"].to_pylist())
+    return all((folder / name).is_file() for name in names)
 
 
 def _write_pictures(folder: Path, pictures: Pictures) -> None:

@@ -22,8 +22,9 @@ from swag_ray.detector.detector import Detector
 from swag_ray.detector.heatmap import HeatScale
 from swag_ray.errors import InputError
 from swag_ray.images.decode import picture_within
+from swag_ray.images.frames import file_and_frame
 from swag_ray.images.image_error import ImageError
-from swag_ray.images.places import Place, locate
+from swag_ray.images.places import Place, RemotePath, locate
 from swag_ray.progress import Progress
 from swag_ray.report.page.overlay import heat_overlay
 from swag_ray.report.score.values import FLAGGED, STRANGE, UNFLAGGED, UNSCORED, Film, ImageRow, ScorePage, TrustedImage
@@ -41,9 +42,9 @@ AT_A_TIME = 16  # films that are scored anew together
 KEPT = 256  # trusted images of which the small pictures are in memory: many films have the same
 
 
-def overlay_name(image: ScoredImage) -> str:
+def overlay_name(id: str, sha256: str) -> str:
     """Returns what the file of an image's overlay is called."""
-    name = image.id if len(os.fsencode(image.id)) <= LONGEST else image.sha256[:16]
+    name = id if len(os.fsencode(id)) <= LONGEST else sha256[:16]
     return f"{name}.png"
 
 
@@ -85,7 +86,8 @@ def score_page(
     shown_n, listed_n = index_n[:SHOWN], index_n[SHOWN:][:LISTED]
     progress.expect(len(shown_n))
     places_n, sha256_n = [places[i] for i in shown_n], scored.table["sha256"].take(shown_n).to_pylist()
-    films = _films(scorer, zip(_rows(table, shown_n), places_n, sha256_n, strict=True), progress)
+    servers = frozenset(place.server for place in places if isinstance(place, RemotePath))
+    films = _films(scorer, zip(_rows(table, shown_n), places_n, sha256_n, strict=True), servers, progress)
     first = list(islice(films, AT_A_TIME))
     return ScorePage(
         detector=detector.name, digest=scorer.digest, date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -146,11 +148,13 @@ def _rows(table: pa.Table, index_n: NDArray[np.int64], before: int = 0) -> Itera
             )  # fmt: skip
 
 
-def _films(scorer: ImageScorer, waiting: Iterator[tuple[ImageRow, Place, str]], progress: Progress) -> Iterator[Film]:
+def _films(
+    scorer: ImageScorer, waiting: Iterator[tuple[ImageRow, Place, str]], servers: frozenset[str], progress: Progress
+) -> Iterator[Film]:
     """Films with their pictures. What they score stands in their rows: here heatmaps and trusted images are found."""
     detector = scorer.detector
     nearest = NEAREST if detector.trusted is not None else 0
-    pictures = lru_cache(KEPT)(partial(_trusted_picture, scorer))
+    pictures = lru_cache(KEPT)(partial(_trusted_picture, scorer, servers))
     while few := list(islice(waiting, AT_A_TIME)):
         images = [scorer.read(place) for _, place, _ in few]
         scored = scorer.score(images, heat=detector.heat is not None, nearest=nearest)
@@ -178,13 +182,23 @@ def _film(
         return Film(row, None, None, nearest, f"its file cannot be drawn ({error})")
 
 
-def _trusted_picture(scorer: ImageScorer, id: str, path: str | None) -> NDArray[np.uint8] | None:
-    """A trusted image, small; None where it may not be shown, is out of reach, or another lies there by now."""
+def _trusted_picture(
+    scorer: ImageScorer, servers: frozenset[str], id: str, path: str | None
+) -> NDArray[np.uint8] | None:
+    """A trusted image, small; None where it may not be shown, is out of reach, or another lies there by now.
+
+    Args:
+        servers: that the scored images lie on. A bundle may come from anywhere: it is not to say whom we ask.
+    """
     trusted = scorer.detector.trusted
     if path is None or trusted is None or not trusted.pictures:
         return None
     try:
-        image = scorer.read(locate(path))
+        place = locate(path)
+        file = file_and_frame(place, scorer.detector.spec.frames)[0]
+        if place.server not in servers if isinstance(place, RemotePath) else not file.is_file():
+            return None
+        image = scorer.read(place)
         same = image.error is None and id_of(image, scorer.detector.spec.frames) == id
         return grey_picture(scorer, image, SMALL) if same else None
     except (ImageError, InputError):

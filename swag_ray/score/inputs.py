@@ -25,7 +25,8 @@ class Inputs:
 
     Attributes:
         places: of each.
-        further: a row an image: the columns of the tables that listed them, null where none did; None without tables.
+        further: a row an image: the columns of the tables that listed them, their `path` too, null where none did; None
+            without tables.
         left_out: files in the folders that are no images, by reason.
     """
 
@@ -49,13 +50,14 @@ class _Found:
             self.row_n.append(None if first_row is None else first_row + number)
 
 
-def find_inputs(called: str, given: Sequence[str | Path], frames: str = "refuse") -> Inputs:
-    """Returns the images that were named: every row of a table has its own, any other image is there once.
+def find_inputs(called: str, given: Sequence[str | Path], frames: str = "refuse", *, once: bool = True) -> Inputs:
+    """Returns the images that were named. Every row of a table has its own.
 
     Args:
         called: the command, for messages.
         given: files, folders, tables (CSV or Parquet with a column `path`, or a `data.json`), or s3:// addresses.
         frames: `dataset.frames` of the detector: with "all" each frame of a DICOM of several is an image.
+        once: whether an image that comes twice, outside of tables or in one too, is there once.
 
     Raises:
         InputError: a path that does not exist, a table that is none, or no image at all.
@@ -67,7 +69,7 @@ def find_inputs(called: str, given: Sequence[str | Path], frames: str = "refuse"
         others = f" ({held})" if (held := layout.left_out(found.left_out)) else ""
         suffixes = ", ".join(layout.IMAGE_SUFFIXES)
         raise InputError(f"{called}: no image ({suffixes}) in {', '.join(map(str, given))}{others}")
-    kept = _once(found)
+    kept = _once(found) if once else range(len(found.place_n))
     images = [(image, found.row_n[i]) for i in kept for image in images_of([found.place_n[i]], frames, called)]
     rows = pa.array([row for _, row in images], pa.int64())
     further = _joined(called, found.tables).take(rows) if found.tables else None
@@ -87,7 +89,7 @@ def _find(called: str, place: Place, found: _Found) -> None:
         table = read_manifest(place, called)
         first = sum(earlier.num_rows for earlier in found.tables)
         found.add([_listed(called, place, row, path) for row, path in enumerate(table[PATH].to_pylist())], first)
-        found.tables.append(table.drop_columns([PATH]))
+        found.tables.append(table)
     else:
         found.add([place])
 
@@ -100,6 +102,8 @@ def _is_special(place: Place) -> bool:
 def _listed(called: str, table: Place, row: int, path: object) -> Place:
     if path is None or not str(path).strip():
         raise InputError(f"{called}: {table}, image {row + 1}: has no path", "give one or remove the row")
+    if "\0" in str(path):
+        raise InputError(f"{called}: {table}, image {row + 1}: its path is none (it holds a zero byte)", "mend it")
     return place_of(table, str(path).strip())
 
 
@@ -112,6 +116,24 @@ def _once(found: _Found) -> list[int]:
         for i, (place, row) in enumerate(zip(found.place_n, found.row_n, strict=True))
         if row is not None or (place not in listed and first[place] == i)
     ]
+
+
+def refuse_own_inputs(written: Sequence[str], heatmaps: Path | None, given: Sequence[str | Path]) -> None:
+    """Refuses to write over what is to be scored, or into it.
+
+    Raises:
+        InputError: one of the files to write is among those given, or the folder of heatmaps lies in one given.
+    """
+    own = [Path(one).resolve() for one in given if isinstance(locate(one), Path)]
+    for file in written:
+        if Path(file).resolve() in own:
+            raise InputError(f"score: '{file}' is to be scored, and would be written over", "choose another file")
+    if heatmaps is not None:
+        there = heatmaps.resolve()
+        if folder := next((place for place in own if place == there or place in there.parents), None):
+            raise InputError(
+                f"--heatmaps: '{heatmaps}' lies in '{folder}', of which all is scored", "choose another folder"
+            )
 
 
 def _joined(called: str, tables: list[pa.Table]) -> pa.Table:

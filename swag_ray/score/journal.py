@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from swag_ray.errors import InputError, reason_of, remedy_of
+from swag_ray.images.frames import file_and_frame
 from swag_ray.images.places import Place, size_and_time
 from swag_ray.score.rows import ROWS
+from swag_ray.score.scorer import SCORED
 
 SUFFIX = ".partial"
 FORMAT = 1
@@ -51,20 +54,24 @@ class Journal:
             self._write(json.dumps({"id": self.id, **head}) + "\n", os.O_TRUNC)
             return
         for record in others:
-            self._known[record["chunk"]] = (record["files"], record["rows"])
-        os.truncate(self.path, sum(len(line.encode()) + 1 for line in lines))  # behind half a line none would be whole
+            if record["id"] == self.id:  # else of a call that began before this file
+                self._known[record["chunk"]] = (record["files"], record["rows"])
+        self._cut(sum(len(line.encode()) + 1 for line in lines))
 
     def rows(self, chunk: int, files: str) -> pa.RecordBatch | None:
-        """Returns the rows of a chunk; None where they are not known, or were of files that have changed since."""
-        held, rows = self._known.pop(chunk, ("", ""))
+        """Returns the rows of a chunk; None where they are not known, or were of files that have changed since, or one
+        of its images had no score: what could not be read may be by now.
+        """
+        held, text = self._known.pop(chunk, ("", ""))
         if held != files:
             return None
-        return pa.ipc.read_record_batch(pa.py_buffer(base64.b64decode(rows)), ROWS)
+        rows = pa.ipc.read_record_batch(pa.py_buffer(base64.b64decode(text)), ROWS)
+        return rows if pc.all(pc.equal(rows["status"], SCORED)).as_py() else None
 
     def add(self, chunk: int, files: str, rows: pa.RecordBatch) -> None:
         """Keeps the rows of a chunk. Raises InputError where they cannot be written."""
         text = base64.b64encode(rows.serialize()).decode()
-        self._write(json.dumps({"chunk": chunk, "files": files, "rows": text}) + "\n", os.O_APPEND)
+        self._write(json.dumps({"id": self.id, "chunk": chunk, "files": files, "rows": text}) + "\n", os.O_APPEND)
 
     def remove(self) -> None:
         """Takes the file away: the result is there."""
@@ -85,6 +92,14 @@ class Journal:
                 return
             yield line.removesuffix("\n")
 
+    def _cut(self, size: int) -> None:
+        """Takes away half a line at the end: what would stand behind it would not be whole."""
+        try:
+            if self.path.stat().st_size > size:
+                os.truncate(self.path, size)
+        except OSError as error:
+            raise InputError(f"--out: cannot write '{self.path}' ({reason_of(error)})", remedy_of(error)) from error
+
     def _write(self, text: str, how: int) -> None:
         try:
             file = os.open(self.path, os.O_WRONLY | os.O_CREAT | how, 0o600)
@@ -98,9 +113,13 @@ class Journal:
             raise InputError(f"--out: cannot write '{self.path}' ({reason_of(error)})", remedy_of(error)) from error
 
 
-def digest_of_files(places: Sequence[Place]) -> str:
-    """Returns what stands for these files as they are now: place, size and time of the last change of each."""
+def digest_of_files(places: Sequence[Place], frames: str) -> str:
+    """Returns what stands for these images as they are now: place, size and time of the last change of its file each.
+
+    Args:
+        frames: `dataset.frames` of the detector, which says whether a place may name a frame.
+    """
     named = hashlib.blake2b(digest_size=16)
     for place in places:
-        named.update(os.fsencode(f"{place}\0{size_and_time(place)}\0"))
+        named.update(os.fsencode(f"{place}\0{size_and_time(file_and_frame(place, frames)[0])}\0"))
     return named.hexdigest()

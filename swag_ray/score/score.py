@@ -23,7 +23,7 @@ from swag_ray.progress import Progress
 from swag_ray.score.actors import on_ray
 from swag_ray.score.chunks import CHUNK, in_process, score_chunks
 from swag_ray.score.drift import append_to_log, check_log
-from swag_ray.score.inputs import Inputs, find_inputs
+from swag_ray.score.inputs import Inputs, find_inputs, refuse_own_inputs
 from swag_ray.score.journal import Journal
 from swag_ray.score.rows import ScoredRows
 from swag_ray.score.scorer import ImageScorer, detector_folder
@@ -115,6 +115,7 @@ def score_to_file(
         scorer = ImageScorer.load(folder)
         if options.heatmaps is not None:
             check_heatmaps(options.heatmaps, scorer.detector)
+        refuse_own_inputs([out, *map(str, filter(None, (options.report, options.drift_log)))], options.heatmaps, images)
         inputs = find_inputs("score", images, scorer.detector.spec.frames)
         scoring = {"detector": digest, "chunk": CHUNK, "heatmaps": str(options.heatmaps)}
         journal = Journal(Path(out), scoring) if out != STDOUT else None
@@ -148,7 +149,7 @@ def _judged(scored: ScoredRows, inputs: Inputs, site: Site | None, rate: float |
     rate = detector.rate if rate is None else rate
     aligned_n = None
     if site is not None:
-        aligned_n = site.p_values(detector, score_nK, site_nK) if len(score_nK) else np.empty(0)
+        aligned_n = site.p_values(detector, score_nK, site_nK)
     meaning, doubtful = threshold_sentence(detector, rate, len(score_nK), _shift(detector, site_nK, site), site)
     warnings = (*_unreachable(detector, site, rate), *_doubts(scored))
     return Told(rate, meaning, doubtful, warnings), result_table(scored, rate, aligned_n, inputs.further)
@@ -189,8 +190,11 @@ def _scored(
     heatmaps = options.heatmaps is not None
     with progress.phase("score", "scoring images"):
         here = in_process(scorer, heatmaps)
-        run = on_ray(folder, heatmaps, scorer.detector.spec.frames, options.address, here)
-        table = score_chunks(inputs.places, run, journal=journal, heatmaps=options.heatmaps, progress=progress)
+        frames = scorer.detector.spec.frames
+        run = on_ray(folder, heatmaps, frames, options.address, here)
+        table = score_chunks(
+            inputs.places, run, journal=journal, frames=frames, heatmaps=options.heatmaps, progress=progress
+        )
     return ScoredRows(scorer.detector, scorer.digest, table, inputs.left_out)
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from swag_ray.detector.bundle import digest_of, load_backbone, load_detector
+from swag_ray.detector.bundle import FILES, digest_of, load_backbone, load_detector
 from swag_ray.detector.detector import Detector
 from swag_ray.detector.trusted import Neighbour
 from swag_ray.errors import reason_of
@@ -33,7 +33,7 @@ from swag_ray.images.frames import file_and_frame
 from swag_ray.images.image_file import image_id
 from swag_ray.images.image_reader import ImageReader
 from swag_ray.images.places import Place
-from swag_ray.record.files import ARRAYS_FILE, BACKBONE_FILE, DETECTOR_FILE, DETECTOR_FOLDER, HEAT_FILE, TRUSTED_FILE
+from swag_ray.record.files import CARD_FILE, DETECTOR_FILE, DETECTOR_FOLDER
 from swag_ray.record.remote import local_copy
 from swag_ray.system.device import device
 from swag_ray.system.threads import keep_to_one_thread, one_thread
@@ -41,7 +41,10 @@ from swag_ray.system.threads import keep_to_one_thread, one_thread
 if TYPE_CHECKING:
     from swag_ray.features.backbone import Backbone
 
-BUNDLE = (DETECTOR_FILE, ARRAYS_FILE, BACKBONE_FILE, TRUSTED_FILE, HEAT_FILE)  # what `detector/` holds, or a copy of it
+BUNDLE = (DETECTOR_FILE, *FILES, CARD_FILE)  # what `detector/` holds, or a copy of it
+# With more threads torch convolves otherwise and scores differ a little; how many are set is the process's, and so is
+# the turn to set them, whichever detector asks.
+_one_at_a_time = threading.Lock()
 SCORED = "scored"  # the status of an image that has a score; of any other the reason
 NO_FIGURES = dict.fromkeys(("score", "p", "score_K", "site_K"))
 
@@ -129,8 +132,6 @@ class ImageScorer:
         self.detector, self.digest = detector, digest
         self.backbone = backbone.to(device())
         self._reader = ImageReader(detector.spec.frames)
-        # With more threads torch convolves otherwise and scores differ a little; how many are set is the process's.
-        self._one_at_a_time = threading.Lock()
 
     @classmethod
     def load(cls, folder: Path) -> ImageScorer:
@@ -139,8 +140,9 @@ class ImageScorer:
         Raises:
             InputError: not a bundle, damaged, or of another format.
         """
-        detector = load_detector(folder)
-        return cls(detector, load_backbone(folder, detector.spec), digest_of(folder))
+        with _one_at_a_time:
+            detector = load_detector(folder)
+            return cls(detector, load_backbone(folder, detector.spec), digest_of(folder))
 
     def read(self, place: Place) -> ImageBytes:
         """Returns the bytes of an image, or why they cannot be read."""
@@ -163,7 +165,7 @@ class ImageScorer:
                 which has none.
             MemoryError: an image needs more than there is.
         """
-        with self._one_at_a_time, one_thread("faiss"):  # every detector asks a bank
+        with _one_at_a_time, one_thread("faiss"):  # every detector asks a bank
             return self._judged(self._embedded(images), heat, nearest)
 
     def score_batches(
@@ -179,7 +181,7 @@ class ImageScorer:
             InputError, MemoryError: as above.
         """
         with ExitStack() as stack:
-            stack.enter_context(self._one_at_a_time)
+            stack.enter_context(_one_at_a_time)
             stack.enter_context(one_thread("faiss"))
             banks = stack.enter_context(ThreadPoolExecutor(1, initializer=keep_to_one_thread))
             before: Future[list[ScoredImage]] | None = None

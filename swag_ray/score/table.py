@@ -6,6 +6,7 @@ Shapes: N images, n of them with a score.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -116,23 +117,41 @@ def _check_place(option: str, path: Path) -> None:
         raise InputError(f"{option}: cannot write '{path}'", "choose another place")
 
 
+def _flat(table: pa.Table) -> pa.Table:
+    """The table with lists and the like of a table's own columns as JSON, for CSV."""
+    for i, column in enumerate(table.schema):
+        if pa.types.is_nested(column.type):
+            texts = [None if value is None else json.dumps(value, default=str) for value in table[i].to_pylist()]
+            table = table.set_column(i, column.name, pa.array(texts, pa.string()))
+    return table
+
+
+def _without_nan(value: Any) -> Any:
+    """Plain values with None for what JSON has no word for."""
+    if isinstance(value, dict):
+        return {name: _without_nan(held) for name, held in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(held) for held in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def write_result(table: pa.Table, out: str) -> None:
     """Writes the table, whole or not at all, as its suffix says; `-` is CSV on standard output. Raises InputError."""
     if out == STDOUT:
         from pyarrow import csv
 
         buffer = pa.BufferOutputStream()
-        csv.write_csv(csv_safe(table), buffer)
+        csv.write_csv(csv_safe(_flat(table)), buffer)
         sys.stdout.write(buffer.getvalue().to_pybytes().decode())
         return
     path = Path(out)
     try:
         match path.suffix.lower():
             case ".csv":
-                write_csv(path, table)
+                write_csv(path, _flat(table))
             case ".parquet":
                 write_table(path, table)
             case _:
-                write_text(path, json.dumps(table.to_pylist(), indent=2, default=str))
+                write_text(path, json.dumps(_without_nan(table.to_pylist()), indent=2, default=str, allow_nan=False))
     except OSError as error:
         raise InputError(f"--out: cannot write '{out}' ({reason_of(error)})", remedy_of(error)) from error

@@ -89,7 +89,7 @@ class TrainedDetector:
         if any(isinstance(image, np.ndarray) for image in given):
             scored, further = self._scored(self._read(given)), None
         else:
-            inputs = find_inputs("score", [str(image) for image in given], detector.spec.frames)
+            inputs = find_inputs("score", [str(image) for image in given], detector.spec.frames, once=False)
             scored = self._scored(map(self._scorer.read, inputs.places))
             further = inputs.further
         rows = self._rows(scored)
@@ -180,7 +180,7 @@ def _png(image: Array) -> bytes:
     """A PNG file of an array of grey levels."""
     from PIL import Image
 
-    if image.ndim != 2 or image.dtype not in (np.uint8, np.uint16):
+    if image.ndim != 2 or not image.size or image.dtype not in (np.uint8, np.uint16):
         raise InputError(
             f"array: {image.dtype} of shape {image.shape}", "give grey levels (H, W) as uint8, or uint16 of 16 bits"
         )

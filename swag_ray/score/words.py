@@ -45,6 +45,8 @@ def threshold_sentence(
     flags = f"the threshold flags {_share(rate)}"
     if site is None:
         low, high = rank_rates(len(detector.seed_s), rate)
+        if not high:
+            return f"the threshold can flag nothing: {plural(len(detector.seed_s), 'trusted image')} are too few", False
         means = f"{flags} images like your trusted ones ({low:.1%} to {high:.1%} of them, in 90 of 100 cases)"
     elif (rates := site.rates(detector, rate)) is not None:
         means = (

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PACKAGES = (
     "starlette",
     "uvicorn",
-    "multipart",
+    "python_multipart",
     "prometheus_client",
     "fastapi",
 )  # of the extra

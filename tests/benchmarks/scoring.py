@@ -19,12 +19,13 @@ from typing import Any
 from swag_ray.cluster.extraction import ShardExtractor
 from swag_ray.cluster.session import Session, ray_session
 from swag_ray.cluster.streaming import stream_chunks
+from swag_ray.detector.bundle import bundle_files
 from swag_ray.features.index import SHARD
 from swag_ray.features.recipe import Recipe
 from swag_ray.features.spec import FeatureSpec
 from swag_ray.progress import Progress
 from swag_ray.run.run import run_experiment
-from swag_ray.score.actors import Shared, bundle_files, work_of
+from swag_ray.score.actors import Shared, work_of
 from swag_ray.score.chunks import CHUNK, Work, in_process, score_chunks
 from swag_ray.score.scorer import ImageScorer
 from tests.benchmarks.extraction import pipeline

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from swag_ray.errors import InputError
-from swag_ray.score.inputs import find_inputs
+from swag_ray.score.inputs import find_inputs, refuse_own_inputs
 from tests.support.command_line import Command
 from tests.support.s3 import Bucket
 
@@ -35,7 +35,10 @@ def test_an_image_is_there_once_and_every_row_of_a_table_has_its_own(tmp_path: P
     found = find_inputs("score", [folder / "b.png", folder, table, folder / "b.png"])
     assert [place.name for place in found.places] == ["b.png", "c.png", "a.png", "a.png", "gone.png"]
     assert found.further is not None
-    assert found.further.to_pylist() == [{"ward": None}, {"ward": None}, {"ward": "3"}, {"ward": "4"}, {"ward": "5"}]
+    assert found.further["ward"].to_pylist() == [None, None, "3", "4", "5"]
+    assert found.further["path"].to_pylist() == [None, None, "a.png", "a.png", "gone.png"], "to join it by"
+    again = find_inputs("score", [folder / "b.png", folder / "b.png"], once=False)
+    assert [place.name for place in again.places] == ["b.png", "b.png"]
     assert found.left_out == {"files of another type (.csv)": 1}
 
 
@@ -45,7 +48,7 @@ def test_tables_of_other_columns_go_together_and_of_other_types_do_not(tmp_path:
     pq.write_table(pa.table({"Path": ["b.png"], "age": [61]}), folder / "two.parquet")
     found = find_inputs("score", [folder / "one.csv", folder / "two.parquet"])
     assert found.further is not None
-    assert found.further.to_pylist() == [{"ward": "3", "age": None}, {"ward": None, "age": 61}]
+    assert found.further.select(["ward", "age"]).to_pylist() == [{"ward": "3", "age": None}, {"ward": None, "age": 61}]
     pq.write_table(pa.table({"path": ["b.png"], "ward": [3]}), folder / "three.parquet")
     with pytest.raises(InputError, match=r"^score: the tables' columns do not go together .*; score them one by one$"):
         find_inputs("score", [folder / "one.csv", folder / "three.parquet"])
@@ -56,6 +59,7 @@ def test_tables_of_other_columns_go_together_and_of_other_types_do_not(tmp_path:
     [
         ("file\na.png\n", r"list\.csv has no column path \(file\); call the column"),
         ("path\n", r"list\.csv lists no image; add rows$"),
+        ("path\na\0.png\n", r"list\.csv, image 1: its path is none \(it holds a zero byte\); mend it$"),
         ("path,ward\n,3\n", r"list\.csv, image 1: has no path; give one or remove the row$"),
         ('path\n"a.png\n', r"list\.csv is no manifest"),
     ],
@@ -79,10 +83,22 @@ def test_a_tables_columns_come_out_again_behind_ours(
     ended = command("score", bundle, tmp_path / "list.csv", "--out", out, "--strict")
     assert ended.code == 1 and "skipped" in ended.err and "3 images scored, 1 not scored" in ended.out
     found: Rows = json.loads(out.read_text())
-    assert list(found[0])[-3:] == ["seconds", "ward", "manifest_score"]
+    assert list(found[0])[-4:] == ["seconds", "manifest_path", "ward", "manifest_score"]
     by_path = {row["path"]: (row["ward"], row["manifest_score"]) for row in found}
     assert by_path == dict(zip(listed, [("w1", "3"), ("w2", "2"), (None, "1"), ("w4", "0")], strict=True))
     assert found[-1]["path"] == listed[-1] and found[-1]["status"] == "No such file or directory"
+
+
+def test_what_is_to_be_scored_is_not_written_over(tmp_path: Path) -> None:
+    folder = few(tmp_path, "a.png")
+    (folder / "list.csv").write_text("path\na.png\n")
+    given = [str(folder / "list.csv"), str(folder)]
+    with pytest.raises(InputError, match=r"list\.csv' is to be scored, and would be written over; choose another file"):
+        refuse_own_inputs([str(folder / ".." / "films" / "list.csv")], None, given)
+    for inside in (folder, folder / "maps"):
+        with pytest.raises(InputError, match=r"^--heatmaps: .* lies in '.*films', of which all is scored"):
+            refuse_own_inputs(["-"], inside, given)
+    refuse_own_inputs([str(tmp_path / "scores.csv")], tmp_path / "maps", [*given, "s3://bucket/films"])
 
 
 @pytest.mark.ray

@@ -78,3 +78,13 @@ def test_what_cannot_be_written_to_is_refused_and_what_was_there_stays(tmp_path:
     table = result_table(SOME, 0.05, None, pa.table({"odd": [b"\xff"] * 6}))
     write_result(table, str(out))
     assert len(json.loads(out.read_text())) == 6 and json.loads(out.read_text())[1]["score"] is None
+
+
+def test_whatever_a_tables_own_columns_hold_can_be_written(tmp_path: Path) -> None:
+    further = pa.table({"boxes": [[1, 2]] * 5 + [None], "age": [float("nan")] * 6})
+    table = result_table(SOME, 0.05, None, further)
+    for name in ("s.csv", "s.json", "s.parquet"):
+        write_result(table, str(tmp_path / name))
+    assert "[1, 2]" in (tmp_path / "s.csv").read_text()
+    assert "NaN" not in (tmp_path / "s.json").read_text()
+    assert json.loads((tmp_path / "s.json").read_text())[0]["boxes"] == [1, 2]

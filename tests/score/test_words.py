@@ -44,6 +44,12 @@ def test_films_that_score_otherwise_say_which_way() -> None:
     assert not doubtful and "these score like the trusted images: shift" in said
 
 
+def test_so_few_seeds_that_nothing_can_be_flagged() -> None:
+    few: Any = SimpleNamespace(seed_s=SEEDS[:5], site_seed_s=SEEDS[:5], rate=0.05)
+    said, doubtful = threshold_sentence(few, 0.05, 7, None, None)
+    assert said == "the threshold can flag nothing: 5 trusted images are too few" and not doubtful
+
+
 def test_at_a_site_it_speaks_of_the_site() -> None:
     aligned = Site("aligned", "0", 312, "", alignment=Alignment(1.0, 0.1, 0.0), low=0.9, high=1.1)
     shift = shift_of(aligned.reference(detector()), batch(1.0), aligned.known)
