@@ -123,7 +123,8 @@ def test_pydicoms_own_files_are_cut_into_their_frames() -> None:
             tags.PixelData, tags.NumberOfFrames = stored[number].astype(stored.dtype.newbyteorder("<")).tobytes(), 1
             tags.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
             tags.PlanarConfiguration = 0
-            np.testing.assert_array_equal(shown[number], level_set(saved(tags, enforce_file_format=False), None))
+            alone = level_set(saved(tags, enforce_file_format=False), None)
+            np.testing.assert_allclose(shown[number], alone, rtol=1e-6)  # of colours, a processor's product rounds
         compared.add(path.name)
     assert sorted(several.values()) == [2, 2, 30] and len(compared) == 2
 
