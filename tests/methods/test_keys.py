@@ -237,7 +237,8 @@ def test_the_cohort_has_no_place_for_a_label() -> None:
     assert {f.name for f in dataclasses.fields(Cohort)} == {
         "key", "test_key", "group_N", "id_N", "seed_N", "fold_N", "rows_N", "id_T", "rows_T", "folds", "variants",
     }, "a field that holds labels would reach the method"  # fmt: skip
-    assert {f.name for f in dataclasses.fields(Variants)} == {"key", "host_V", "kind_V", "rows_V"}
+    # Recipes name files, of trusted images alone: hosts and donors are seeds.
+    assert {f.name for f in dataclasses.fields(Variants)} == {"key", "host_V", "kind_V", "rows_V", "recipes"}
 
 
 def test_cohort_keys_hold_neither_labels_nor_names_and_each_its_own_images(tmp_path: Path) -> None:
