@@ -21,7 +21,7 @@ from swag_ray.serve.refusal import Refusal, busy
 from swag_ray.serve.token import shows
 from swag_ray.serve.watch import REQUEST, SCORE, Log, Watch
 
-WAITING = 16  # requests a replica that may be in the house; the last of them waits a second or two
+WAITING = 16  # requests a replica that may be under way; the last of them waits a second or two
 HELD = 16  # largest images that may be in memory at a time, beside which smaller ones find room
 YES, NO = ("true", "1"), ("false", "0")
 WORDS = {404: "no such path", 405: "no such method here"}
@@ -41,7 +41,7 @@ class Answers(Protocol):
 
 
 @dataclass(frozen=True)
-class House:
+class Rules:
     """The rules of a service.
 
     Attributes:
@@ -61,16 +61,16 @@ class House:
     unanswered: type[Exception]
 
 
-def application(house: House, answers: Answers, log: Log) -> ASGIApp:
+def application(rules: Rules, answers: Answers, log: Log) -> ASGIApp:
     """Returns the service.
 
     Args:
-        house: its rules.
+        rules: of the service.
         answers: who answers.
         log: takes the lines of its log.
     """
     metrics = Metrics()
-    service = _Service(house, answers, metrics)
+    service = _Service(rules, answers, metrics)
     routes = [
         Route("/", service.about, methods=["GET"]), Route("/health", service.health, methods=["GET"]),
         Route("/ready", service.ready, methods=["GET"]), Route("/metrics", service.measures, methods=["GET"]),
@@ -81,17 +81,17 @@ def application(house: House, answers: Answers, log: Log) -> ASGIApp:
     }  # fmt: skip
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
-    return Watch(app, str(house.about["detector"]), metrics, log)
+    return Watch(app, str(rules.about["detector"]), metrics, log)
 
 
 class _Service:
-    def __init__(self, house: House, answers: Answers, metrics: Metrics) -> None:
-        self.house, self.answers, self.metrics = house, answers, metrics
-        self.room, self.waiting, self.lost = Room(HELD * house.most), 0, 0
+    def __init__(self, rules: Rules, answers: Answers, metrics: Metrics) -> None:
+        self.rules, self.answers, self.metrics = rules, answers, metrics
+        self.room, self.waiting, self.lost = Room(HELD * rules.most), 0, 0
 
     async def about(self, request: Request) -> Response:
         self._admit(request)
-        return JSONResponse(dict(self.house.about))
+        return JSONResponse(dict(self.rules.about))
 
     async def health(self, request: Request) -> Response:
         return JSONResponse({"status": "alive"})
@@ -102,7 +102,7 @@ class _Service:
         return JSONResponse(body, status_code=200 if running else 503)
 
     async def measures(self, request: Request) -> Response:
-        if not self.house.open_metrics:
+        if not self.rules.open_metrics:
             self._admit(request)
         self.metrics.replicas.set(await self.answers.running())
         self.metrics.lost.inc(self.answers.lost - self.lost)
@@ -112,17 +112,17 @@ class _Service:
     async def score(self, request: Request) -> Response:
         self._admit(request)
         wish = _wish(request)
-        for name, reason in self.house.missing.items():
+        for name, reason in self.rules.missing.items():
             if getattr(wish, name):
                 raise Refusal(501, reason)
         if self.waiting >= WAITING * self.answers.wanted:
             raise busy("too many requests at once")
         self.waiting += 1
         try:
-            image = await read_image(request, self.house.most, self.room)
+            image = await read_image(request, self.rules.most, self.room)
             try:
                 answer = await self.answers.ask(image, wish)
-            except self.house.unanswered as error:
+            except self.rules.unanswered as error:
                 raise busy(str(error)) from None
             finally:
                 self.room.give(len(image))
@@ -139,7 +139,7 @@ class _Service:
         raise Refusal(answer.status, answer.reason)
 
     def _admit(self, request: Request) -> None:
-        if not shows(request.headers.get("authorization"), self.house.token):
+        if not shows(request.headers.get("authorization"), self.rules.token):
             raise Refusal(
                 401, "no token, or a wrong one: send it as Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"}
             )

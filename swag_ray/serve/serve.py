@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from uvicorn import Server
 
     from swag_ray.cluster.serving import Replicas
-    from swag_ray.serve.app import House
+    from swag_ray.serve.app import Rules
 
 PACKAGES = (
     "starlette",
@@ -87,17 +87,17 @@ def serve(run_dir: str | Path, settings: Settings, say: Callable[[str], None], l
         name = f"swag-ray-{about['detector']}-{listener.getsockname()[1]}"
         with _replicas(parts, name, settings) as replicas:
             from swag_ray.cluster.serving import Unanswered
-            from swag_ray.serve.app import House
+            from swag_ray.serve.app import Rules
 
-            house = House(
+            rules = Rules(
                 about, missing, token or fresh_token(), open_metrics=loopback, most=int(settings.max_mb * 1e6),
                 unanswered=Unanswered,
             )  # fmt: skip
             with _in_words(settings.host, settings.port):
                 listener.listen()  # who reads what follows may ask at once
-            for line in _welcome(about, house, listener, replicas.wanted, fresh=token is None):
+            for line in _welcome(about, rules, listener, replicas.wanted, fresh=token is None):
                 say(line)
-            return _listen(house, replicas, listener, log)
+            return _listen(rules, replicas, listener, log)
 
 
 def _check_installed() -> None:
@@ -200,27 +200,27 @@ def _replicas(parts: tuple[Any, ...], name: str, settings: Settings) -> Iterator
 
 
 def _welcome(
-    about: dict[str, Any], house: House, listener: socket.socket, replicas: int, *, fresh: bool
+    about: dict[str, Any], rules: Rules, listener: socket.socket, replicas: int, *, fresh: bool
 ) -> Iterator[str]:
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     count = f"{replicas} replica" + "s" * (replicas > 1)
     yield f"detector {about['detector']} of '{about['name']}' at {url}, {count}; Ctrl-C ends it"
-    if not house.open_metrics:
+    if not rules.open_metrics:
         yield "without encryption: let no network that others use reach it but through a proxy with TLS"
     if fresh:
-        yield f"export {VARIABLE}={house.token}  # of this session alone"
+        yield f"export {VARIABLE}={rules.token}  # of this session alone"
     yield f'curl -H "Authorization: Bearer ${VARIABLE}" --data-binary @IMAGE {url}/score'
 
 
-def _listen(house: House, replicas: Replicas, listener: socket.socket, log: Callable[[str], None]) -> int:
+def _listen(rules: Rules, replicas: Replicas, listener: socket.socket, log: Callable[[str], None]) -> int:
     """Takes requests until a signal, answers those that are there, and returns the signal."""
     import uvicorn
 
     from swag_ray.serve.app import application
 
     config = uvicorn.Config(
-        application(house, replicas, log), http="h11", ws="none", lifespan="off", log_config=None, access_log=False,
+        application(rules, replicas, log), http="h11", ws="none", lifespan="off", log_config=None, access_log=False,
         server_header=False, timeout_graceful_shutdown=DRAIN_SECONDS, proxy_headers=False,
     )  # fmt: skip
     server = uvicorn.Server(config)

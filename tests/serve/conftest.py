@@ -13,7 +13,7 @@ import pytest
 
 from swag_ray.detector.bundle import bundle_files, digest_of, load_detector
 from swag_ray.serve.answer import Answer, Answering, Wish, answering
-from swag_ray.serve.app import House, application
+from swag_ray.serve.app import Rules, application
 from tests.score.conftest import directory, finished, tests
 
 __all__ = ["directory", "finished", "tests"]  # as fixtures, of the tests beside
@@ -52,16 +52,16 @@ class InThisProcess:
 class Service:
     """The application, with what it was made of."""
 
-    house: House
+    rules: Rules
     answers: InThisProcess
     lines: list[str] = field(default_factory=list)
 
     def but(self, **changes: Any) -> Service:
         """The same under other rules."""
-        return Service(replace(self.house, **changes), replace(self.answers, asked=[]))
+        return Service(replace(self.rules, **changes), replace(self.answers, asked=[]))
 
     def client(self) -> httpx.AsyncClient:
-        app: Any = application(self.house, self.answers, self.lines.append)
+        app: Any = application(self.rules, self.answers, self.lines.append)
         return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service", headers=SHOWN)
 
     def __call__(self, method: str, path: str, **options: Any) -> httpx.Response:
@@ -89,5 +89,5 @@ def answers_of() -> Callable[[Path], Answering]:
 def service(finished: Path, answers_of: Callable[[Path], Answering]) -> Service:
     folder = finished / "detector"
     about = {"detector": digest_of(folder), "name": "tiny"}
-    house = House(about, {}, TOKEN, open_metrics=True, most=200_000, unanswered=Nobody)
-    return Service(house, InThisProcess(answers_of(folder)))
+    rules = Rules(about, {}, TOKEN, open_metrics=True, most=200_000, unanswered=Nobody)
+    return Service(rules, InThisProcess(answers_of(folder)))

@@ -230,7 +230,7 @@ def test_metrics_count_what_was_asked(service: Service) -> None:
 
 
 def test_about_and_ready(service: Service) -> None:
-    assert service("GET", "/").json() == service.house.about
+    assert service("GET", "/").json() == service.rules.about
     assert service("GET", "/ready").json() == {"ready": True, "replicas": 1, "wanted": 1}
     service.answers.wanted = 0
     assert service("GET", "/ready").status_code == 503 and service("GET", "/health").status_code == 200
