@@ -179,11 +179,12 @@ def test_loggers_that_are_not_there_are_told_before_any_work(
 
 def test_early_stopping_ends_the_worst_and_keeps_what_they_had(base: Config, tmp_path: Path) -> None:
     sweep = sweep_of(
-        base, search={"rounds": [3], "score.top_fraction": [0.3, 1.0, 0.05, 0.6]},
+        # Where each scores higher than those before, none is stopped: so the last is nearly the first.
+        base, search={"rounds": [3], "score.top_fraction": [0.3, 1.0, 0.05, 0.6, 0.31]},
         early_stopping={"grace_rounds": 1, "reduction_factor": 4}, concurrent=1,
     )  # fmt: skip
     done = run_sweep(sweep, tmp_path / "sweep")
-    assert done.count("done") + done.count("stopped") == 4 and done.count("stopped") >= 1
+    assert done.count("done") + done.count("stopped") == 5 and done.count("stopped") >= 1
     stopped = [row for row in done.table.to_pylist() if row["status"] == "stopped"]
     assert all(row["last_round.pool_roc_auc"] is not None and row["incremental.roc_auc"] is None for row in stopped)
 
