@@ -172,7 +172,8 @@ class Store:
             with whole_folder(Path(final), Path(draft)) as folder:
                 for file, data in content.items():
                     self.write_bytes(str(folder / file), data)
-                if not self.has(name, key):
+                # In this order: what another writer puts there in between is whole, and stays.
+                if Path(final).exists() and not self.has(name, key):
                     self._remove(final)  # what has no marker does not exist: left by a removal that was killed half-way
         except FileExistsError:
             if not self.has(name, key):
