@@ -7,7 +7,6 @@ the figures are the same to the last bit.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -106,11 +105,7 @@ def work_of(shared: Shared) -> Work:
     """Returns the work of an actor."""
     with suppress(OSError):  # where images have absolute paths the folder need not be there
         os.chdir(shared.folder)
-    with tempfile.TemporaryDirectory(prefix="swag-ray-") as folder:
-        for name, data in shared.bundle.items():
-            (Path(folder) / name).write_bytes(data)
-        scorer = ImageScorer.load(Path(folder))
-    return chunk_work(scorer, shared.heatmaps)
+    return chunk_work(ImageScorer.of_files(shared.bundle), shared.heatmaps)
 
 
 def _name(chunk: Chunk) -> str:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -143,6 +144,16 @@ class ImageScorer:
         with _one_at_a_time:
             detector = load_detector(folder)
             return cls(detector, load_backbone(folder, detector.spec), digest_of(folder))
+
+    @classmethod
+    def of_files(cls, files: Mapping[str, bytes]) -> ImageScorer:
+        """Returns the scorer of a bundle's files, by name, as `detector.bundle.bundle_files` gives them: for a process
+        that does not see the bundle's folder. Raises InputError as `load`.
+        """
+        with tempfile.TemporaryDirectory(prefix="swag-ray-") as folder:
+            for name, data in files.items():
+                (Path(folder) / name).write_bytes(data)
+            return cls.load(Path(folder))
 
     def read(self, place: Place) -> ImageBytes:
         """Returns the bytes of an image, or why they cannot be read."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import io
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,10 +72,7 @@ def answering(files: Mapping[str, bytes], site: Site | None, rate: float) -> Ans
         InputError: the bundle does not fit what is installed here.
     """
     keep_to_one_thread("faiss")
-    with tempfile.TemporaryDirectory(prefix="swag-ray-") as folder:
-        for name, data in files.items():
-            (Path(folder) / name).write_bytes(data)
-        scorer = ImageScorer.load(Path(folder))
+    scorer = ImageScorer.of_files(files)
 
     def answer(data: bytes, wish: Wish) -> Answer:
         try:
