@@ -126,7 +126,7 @@ def run_sweep(
 
 
 def _room(sweep: SweepConfig, wait: float, progress: Progress) -> None:
-    from swag_ray.cluster.tune.trials import require_room
+    from swag_ray.cluster.tune.room import require_room
 
     require_room(sweep, wait, lambda: progress.phase("room", "waiting for a node that holds a trial"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from ray import tune
@@ -38,31 +39,52 @@ def loggers(sweep: SweepConfig) -> Iterator[Any]:
             raise InputError(f"loggers.{name}: {error}") from error
 
 
-_listeners: dict[int, Callable[[Report], None]] = {}  # of this process
-_refusals: dict[int, InputError] = {}  # what a listener refused; Tune would pass it on as a stack's text
+@dataclass
+class Told:
+    """What a `ReportCallback` tells its own process.
+
+    Attributes:
+        on_report: called with every report.
+        refused: what `on_report` raised; Tune would pass it on as a stack's text.
+        given_up: the configs of trials that Tune gave up with tries left.
+    """
+
+    on_report: Callable[[Report], None]
+    refused: InputError | None = None
+    given_up: list[dict[str, Any]] = field(default_factory=list)
+
+
+_told: dict[int, Told] = {}  # of this process
 
 
 class ReportCallback(tune.Callback):
-    """Passes every report on, and the end of a trial that could not report it. Tune pickles it: it holds no
-    listener.
+    """Passes every report on, and the end of a trial that could not report it. Tune pickles it: it holds a number only.
+
+    A process that dies when it is given its next trial is two failures to Tune, the actor's and the task's. By the
+    first the trial waits for another process, by the second it is given up because it waits, whatever tries are left
+    (`TuneController._actor_failed` and `_process_trial_failure`, Ray 2.60).
+
+    Args:
+        anonymous: what Ray says of a trial, which may name files, is not passed on.
+        last: no pass follows, so a trial that is given up has failed.
     """
 
-    def __init__(self, on_report: Callable[[Report], None], *, anonymous: bool = False) -> None:
-        self._anonymous = anonymous  # then what Ray says of a trial, which may name files, is not passed on
-        self._listener = id(self)
+    def __init__(self, told: Told, *, anonymous: bool = False, last: bool = False) -> None:
+        self._anonymous, self._no_pass_follows = anonymous, last
+        self._number = id(told)
         self._last: dict[str, Report] = {}
-        _listeners[self._listener] = on_report
+        _told[self._number] = told
 
-    def end(self) -> InputError | None:
-        """Forget the listener; what it refused."""
-        _listeners.pop(self._listener, None)
-        return _refusals.pop(self._listener, None)
+    def end(self) -> None:
+        """Forget whom it tells."""
+        _told.pop(self._number, None)
 
     def _tell(self, report: Report) -> None:
+        told = _told[self._number]
         try:
-            _listeners[self._listener](report)
+            told.on_report(report)
         except InputError as error:
-            _refusals[self._listener] = error
+            told.refused = error
             raise
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Report, **info: Any) -> None:
@@ -75,6 +97,9 @@ class ReportCallback(tune.Callback):
             self._tell(last | {"status": "stopped"})
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        if trial.run_metadata.num_failures < MAX_TRIES and not self._no_pass_follows:
+            _told[self._number].given_up.append(dict(trial.config))
+            return
         last = self._last.get(trial.trial_id) or dict(trial.config)
         reason = (str(trial.get_error() or "").strip().splitlines() or [DIED])[-1]
         if self._anonymous:

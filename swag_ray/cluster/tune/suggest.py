@@ -5,31 +5,40 @@ datasets and seeds.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
 from ray.tune.search import Searcher
 
 from swag_ray.config.search import Distribution
-from swag_ray.config.sweep import Point, SweepConfig, Trial
+from swag_ray.config.sweep import Point, SweepConfig
 from swag_ray.errors import InputError
 
 Report = dict[str, Any]
 
 
-class FixedTrials(Searcher):
-    """Suggests the given trials, one after the other."""
+def as_job(number: int, dataset: str | None, random_seed: int, point: Point) -> dict[str, Any]:
+    """What Ray Tune gives a trial's process to know which trial it is."""
+    return {"trial": number, "dataset": dataset, "random_seed": random_seed, **point}
 
-    def __init__(self, jobs: list[Trial]) -> None:
+
+class FixedTrials(Searcher):
+    """Suggests the given trials, one after the other.
+
+    Args:
+        jobs: as `as_job` has them.
+    """
+
+    def __init__(self, jobs: Sequence[dict[str, Any]]) -> None:
         super().__init__()
         self.count = len(jobs)
-        self._left = jobs[::-1]
+        self._left = list(jobs[::-1])
 
     def suggest(self, trial_id: str) -> Any:
         if not self._left:
             return str(Searcher.FINISHED)
-        job = self._left.pop()
-        return {"trial": job.number, "dataset": job.dataset, "random_seed": job.random_seed, **job.point}
+        return self._left.pop()
 
     def on_trial_complete(self, trial_id: str, result: Report | None = None, error: bool = False) -> None:
         """Nothing to learn."""
@@ -85,8 +94,7 @@ class OptunaPoints(Searcher):
             self.next += 1
         p, repetition = self.asked[trial_id] = self.waiting.pop(0)
         dataset, random_seed = self.repetitions[repetition]
-        number = p * len(self.repetitions) + repetition
-        return {"trial": number, "dataset": dataset, "random_seed": random_seed, **self.points[p]}
+        return as_job(p * len(self.repetitions) + repetition, dataset, random_seed, self.points[p])
 
     def on_trial_complete(self, trial_id: str, result: Report | None = None, error: bool = False) -> None:
         if trial_id in self.asked:

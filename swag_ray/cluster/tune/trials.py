@@ -13,7 +13,7 @@ import re
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,9 @@ from typing import Any
 import pyarrow as pa
 import ray
 from ray import tune
-from ray.util.placement_group import placement_group, remove_placement_group
 
 from swag_ray.cluster.capacity import (
-    ACTORS_PER_GPU,
     Bundle,
-    Node,
-    actor_needs,
-    amount_text,
     cluster_nodes,
     count_fitting,
     largest_share,
@@ -36,12 +31,12 @@ from swag_ray.cluster.capacity import (
 from swag_ray.cluster.extraction import ShardExtractor, WorkItems
 from swag_ray.cluster.sample_actors import SamplePool
 from swag_ray.cluster.session import Session
-from swag_ray.cluster.tune.callbacks import MAX_TRIES, ReportCallback, loggers
+from swag_ray.cluster.tune.callbacks import MAX_TRIES, ReportCallback, Told, loggers
 from swag_ray.cluster.tune.early_stopping import scheduler
 from swag_ray.cluster.tune.leases import LeasedStore, Leases
-from swag_ray.cluster.tune.suggest import FixedTrials, OptunaPoints
+from swag_ray.cluster.tune.room import sweep_actors
+from swag_ray.cluster.tune.suggest import FixedTrials, OptunaPoints, as_job
 from swag_ray.cluster.workers import RayWorkers, Workers
-from swag_ray.config.sections import ClusterConfig
 from swag_ray.config.sweep import SweepConfig, Trial, source_key
 from swag_ray.errors import InputError, StorageError
 from swag_ray.features.recipe import Recipe
@@ -51,7 +46,6 @@ from swag_ray.record.run_metrics import RoundMetrics, RunMetrics
 from swag_ray.record.trials_table import SCORES, as_text, flat_metrics
 from swag_ray.store.store import Store
 from swag_ray.system.files import private_files
-from swag_ray.wording import plural
 
 FOLDER = "tune"  # Ray Tune's own files, and TensorBoard's, in the sweep's directory
 NOT_TOLD = "what it says may name files (report.anonymous); run the trial's config alone to see it"
@@ -109,8 +103,39 @@ def run_trials(
     )  # fmt: skip
     # A trial's own process holds nothing, because it waits for its actors.
     group = tune.PlacementGroupFactory([{}, *[dict(bundle)] * actors], strategy="STRICT_PACK")
-    searcher = FixedTrials(jobs) if jobs is not None else OptunaPoints(sweep, history)
+    searcher: FixedTrials | OptunaPoints
+    if jobs is None:
+        searcher = OptunaPoints(sweep, history)
+    else:
+        searcher = FixedTrials([as_job(job.number, job.dataset, job.random_seed, job.point) for job in jobs])
     slots = max(1, count_fitting(cluster_nodes(), {kind: actors * amount for kind, amount in bundle.items()}))
+    try:
+        with private_files(), _tune_environment(slots):  # Tune's own files hold the trials' reports
+            for left in reversed(range(MAX_TRIES)):
+                told = Told(on_report)
+                callback = ReportCallback(told, anonymous=sweep.anonymous, last=left == 0)
+                try:
+                    _run_tuner(shared, group, searcher, directory, [callback, *loggers(sweep)])
+                except Exception:
+                    if told.refused is not None:
+                        raise told.refused from None  # a full disk is one line, not Tune's stack
+                    raise
+                finally:
+                    callback.end()
+                if not told.given_up:
+                    break
+                searcher = FixedTrials(told.given_up)
+    finally:
+        ray.kill(leases)
+
+
+@contextmanager
+def _tune_environment(slots: int) -> Iterator[None]:
+    """Ray Tune's settings that are variables of this process, for the length of the block.
+
+    Args:
+        slots: trials that the nodes hold.
+    """
     environment = {
         "TUNE_MAX_PENDING_TRIALS_PG": str(slots),  # of those that wait, so many ask for nodes that are still to come
         "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours
@@ -119,36 +144,41 @@ def run_trials(
     }
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
-    tell = ReportCallback(on_report, anonymous=sweep.anonymous)
     try:
-        with private_files():  # Tune's own, which hold the trials' reports
-            tune.Tuner(
-                tune.with_resources(tune.with_parameters(_trial, shared=shared), group),
-                tune_config=tune.TuneConfig(
-                    search_alg=searcher, scheduler=scheduler(sweep), num_samples=searcher.count,
-                    max_concurrent_trials=sweep.concurrent, reuse_actors=sweep.early_stopping is None,
-                    trial_dirname_creator=lambda trial: f"{trial.config['trial']:04d}",
-                    trial_name_creator=lambda trial: f"{trial.config['trial']:04d}",
-                ),
-                run_config=tune.RunConfig(
-                    name=FOLDER, storage_path=str(directory.absolute()), verbose=0,
-                    failure_config=tune.FailureConfig(max_failures=MAX_TRIES - 1),
-                    callbacks=[tell, *loggers(sweep)],
-                ),
-            ).fit()  # fmt: skip
-    except Exception:
-        if (refused := tell.end()) is not None:
-            raise refused from None  # a full disk is one line, not Tune's stack
-        raise
+        yield
     finally:
-        tell.end()
-        _remove_tune_state(directory / FOLDER)
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-        ray.kill(leases)
+
+
+def _run_tuner(
+    shared: Shared,
+    group: tune.PlacementGroupFactory,
+    searcher: FixedTrials | OptunaPoints,
+    directory: Path,
+    callbacks: list[Any],
+) -> None:
+    """Run what the searcher suggests, each trial in this placement group."""
+    sweep = shared.sweep
+    try:
+        tune.Tuner(
+            tune.with_resources(tune.with_parameters(_trial, shared=shared), group),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher, scheduler=scheduler(sweep), num_samples=searcher.count,
+                max_concurrent_trials=sweep.concurrent, reuse_actors=sweep.early_stopping is None,
+                trial_dirname_creator=lambda trial: f"{trial.config['trial']:04d}",
+                trial_name_creator=lambda trial: f"{trial.config['trial']:04d}",
+            ),
+            run_config=tune.RunConfig(
+                name=FOLDER, storage_path=str(directory.absolute()), verbose=0,
+                failure_config=tune.FailureConfig(max_failures=MAX_TRIES - 1), callbacks=callbacks,
+            ),
+        ).fit()  # fmt: skip
+    finally:
+        _remove_tune_state(directory / FOLDER)
 
 
 def _remove_tune_state(folder: Path) -> None:
@@ -156,60 +186,6 @@ def _remove_tune_state(folder: Path) -> None:
     for pattern in ("*.pkl", "experiment_state-*", "search_gen_state-*", "searcher-state-*", "*/params.pkl"):
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)
-
-
-def require_room(sweep: SweepConfig, wait: float, waiting: Callable[[], AbstractContextManager[None]]) -> None:
-    """Refuse a sweep of which no trial could ever start.
-
-    While it waits, a pending placement group asks an autoscaler for the node. It is this driver's own and goes with it;
-    `request_resources` would replace what others asked for, and outlive a driver that is killed.
-
-    Args:
-        wait: seconds to wait for a node that is large enough.
-        waiting: entered for as long as it waits.
-
-    Raises:
-        InputError: with the numbers.
-    """
-    actors, deadline = sweep_actors(sweep), time.monotonic() + wait
-    gpus_to_come = bool((sweep.base.get("cluster") or {}).get("gpus"))
-    with ExitStack() as stack:
-        asking = False
-        while True:
-            nodes = cluster_nodes()
-            bundle = {
-                kind: amount for kind, amount in actor_needs(ClusterConfig(), nodes).bundle.items() if kind != "memory"
-            }
-            if gpus_to_come and "GPU" not in bundle:
-                bundle["GPU"] = 1.0 / ACTORS_PER_GPU
-            kinds = {kind: actors * amount for kind, amount in bundle.items()}
-            if count_fitting(nodes, kinds):  # one node holds a whole trial
-                return
-            if time.monotonic() >= deadline:
-                raise _no_room(nodes, actors, kinds)
-            if not asking:
-                asking = True
-                stack.enter_context(waiting())
-                group = placement_group([bundle] * actors, strategy="STRICT_PACK")
-                stack.callback(remove_placement_group, group)
-            time.sleep(1)
-
-
-def _no_room(nodes: Sequence[Node], actors: int, kinds: dict[str, float]) -> InputError:
-    most = {kind: max((node.resources.get(kind, 0.0) for node in nodes), default=0.0) for kind in kinds}
-    asked, there = (" and ".join(amount_text(*item) for item in amounts.items()) for amounts in (kinds, most))
-    fewer = int(min(actors * most[kind] / amount for kind, amount in kinds.items()))
-    return InputError(
-        f"cluster.actors: a trial of {plural(actors, 'actor')} needs one node with {asked}, and of "
-        f"{plural(len(nodes), 'node')} none has more than {there}",
-        (f"set base.cluster.actors to {fewer} at most, or add a larger node" if fewer else "add such a node")
-        + " (--wait MINUTES asks for one and waits)",
-    )
-
-
-def sweep_actors(sweep: SweepConfig) -> int:
-    """Sample actors of each trial."""
-    return int((sweep.base.get("cluster") or {}).get("actors") or 1)
 
 
 _pool: SamplePool | None = None  # of this trial process, which runs one trial after the other
