@@ -246,8 +246,8 @@ def test_dicom_that_the_defaults_would_refuse_get_settings_that_read_them(tmp_pa
         "bare": {}, "windowed": {"WindowCenter": 500, "WindowWidth": 1000}, "enhanced": shared, "loop": {},
     }  # fmt: skip
     for kind, tags in kinds.items():
-        for part in ("normal", "unknown"):
-            for number in range(6):
+        for part, first in (("normal", 0), ("unknown", 6)):
+            for number in range(first, first + 6):
                 samples = np.roll(stored, number, 0)
                 frames = np.stack([samples, samples[::-1]]) if kind in ("loop", "enhanced") else samples
                 modality = "US" if kind == "loop" else "CT"

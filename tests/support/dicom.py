@@ -27,9 +27,11 @@ def film(samples: NDArray[Any], bits: int = 12, *, syntax: str = ExplicitVRLittl
         syntax: a transfer syntax.
         tags: by keyword; None removes one.
     """
+    # The same in every run: ids and splits come from the files' bytes.
+    uid = generate_uid(entropy_srcs=[samples.tobytes().hex(), syntax, repr(tags)])
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian if syntax == DeflatedExplicitVRLittleEndian else syntax
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = SecondaryCaptureImageStorage, generate_uid()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = SecondaryCaptureImageStorage, uid
     little = syntax != ExplicitVRBigEndian
     out = FileDataset(None, {}, bytes(128), meta, is_implicit_VR=False, is_little_endian=little)
     if syntax == ImplicitVRLittleEndian:

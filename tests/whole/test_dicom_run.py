@@ -142,10 +142,10 @@ def test_one_film_has_one_score_in_every_format(run: Run, tmp_path: Path) -> Non
             (tmp_path / str(seed) / name).write_bytes(content)
     rows = score_images("score", run.directory, [tmp_path]).table.to_pylist()
     score = {tuple(Path(row["path"]).parts[-2:]): row["score"] for row in rows}
-    inverse = []
+    same, inverse = [], []
     for seed in map(str, films):
         own = score[seed, "film.png"]
-        for name in ("two.dcm", "packed", "one.dcm"):
-            assert score[seed, name] == pytest.approx(own, rel=0.02)
-        inverse.append(score[seed, "inverse.dcm"] == pytest.approx(own, rel=0.02))
-    assert not all(inverse), "an inverted film may score alike by chance, but not each"
+        same += [abs(score[seed, name] - own) for name in ("two.dcm", "packed", "one.dcm")]
+        inverse.append(abs(score[seed, "inverse.dcm"] - own))
+    assert max(same) < 1e-5, "rounding in batches of other sizes"
+    assert max(inverse) > 1e-3, "an inverted film may score alike by chance, but not each"
