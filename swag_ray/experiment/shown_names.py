@@ -62,10 +62,13 @@ def shown_ignored(ignored: dict[str, int], config: Config) -> dict[str, int]:
 
 
 def shown_warnings(warnings: Iterable[str], listing: Listing, config: Config) -> tuple[str, ...]:
-    """Returns warnings; where the config is anonymous, with a digest in place of every file name below the root."""
+    """Returns warnings; where the config is anonymous, with a digest in place of every file name below the root, and
+    without the config's own names: of class folders, and what a pattern of groups looks for.
+    """
     found = tuple(warnings)
     if not config.report.anonymous or not found:
         return found
+    found = tuple(_without_own_names(text, config) for text in found)
     together = "\n".join(found)
     places = sorted({str(place) for place in (listing.root, *listing.folders)} - {"/"})
     # What lies beside the images of a manifest is nothing that a warning names.
@@ -87,6 +90,14 @@ def shown_warnings(warnings: Iterable[str], listing: Listing, config: Config) ->
             pattern = re.compile(rf"{before}{re.escape(name)}(?![\w.-])")
             found = tuple(pattern.sub(named[name], text) for text in found)
     return found
+
+
+def _without_own_names(warning: str, config: Config) -> str:
+    if config.split.group is not None:
+        warning = warning.replace(repr(config.split.group), "the pattern")
+    for name in sorted((config.dataset.normal, *config.dataset.anomaly), key=len, reverse=True):
+        warning = warning.replace(f"class folder {name}", "class folder of one that is not named")
+    return warning
 
 
 def _names_below(root: str) -> Iterator[str]:

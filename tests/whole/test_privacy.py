@@ -26,6 +26,7 @@ from tests.support.images import write
 
 pytestmark = pytest.mark.ray
 NAME = "Planted"  # of a patient, in every file name
+MISSING = f"{NAME} other"  # class that test lacks
 ANONYMOUS = ("report.anonymous=true", "report.images=false")
 
 
@@ -42,6 +43,7 @@ def planted(root: Path) -> Path:
     shutil.copy(train / f"{NAME} Patient0-0.png", root / "train" / "SICK" / f"{NAME} both.png")
     write(train / "sub" / f"{NAME} below.png", 901)
     write(root / "train" / f"{NAME} class" / "x.png", 902)
+    write(root / "train" / MISSING / "y.png", 905)
     write(root / f"{NAME} folder" / "x.png", 903)
     write(train / f"{NAME} blank.png", 904, side=8)
     return root
@@ -49,7 +51,7 @@ def planted(root: Path) -> Path:
 
 def config_of(root: Path, store: Path, *overrides: str) -> Config:
     raw = {
-        "name": "privacy", "dataset": {"root": str(root), "anomaly": "SICK"},
+        "name": "privacy", "dataset": {"root": str(root), "anomaly": ["SICK", MISSING]},
         "split": {"seed_fraction": 0.5, "folds": 2}, "backbone": {"image_size": 64, "strides": [8, 16], "grid": 4},
         "head": {"warmup_epochs": 2, "swag_epochs": 2}, "swag": {"samples": 2},
         "gate": {"budget": 5}, "rounds": 1, "controls": ["seed_only"], "store": str(store),
@@ -95,6 +97,14 @@ def saying(folder: Path, *words: str) -> set[str]:
     return {str(path.relative_to(folder)) for path in files if any(word in text_of(path) for word in words)}
 
 
+def names_in(folder: Path) -> set[str]:
+    """The files that hold a name, but for the class folders in the configs, which must be read to go on."""
+    found = saying(folder, NAME, "Patient")
+    configs = {name for name in found if Path(name).name in ("config.yaml", "sweep.yaml")}
+    texts = [(folder / name).read_text().replace(MISSING, "") for name in configs]
+    return (found - configs) | {text for text in texts if NAME in text or "Patient" in text}
+
+
 def test_all_that_a_run_leaves_is_its_owners_alone(named: Run, place: Path) -> None:
     for folder in (named.directory, place / "store"):
         found = {path: stat.S_IMODE(path.stat().st_mode) for path in (folder, *folder.rglob("*"))}
@@ -105,14 +115,16 @@ def test_all_that_a_run_leaves_is_its_owners_alone(named: Run, place: Path) -> N
 
 def test_the_store_knows_no_name_and_a_run_says_them_where_the_readme_tells(named: Run, place: Path) -> None:
     assert saying(place / "store", NAME) == set()
-    assert saying(named.directory, NAME) == {
-        "detector/trusted.npz", "metrics.json", "plots/overlays.npz", "pool.csv", "report.html", "rounds.parquet",
-        "scores.parquet", "seeds.parquet",
+    cards = {f"{folder}model_card.{kind}" for folder in ("", "detector/") for kind in ("md", "json")}
+    assert saying(named.directory, NAME) == cards | {
+        "config.yaml", "detector/trusted.npz", "metrics.json", "plots/overlays.npz", "pool.csv", "report.html",
+        "rounds.parquet", "scores.parquet", "seeds.parquet",
     }  # fmt: skip
 
 
 def test_an_anonymous_run_says_no_name_anywhere(named: Run, anonymous: Run, place: Path) -> None:
-    assert saying(anonymous.directory, NAME, "Patient") == saying(place / "store", NAME) == set()
+    assert MISSING in "".join(named.metrics["warnings"])
+    assert names_in(anonymous.directory) == saying(place / "store", NAME) == set()
     folders = (str(place / "images"), str(place / "store"))
     assert saying(anonymous.directory, *folders) == {"config.yaml"}, "which must be read to go on"
     assert saying(named.directory, str(place / "images")) > {"config.yaml", "detector/trusted.npz"}
@@ -142,7 +154,7 @@ def test_images_of_the_run_before_go(named: Run, anonymous: Run, place: Path, tm
     run_experiment(config_of(place / "images", place / "store", *ANONYMOUS), again)
     for folder in (again, anonymous.directory):
         assert not (folder / "plots" / "overlays.npz").exists()
-        assert "data:image" not in (folder / "report.html").read_text() and saying(folder, NAME) == set()
+        assert "data:image" not in (folder / "report.html").read_text() and names_in(folder) == set()
 
 
 def test_the_report_alone_removes_them_too(named: Run, tmp_path: Path) -> None:
@@ -166,7 +178,7 @@ def test_an_anonymous_sweep_says_no_name_anywhere(anonymous: Run, place: Path, t
     search = {"gate.budget": [5, 6], "score.neighbours": [3]}
     done = run_sweep(SweepConfig.model_validate({"name": "s", "base": base, "search": search}), tmp_path / "sweep")
     assert done.count("done") == 2
-    assert saying(done.directory, NAME, "Patient") == set()
+    assert names_in(done.directory) == set()
     found = {path: stat.S_IMODE(path.stat().st_mode) for path in (done.directory, *done.directory.rglob("*"))}
     opened = {str(path): oct(mode) for path, mode in found.items() if mode & 0o077 and not path.is_symlink()}
     assert opened == {}
