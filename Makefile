@@ -15,8 +15,9 @@ run: .venv/.installed-run
 	$(BIN)/swag-ray run configs/demo.yaml
 	@echo "The report: $(CURDIR)/runs/demo/report.html"
 
+# Two files at a time, each worker with a local Ray of its own.
 test: lint type-check
-	$(BIN)/python -m pytest -m "not cluster"
+	$(BIN)/python -m pytest -m "not cluster" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-cluster: .venv/.installed-test
 	$(BIN)/python -m pytest -m cluster

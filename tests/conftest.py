@@ -20,6 +20,12 @@ settings.load_profile("swag-ray")
 
 pytest_plugins = ["tests.support.s3"]
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole experiments come first: of several workers, those that end early then have short files left to take."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/whole/"))
+
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
