@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swag_ray.errors import InputError
+from swag_ray.system.faiss_import import import_faiss
 
 SCRATCH = 64 * 2**20  # bytes of GPU memory that all searches of a process share; with more they are no faster
 
@@ -24,8 +25,7 @@ class Index:
     """
 
     def __init__(self, rows_MD: NDArray[np.float32]) -> None:
-        import faiss  # half a second, and only scoring needs it
-
+        faiss = import_faiss()  # half a second, and only scoring needs it
         if rows_MD.ndim != 2 or not len(rows_MD):
             raise ValueError(f"rows have shape {rows_MD.shape}, must be (M, D) with M at least 1")
         self.rows, self.dim = rows_MD.shape
@@ -57,8 +57,7 @@ class Index:
 
 def on_gpu() -> bool:
     """Whether searches run on a GPU: this faiss was built for one and sees one."""
-    import faiss
-
+    faiss = import_faiss()
     return bool(hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0)
 
 
@@ -67,8 +66,7 @@ def _gpu_resources() -> Any:
     """What all indices of this process share on its GPU. As faiss makes it, it holds 1.5 GB there and 256 MB of locked
     memory here: of its own each, the indices of a few folds and weight samples would fill any GPU.
     """
-    import faiss
-
+    faiss = import_faiss()
     resources = faiss.StandardGpuResources()
     resources.setTempMemory(SCRATCH)
     resources.setPinnedMemory(0)  # only for queries that faiss cuts up itself, and ours come in smaller lots

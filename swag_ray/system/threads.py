@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 
+from swag_ray.system.faiss_import import import_faiss
+
 
 def keep_to_one_thread(*modules: str) -> None:
     """Has torch, numpy's BLAS and the OpenMP of whatever is loaded compute with one thread, also where
@@ -44,4 +46,4 @@ def one_thread(*modules: str) -> Iterator[None]:
 
 def _load(modules: tuple[str, ...]) -> None:
     for module in ("numpy", *modules):
-        import_module(module)
+        import_faiss() if module == "faiss" else import_module(module)
