@@ -29,8 +29,8 @@ def refuses(reason: str) -> Work:
     raise InputError(reason, "mend it")
 
 
-def serving(factory: Any, *parts: Any) -> Any:
-    return replicas(factory, parts, name="test", count=1, address=None)
+def serving(factory: Any, *parts: Any, name: str = "test") -> Any:
+    return replicas(factory, parts, name=name, count=1, address=None)
 
 
 @pytest.mark.usefixtures("local_ray")
@@ -56,3 +56,15 @@ def test_what_cannot_be_made_is_told_and_nothing_stays() -> None:
     with pytest.raises(InputError, match="no good; mend it"), serving(refuses, "no good"):
         raise AssertionError("it is served")
     assert serve.status().applications == {}
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_two_services_of_one_cluster_answer_each_for_itself_and_end_alone() -> None:
+    async def ask(found: Replicas) -> float:
+        whole, _ = await found.ask(2)
+        return float(whole)
+
+    with serving(halves, 42, name="first") as first:
+        with serving(halves, 10, name="second-host.example-127.0.0.1-8000") as second:
+            assert [asyncio.run(ask(found)) for found in (first, second)] == [21.0, 5.0]
+        assert asyncio.run(ask(first)) == 21.0
