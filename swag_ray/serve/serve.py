@@ -62,7 +62,7 @@ class Settings:
 
 
 def serve(run_dir: str | Path, settings: Settings, say: Callable[[str], None], log: Callable[[str], None]) -> int:
-    """Serves a run's detector until SIGTERM or Ctrl-C.
+    """Serves a run's detector until SIGTERM, Ctrl-C or a closed terminal (SIGHUP).
 
     Args:
         run_dir: run directory, or a copy of its bundle; a path or s3://.
@@ -252,8 +252,11 @@ def _signals_noted(server: Server) -> Iterator[list[int]]:
         noted.append(number)
         server.should_exit = True
 
-    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-    before = {number: signal.signal(number, note) for number in numbers}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        numbers.append(signal.SIGHUP)
+    ours = threading.current_thread() is threading.main_thread()  # signals come to no other
+    before = {number: signal.signal(number, note) for number in numbers if ours}
     try:
         yield noted
     finally:
