@@ -52,4 +52,4 @@ def test_a_node_lost_under_load_loses_no_answer(finished: Path, tests: Path, tmp
             time.sleep(0.2)
         assert served.end(signal.SIGHUP) == 130, "a closed terminal leaves replicas on the cluster"
     log = served.log.read_text()
-    assert log.count("status=200") >= REQUESTS and "fault" not in log and log.endswith("the service has ended\n")
+    assert log.count("status=200") >= REQUESTS and "fault" not in log and "the service has ended\n" in log
