@@ -74,6 +74,12 @@ def flushed(code: int) -> int:
     return code
 
 
+def other_ends() -> list[signal.Signals]:
+    """Returns the signals by which a command is ended otherwise than by Ctrl-C."""
+    nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # then to go on is what was asked for
+    return [signal.SIGTERM] if nohup else [signal.SIGTERM, signal.SIGHUP]
+
+
 @contextmanager
 def interruptible(progress: Progress) -> Iterator[None]:
     """A scheduler's kill or a closed terminal ends as cleanly as Ctrl-C; all are remembered for the next phase."""
@@ -83,10 +89,7 @@ def interruptible(progress: Progress) -> Iterator[None]:
         asked.append(number)
         raise KeyboardInterrupt
 
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # under nohup, to go on is what was asked for
-        numbers.append(signal.SIGHUP)
-    for number in numbers:
+    for number in (signal.SIGINT, *other_ends()):
         signal.signal(number, interrupt)
     progress.interrupted = lambda: bool(asked)
     yield

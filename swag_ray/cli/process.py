@@ -109,6 +109,7 @@ def _kept_for_us(stream: str, number: int, elsewhere: int) -> Iterator[None]:
             ours.flush()
     encoding = ours.encoding if ours is not None else None
     kept = os.fdopen(os.dup(number), "w", buffering=1, encoding=encoding, errors="replace")
+    gone = OSError if os.isatty(terminal) else BrokenPipeError  # of a terminal that was closed, or `| head`
     setattr(sys, stream, kept)
     os.dup2(elsewhere, number)
     try:
@@ -117,5 +118,5 @@ def _kept_for_us(stream: str, number: int, elsewhere: int) -> Iterator[None]:
         os.dup2(terminal, number)
         os.close(terminal)
         setattr(sys, stream, ours)
-        with suppress(BrokenPipeError):  # `| head`, which is no failure
+        with suppress(gone):  # no failure of ours
             kept.close()

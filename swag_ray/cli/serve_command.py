@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from swag_ray.cli.detector_commands import Run
+from swag_ray.cli.exit import other_ends
 
 
 def serve(
@@ -32,12 +34,14 @@ def serve(
     from swag_ray.serve.watch import to_stderr
 
     settings = Settings(host, port, replicas, site, rate, token_file, max_mb, address)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # before it listens, an end as by Ctrl-C
+    for number in other_ends():
+        signal.signal(number, signal.default_int_handler)  # before it listens, an end as by Ctrl-C
     try:
         with terminal_kept_for_us():
             ended_by = serve_until_told(run_dir, settings, lambda line: print(line, flush=True), to_stderr)
     except KeyboardInterrupt:
         ended_by = signal.SIGINT
-    print("swag-ray: the service has ended", file=sys.stderr)
-    if ended_by == signal.SIGINT:
+    with suppress(OSError):  # of a terminal that was closed
+        print("swag-ray: the service has ended", file=sys.stderr, flush=True)
+    if ended_by != signal.SIGTERM:
         raise SystemExit(130)

@@ -116,7 +116,11 @@ def _found_by_ray() -> str:
 
 
 def _greet(host: str, port: int) -> None:
-    with socket.create_connection((host, port), timeout=SECONDS) as connection:
+    try:
+        connection = socket.create_connection((host, port), timeout=SECONDS)
+    except UnicodeError as error:  # of a label that is empty or too long
+        raise ConnectionError("that is no name of a host") from error
+    with connection:
         if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
             return  # an encrypted greeting is Ray's own business
         connection.sendall(PREFACE)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeAlias
 
 from swag_ray.cluster.capacity import actor_options
@@ -99,7 +100,7 @@ def replicas(
         address: `auto` or HOST:PORT of a running cluster; None starts a local Ray of our own.
 
     Raises:
-        InputError: no cluster or no room, or the factory raised one.
+        InputError: no cluster or no room, a node that lacks what is to run there, or the factory raised one.
     """
     import ray
 
@@ -109,7 +110,8 @@ def replicas(
 
         logging.getLogger("ray.serve").setLevel(logging.CRITICAL)
         quiet: dict[str, Any] = {"enable_access_log": False, "log_level": "ERROR"}
-        serve.start(proxy_location="Disabled", logging_config=quiet)
+        with _installed_everywhere(name):
+            serve.start(proxy_location="Disabled", logging_config=quiet)
         replica: Any = serve.deployment(_Replica)
         deployment = replica.options(
             name=DEPLOYMENT, num_replicas=session.actors, max_ongoing_requests=AHEAD, logging_config=quiet,
@@ -118,13 +120,46 @@ def replicas(
         )  # fmt: skip
         kept = ray.put((factory, parts))  # kept here: a replica that is started again asks for it again
         try:
-            handle: Any = serve.run(deployment.bind([kept]), name=name, route_prefix=None)
+            with _installed_everywhere(name):
+                handle: Any = serve.run(deployment.bind([kept]), name=name, route_prefix=None)
             if (problem := handle.problem.remote().result()) is not None:
                 raise InputError(*problem)
             yield Replicas(handle, name, session.actors)
         finally:
             if not ends_with_us:
                 _leave(name)
+
+
+@contextmanager
+def _installed_everywhere(name: str) -> Iterator[None]:
+    """Has it said in one line where a node lacks what this process has imported, and of any other fault more than that
+    an application failed.
+    """
+    from ray.exceptions import RayError
+
+    try:
+        yield
+    except (RuntimeError, RayError) as error:
+        told = f"{error}\n{_last_words(name)}"
+        found = re.findall(r"^\S*(?:ModuleNotFoundError|ImportError): (.+)$", told, re.M)
+        if not found:
+            error.add_note(told)
+            raise
+        raise InputError(
+            f"--address: a replica could not start on a node of the Ray cluster ({found[-1].strip()})",
+            "install 'swag-ray[serve]' on every node, the version that runs here",
+        ) from error
+
+
+def _last_words(name: str) -> str:
+    """Returns why an application's replicas do not start, which Serve tells of each deployment alone."""
+    from ray import serve
+    from ray.exceptions import RayError
+
+    with suppress(RayError, RuntimeError):  # there is no Serve either
+        application = serve.status().applications.get(name)
+        return application.deployments[DEPLOYMENT].message if application else ""
+    return ""
 
 
 def _leave(name: str) -> None:

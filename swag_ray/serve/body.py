@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator
 
 from starlette.datastructures import Headers, UploadFile
@@ -17,7 +18,8 @@ SECONDS = 60.0  # for a body to come in; a film over a slow line needs ten
 
 
 class Room:
-    """Bytes of bodies that this process may hold at a time.
+    """Bytes of bodies that this process may hold at a time. Beside them there is one more, of the body that is being
+    put together or the form that is being parsed, for both are done in one go.
 
     Args:
         most: of all requests together.
@@ -45,28 +47,29 @@ async def read_image(request: Request, most: int, room: Room) -> bytes:
     """
     try:
         async with asyncio.timeout(SECONDS):
-            body = await _read(request, most, room)
+            parts = await _read(request, most, room)
     except TimeoutError:
         raise Refusal(408, f"the image did not come within {SECONDS:g} seconds") from None
     except ClientDisconnect:
         raise Refusal(499, "the client went away") from None
     if not request.headers.get("content-type", "").lower().startswith(FORM):
-        return body
+        return b"".join(parts)
+    held = sum(map(len, parts))
     try:
-        image = await _of_form(request.headers, body)
+        image = await _of_form(request.headers, parts, held)
     except BaseException:
-        room.give(len(body))
+        room.give(held)
         raise
-    room.give(len(body) - len(image))
+    room.give(held - len(image))
     return image
 
 
-async def _read(request: Request, most: int, room: Room) -> bytes:
-    """The body, refused before it is here as a whole where it is too large."""
+async def _read(request: Request, most: int, room: Room) -> deque[bytes]:
+    """The body as it comes, refused before it is here as a whole where it is too large."""
     stated = request.headers.get("content-length")
     if stated is not None and stated.isdigit() and int(stated) > most:
         raise _too_large(most)
-    parts: list[bytes] = []
+    parts: deque[bytes] = deque()
     held = 0
     try:
         async for part in request.stream():
@@ -78,16 +81,19 @@ async def _read(request: Request, most: int, room: Room) -> bytes:
     except BaseException:
         room.give(held)
         raise
-    return b"".join(parts)
+    return parts
 
 
-async def _of_form(headers: Headers, body: bytes) -> bytes:
-    async def once() -> AsyncGenerator[bytes, None]:
-        yield body
+async def _of_form(headers: Headers, parts: deque[bytes], held: int) -> bytes:
+    """The file of a form that came in these parts, of `held` bytes; they are used up, each is freed once it is read."""
+
+    async def each() -> AsyncGenerator[bytes, None]:
+        while parts:
+            yield parts.popleft()
         yield b""
 
-    parser = MultiPartParser(headers, once(), max_files=1, max_fields=0)
-    parser.spool_max_size = len(body) + 1  # more goes to a file in a folder that others share
+    parser = MultiPartParser(headers, each(), max_files=1, max_fields=0)
+    parser.spool_max_size = held + 1  # more goes to a file in a folder that others share
     try:
         form = await parser.parse()
     except (MultiPartException, KeyError, ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import json
 import signal
@@ -9,7 +10,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from uvicorn import Server
 
     from swag_ray.cluster.serving import Replicas
+    from swag_ray.detector.site import Site
     from swag_ray.serve.app import Rules
 
 PACKAGES = (
@@ -60,7 +62,7 @@ class Settings:
 
 
 def serve(run_dir: str | Path, settings: Settings, say: Callable[[str], None], log: Callable[[str], None]) -> int:
-    """Serves a run's detector until SIGTERM or Ctrl-C.
+    """Serves a run's detector until SIGTERM, Ctrl-C or a closed terminal (SIGHUP).
 
     Args:
         run_dir: run directory, or a copy of its bundle; a path or s3://.
@@ -84,18 +86,19 @@ def serve(run_dir: str | Path, settings: Settings, say: Callable[[str], None], l
                 f"set {VARIABLE} or give --token-file",
             )
         parts, about, missing = _prepared(run_dir, settings)
-        name = f"swag-ray-{about['detector']}-{listener.getsockname()[1]}"
+        _, site, rate = parts
+        name = _name(about["detector"], site, rate, listener.getsockname()[:2])
         with _replicas(parts, name, settings) as replicas:
             from swag_ray.cluster.serving import Unanswered
             from swag_ray.serve.app import Rules
 
             rules = Rules(
-                about, missing, token or fresh_token(), open_metrics=loopback, most=int(settings.max_mb * 1e6),
-                unanswered=Unanswered,
-            )  # fmt: skip
+                about, missing, token or fresh_token(), most=int(settings.max_mb * 1e6), unanswered=Unanswered
+            )
             with _in_words(settings.host, settings.port):
                 listener.listen()  # who reads what follows may ask at once
-            for line in _welcome(about, rules, listener, replicas.wanted, fresh=token is None):
+            shown = rules.token if token is None else None
+            for line in _welcome(about, listener, replicas.wanted, loopback=loopback, fresh=shown):
                 say(line)
             return _listen(rules, replicas, listener, log)
 
@@ -124,6 +127,8 @@ def _listener(host: str, port: int) -> Iterator[socket.socket]:
     """A socket that has the place, and takes no connection yet."""
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except UnicodeError as error:  # of a label that is empty or too long
+        raise InputError(f"--host: '{host}' is no name of a host", "give this machine's, or an address") from error
     except OSError as error:
         raise InputError(f"--host: '{host}' is no address of this machine ({reason_of(error)})") from error
     with socket.socket(family, kind, protocol) as listener:
@@ -184,6 +189,15 @@ def _card(path: Path) -> Any:
     return card
 
 
+def _name(detector: str, site: Site | None, rate: float, listens: tuple[str, int]) -> str:
+    """Names a service on its cluster by where it listens and by all that its answers depend on: one that is started
+    again takes its own replicas over, and nobody else's.
+    """
+    answers = json.dumps([None if site is None else asdict(site), rate])
+    digest = hashlib.sha256(answers.encode()).hexdigest()[:16]
+    return "-".join(map(str, ("swag-ray", detector, digest, socket.gethostname(), *listens)))
+
+
 @contextmanager
 def _replicas(parts: tuple[Any, ...], name: str, settings: Settings) -> Iterator[Replicas]:
     from swag_ray.cluster.serving import replicas
@@ -200,16 +214,16 @@ def _replicas(parts: tuple[Any, ...], name: str, settings: Settings) -> Iterator
 
 
 def _welcome(
-    about: dict[str, Any], rules: Rules, listener: socket.socket, replicas: int, *, fresh: bool
+    about: dict[str, Any], listener: socket.socket, replicas: int, *, loopback: bool, fresh: str | None
 ) -> Iterator[str]:
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     count = f"{replicas} replica" + "s" * (replicas > 1)
     yield f"detector {about['detector']} of '{about['name']}' at {url}, {count}; Ctrl-C ends it"
-    if not rules.open_metrics:
+    if not loopback:
         yield "without encryption: let no network that others use reach it but through a proxy with TLS"
-    if fresh:
-        yield f"export {VARIABLE}={rules.token}  # of this session alone"
+    if fresh is not None:
+        yield f"export {VARIABLE}={fresh}  # of this session alone"
     yield f'curl -H "Authorization: Bearer ${VARIABLE}" --data-binary @IMAGE {url}/score'
 
 
@@ -238,8 +252,11 @@ def _signals_noted(server: Server) -> Iterator[list[int]]:
         noted.append(number)
         server.should_exit = True
 
-    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-    before = {number: signal.signal(number, note) for number in numbers}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        numbers.append(signal.SIGHUP)
+    ours = threading.current_thread() is threading.main_thread()  # signals come to no other
+    before = {number: signal.signal(number, note) for number in numbers if ours}
     try:
         yield noted
     finally:

@@ -102,9 +102,12 @@ def _waits_for_leave(scope: Scope) -> bool:
 
 
 def to_stderr(line: str) -> None:
-    """Writes a line of the log; one write, so that lines do not mix."""
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+    """Writes a line of the log; one write, so that lines do not mix. Where nobody reads any more, a terminal that was
+    closed, requests are answered all the same.
+    """
+    with suppress(OSError):
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
 
 
 def _now() -> str:

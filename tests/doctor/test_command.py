@@ -65,6 +65,7 @@ def test_a_config_that_does_not_fit_is_bad_input(command: Command, folder: Folde
         (["--set", "rounds=2"], "doctor: --set changes a CONFIG; give one"),
         (["no.yaml"], "no.yaml: cannot read the config"),
         (["--address", "127.0.0.1:1"], "doctor: --address: no Ray cluster could be joined at '127.0.0.1:1'"),
+        (["--address", "a..b:1"], "doctor: --address: no Ray cluster could be joined at 'a..b:1' (that is no name"),
         (["--address", "nonsense"], "doctor: --address: 'nonsense' is no address of a Ray cluster"),
     ],
 )

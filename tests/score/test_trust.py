@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from safetensors.numpy import load, save
 
 from swag_ray.detector.bundle import digest_of, load_backbone, load_detector
@@ -269,4 +270,7 @@ def test_scores_agree_on_other_kernels_threads_and_batches(bundle: Path, tests: 
         assert len(there["score"]) == 48
         assert np.abs(there["score"] - here["score"]).max() <= 1e-3 * seed_s.std(), name
         assert np.abs(there["p"] - here["p"]).max() <= 1 / (len(seed_s) + 1) + 1e-12, name
-    assert not np.array_equal(found["other kernels"]["score"], here["score"]), "the kernels are the same"
+    if torch.backends.cpu.get_cpu_capability() == "DEFAULT":
+        pytest.skip("threads and batches agree; this processor has no other kernels")
+    same = np.array_equal(found["other kernels"]["score"], found["two threads, one by one"]["score"])
+    assert not same, "the kernels are the same"

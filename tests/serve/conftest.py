@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -60,13 +60,14 @@ class Service:
         """The same under other rules."""
         return Service(replace(self.rules, **changes), replace(self.answers, asked=[]))
 
-    def client(self) -> httpx.AsyncClient:
+    def client(self, shown: Mapping[str, Any] = SHOWN) -> httpx.AsyncClient:
+        """A client that shows these headers."""
         app: Any = application(self.rules, self.answers, self.lines.append)
-        return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service", headers=SHOWN)
+        return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service", headers=shown)
 
-    def __call__(self, method: str, path: str, **options: Any) -> httpx.Response:
+    def __call__(self, method: str, path: str, *, shown: Mapping[str, Any] = SHOWN, **options: Any) -> httpx.Response:
         async def one() -> httpx.Response:
-            async with self.client() as client:
+            async with self.client(shown) as client:
                 return await client.request(method, path, **options)
 
         return asyncio.run(one())
@@ -89,5 +90,5 @@ def answers_of() -> Callable[[Path], Answering]:
 def service(finished: Path, answers_of: Callable[[Path], Answering]) -> Service:
     folder = finished / "detector"
     about = {"detector": digest_of(folder), "name": "tiny"}
-    rules = Rules(about, {}, TOKEN, open_metrics=True, most=200_000, unanswered=Nobody)
+    rules = Rules(about, {}, TOKEN, most=200_000, unanswered=Nobody)
     return Service(rules, InThisProcess(answers_of(folder)))

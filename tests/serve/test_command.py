@@ -29,6 +29,7 @@ def test_what_cannot_be_served_is_one_line(command: Command, finished: Path, tmp
     (tmp_path / "token").write_text("short\n")
     for options, told in (
         (("--host", "0.0.0.0"), "SWAG_RAY_TOKEN"), (("--host", "no.such.invalid"), "--host"),
+        (("--host", "a..b"), "--host: 'a..b' is no name"), (("--host", "x" * 64), "is no name"),
         (("--host", "192.0.2.1"), "cannot listen"), (("--port", 65536), "--port"), (("--rate", 1), "--rate"),
         (("--replicas", 0), "--replicas"), (("--max-mb", 0), "--max-mb"), (("--max-mb", "nan"), "--max-mb"),
         (("--site", tmp_path / "absent.json"), "--site"), (("--site", tmp_path / "site.json"), "is no site"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -29,7 +30,9 @@ class Served:
         out = folder / "out"
         command = [sys.executable, "-m", "swag_ray.cli", "serve", str(run_dir), "--port", "0", *map(str, options)]
         with out.open("w") as stdout, self.log.open("w") as stderr:
-            self.process = subprocess.Popen(command, stdout=stdout, stderr=stderr, env=dict(os.environ))
+            self.process = subprocess.Popen(
+                command, stdout=stdout, stderr=stderr, env=dict(os.environ), preexec_fn=_as_in_a_terminal
+            )
         self.descendants: dict[int, str] = {}
         try:
             deadline = time.monotonic() + PATIENCE
@@ -53,10 +56,10 @@ class Served:
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.token}"}, timeout=PATIENCE)
 
-    def end(self) -> int:
+    def end(self, by: signal.Signals = signal.SIGTERM) -> int:
         """Ends it as an init system does, sees that nothing of it is left, and returns its exit code."""
         self.descendants = descendants(self.process.pid)
-        self.process.terminate()
+        self.process.send_signal(by)
         try:
             code = self.process.wait(timeout=60)
         except subprocess.TimeoutExpired:
@@ -64,3 +67,8 @@ class Served:
             raise
         assert wait_until_gone(list(self.descendants)) == []
         return code
+
+
+def _as_in_a_terminal() -> None:
+    """Minds a closed terminal, though the tests may run under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
