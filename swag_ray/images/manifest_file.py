@@ -42,7 +42,7 @@ def read_manifest(manifest: Place, called: str) -> pa.Table:
     suffix = manifest.suffix.lower()
     try:
         if suffix in (".parquet", ".pq"):
-            table = pq.read_table(io.BytesIO(data))
+            table = _without_views(pq.read_table(io.BytesIO(data)))
         elif suffix == ".json":
             table = _benchmark(manifest, json.loads(data), called)
         else:
@@ -59,6 +59,25 @@ def read_manifest(manifest: Place, called: str) -> pa.Table:
     if not table.num_rows:
         raise InputError(f"{called}: {manifest} lists no image", "add rows")
     return table.rename_columns(names)
+
+
+def _without_views(table: pa.Table) -> pa.Table:
+    """The table in types that Arrow can pick rows of: of views (of text, of bytes) it cannot."""
+    for i, field in enumerate(table.schema):
+        if not _holds_view(field.type):
+            continue
+        if pa.types.is_nested(field.type):
+            plain = pa.array(table[i].to_pylist())
+        else:
+            plain = table[i].cast(pa.string() if pa.types.is_string_view(field.type) else pa.binary())
+        table = table.set_column(i, field.name, plain)
+    return table
+
+
+def _holds_view(kind: pa.DataType) -> bool:
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        return True
+    return any(_holds_view(kind.field(i).type) for i in range(kind.num_fields))
 
 
 def _csv(data: bytes) -> pa.Table:

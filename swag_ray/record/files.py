@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swag_ray.errors import StorageError, reason_of, remedy_of
-from swag_ray.record.csv_cells import csv_cell
+from swag_ray.record.csv_cells import csv_cell, csv_column
 from swag_ray.system.files import is_aside, whole_file
 
 if TYPE_CHECKING:
@@ -79,12 +79,7 @@ def csv_safe(table: pa.Table) -> pa.Table:
     """Returns a table as it may stand in a CSV file: text that a spreadsheet would run is marked as text."""
     import pyarrow as pa
 
-    safe = [
-        pa.array([csv_cell(value) for value in column.to_pylist()], pa.string())
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-        else column
-        for column in table.columns
-    ]
+    safe = [csv_column(column) for column in table.columns]
     return pa.Table.from_arrays(safe, names=[csv_cell(name) for name in table.column_names])
 
 
