@@ -8,6 +8,7 @@ Shapes: T images, K folds.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections import Counter
@@ -26,7 +27,7 @@ from swag_ray.core.shift import shift_of
 from swag_ray.detector.bundle import load_detector
 from swag_ray.detector.detector import Detector
 from swag_ray.detector.site import load_site
-from swag_ray.errors import InputError, reason_of
+from swag_ray.errors import InputError, reason_of, remedy_of
 from swag_ray.score.scorer import detector_digest, detector_folder
 
 STEP = 0.02  # seeds' sd between two places of a score
@@ -89,31 +90,43 @@ def append_to_log(
         "time": datetime.now(UTC).isoformat(timespec="seconds"), "detector": digest, "n": len(site_TK)
     }  # fmt: skip
     if call is not None:
-        if path.exists() and json.dumps(call) in path.read_text(encoding="utf-8"):
-            return
         record["call"] = call
     if (shift := shift_of(seed_n, site_TK)) is not None:
         record |= {"a": shift.alignment.shift, "interval": [shift.spread.low, shift.spread.high]}
         record |= {"contamination": shift.alignment.contamination, "residual": shift.alignment.residual}
     record["scores"] = {str(place): count for place, count in sorted(Counter(place_T.tolist()).items())}
     try:
-        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:  # one write, so that two calls at a time do not mix their lines
-            os.write(file, (json.dumps(record) + "\n").encode())
-        finally:
-            os.close(file)
+        if call is not None and path.exists() and json.dumps(call) in path.read_text(encoding="utf-8"):
+            return
+        _append(path, (json.dumps(record) + "\n").encode())
     except OSError as error:
-        raise InputError(f"--drift-log: cannot write '{path}' ({reason_of(error)})", "choose another place") from error
+        raise InputError(f"--drift-log: cannot write '{path}' ({reason_of(error)})", remedy_of(error)) from error
+
+
+def _append(path: Path, line: bytes) -> None:
+    """Writes a line at the end of a file, or nothing: behind half a line no log could be read. Raises OSError."""
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        written = os.write(file, line)  # in one, so that two calls at a time do not mix their lines
+        if written < len(line):
+            end = os.lseek(file, 0, os.SEEK_CUR)
+            if os.fstat(file).st_size == end:  # else another call has written behind it
+                os.ftruncate(file, end - written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    finally:
+        os.close(file)
 
 
 def check_log(path: Path, digest: str) -> None:
     """Refuses, before anything is scored, a file that cannot be a log of this detector.
 
     Raises:
-        InputError: no folder, no such log, or another detector's.
+        InputError: no folder, one that is read-only, no such log, or another detector's.
     """
     if not path.parent.is_dir():
         raise InputError(f"--drift-log: no folder '{path.parent}'", "make it first")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise InputError(f"--drift-log: cannot write '{path}'", "choose another place")
     if path.exists():
         for _ in _lines("--drift-log", path, digest):
             return
