@@ -16,6 +16,7 @@ from swag_ray.detector.detector import Detector
 from swag_ray.detector.site import Site, save_site
 from swag_ray.errors import InputError, reason_of
 from swag_ray.progress import Progress
+from swag_ray.score.outputs import check_place, check_written
 from swag_ray.score.rows import ScoredRows
 from swag_ray.score.score import score_images
 from swag_ray.wording import plural
@@ -49,8 +50,8 @@ def calibrate_to_file(
     """
     if out.suffix.lower() != ".json":
         raise InputError(f"--out: '{out}' must end in .json")
-    if not out.parent.is_dir():
-        raise InputError(f"--out: no folder '{out.parent}'", "make it first")
+    check_place("--out", out)
+    check_written([("--out", out)], None, images)
     scored = score_images("calibrate", run_dir, images, progress)
     found = _by_normals(scored) if normals else _by_batch(scored)
     try:

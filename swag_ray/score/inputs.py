@@ -118,24 +118,6 @@ def _once(found: _Found) -> list[int]:
     ]
 
 
-def refuse_own_inputs(written: Sequence[str], heatmaps: Path | None, given: Sequence[str | Path]) -> None:
-    """Refuses to write over what is to be scored, or into it.
-
-    Raises:
-        InputError: one of the files to write is among those given, or the folder of heatmaps lies in one given.
-    """
-    own = [Path(one).resolve() for one in given if isinstance(locate(one), Path)]
-    for file in written:
-        if Path(file).resolve() in own:
-            raise InputError(f"score: '{file}' is to be scored, and would be written over", "choose another file")
-    if heatmaps is not None:
-        there = heatmaps.resolve()
-        if folder := next((place for place in own if place == there or place in there.parents), None):
-            raise InputError(
-                f"--heatmaps: '{heatmaps}' lies in '{folder}', of which all is scored", "choose another folder"
-            )
-
-
 def _joined(called: str, tables: list[pa.Table]) -> pa.Table:
     try:
         return pa.concat_tables(tables, promote_options="default")

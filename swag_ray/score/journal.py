@@ -43,7 +43,7 @@ class Journal:
     """
 
     def __init__(self, out: Path, scoring: dict[str, Any]) -> None:
-        self.path = out.with_name(out.name + SUFFIX)
+        self.path = partial_of(out)
         head = {"format": FORMAT, "scoring": scoring}
         self._known: dict[int, tuple[str, str]] = {}
         lines = list(self._lines())
@@ -111,6 +111,11 @@ class Journal:
                 os.close(file)
         except OSError as error:
             raise InputError(f"--out: cannot write '{self.path}' ({reason_of(error)})", remedy_of(error)) from error
+
+
+def partial_of(out: Path) -> Path:
+    """Returns where the journal of a result is."""
+    return out.with_name(out.name + SUFFIX)
 
 
 def digest_of_files(places: Sequence[Place], frames: str) -> str:

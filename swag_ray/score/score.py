@@ -23,20 +23,12 @@ from swag_ray.progress import Progress
 from swag_ray.score.actors import on_ray
 from swag_ray.score.chunks import CHUNK, in_process, score_chunks
 from swag_ray.score.drift import append_to_log, check_log
-from swag_ray.score.inputs import Inputs, find_inputs, refuse_own_inputs
-from swag_ray.score.journal import Journal
+from swag_ray.score.inputs import Inputs, find_inputs
+from swag_ray.score.journal import Journal, partial_of
+from swag_ray.score.outputs import STDOUT, check_heatmaps, check_out, check_report, check_written
 from swag_ray.score.rows import ScoredRows
 from swag_ray.score.scorer import ImageScorer, detector_folder
-from swag_ray.score.table import (
-    STDOUT,
-    Order,
-    check_heatmaps,
-    check_out,
-    check_report,
-    ordered,
-    result_table,
-    write_result,
-)
+from swag_ray.score.table import Order, ordered, result_table, write_result
 from swag_ray.score.words import Told, threshold_sentence
 from swag_ray.wording import clause, plural
 
@@ -106,7 +98,7 @@ def score_to_file(
         InputError: no detector, no image, an unknown format, another detector's site or log; then nothing is written.
     """
     out, progress = str(out), progress or Progress()
-    _check(out, options)
+    _check(out, options, images)
     with detector_folder(run_dir) as folder:
         digest = digest_of(folder)
         site = load_site(options.site, digest) if options.site is not None else None
@@ -115,7 +107,6 @@ def score_to_file(
         scorer = ImageScorer.load(folder)
         if options.heatmaps is not None:
             check_heatmaps(options.heatmaps, scorer.detector)
-        refuse_own_inputs([out, *map(str, filter(None, (options.report, options.drift_log)))], options.heatmaps, images)
         inputs = find_inputs("score", images, scorer.detector.spec.frames)
         scoring = {"detector": digest, "chunk": CHUNK, "heatmaps": str(options.heatmaps)}
         journal = Journal(Path(out), scoring) if out != STDOUT else None
@@ -134,13 +125,17 @@ def score_to_file(
     return Counts(count, flagged, told.rate, scored.unreadable, scored.left_out, warnings, told.meaning)
 
 
-def _check(out: str, options: ScoreOptions) -> None:
+def _check(out: str, options: ScoreOptions, images: Sequence[str | Path]) -> None:
     """Refuses what can be refused before anything is read."""
     check_out(out)
     if options.report is not None:
         check_report(options.report)
     if options.rate is not None and not 0 < options.rate < 1:
         raise InputError(f"--rate: {options.rate:g} is no share of normals", "give one between 0 and 1, such as 0.05")
+    written = [] if out == STDOUT else [("--out", Path(out)), ("--out", partial_of(Path(out)))]
+    written += [("--report", options.report)] if options.report is not None else []
+    written += [("--drift-log", options.drift_log)] if options.drift_log is not None else []
+    check_written(written, options.heatmaps, [*images, *filter(None, [options.site])])
 
 
 def _judged(scored: ScoredRows, inputs: Inputs, site: Site | None, rate: float | None) -> tuple[Told, pa.Table]:

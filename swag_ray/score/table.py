@@ -17,13 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from swag_ray.detector.detector import Detector
 from swag_ray.errors import InputError, reason_of, remedy_of
+from swag_ray.record.csv_cells import words_of
 from swag_ray.record.files import csv_safe, write_csv, write_table, write_text
+from swag_ray.score.outputs import STDOUT
 from swag_ray.score.rows import ScoredRows
 
-FORMATS = (".csv", ".json", ".parquet")
-STDOUT = "-"
 Order = Literal["suspicion", "path"]
 
 
@@ -81,51 +80,6 @@ def further_columns(table: pa.Table) -> list[str]:
     return names[names.index("seconds") + 1 :]
 
 
-def check_out(out: str) -> None:
-    """Refuses, before anything is scored, a place that the table cannot be written to. Raises InputError."""
-    if out == STDOUT:
-        return
-    if Path(out).suffix.lower() not in FORMATS:
-        raise InputError(f"--out: '{out}' must end in {', '.join(FORMATS)}, or be - for CSV on the terminal")
-    _check_place("--out", Path(out))
-
-
-def check_report(file: Path) -> None:
-    """Refuses, before anything is scored, a place that the page cannot be written to. Raises InputError."""
-    if file.suffix.lower() != ".html":
-        raise InputError(f"--report: '{file}' must end in .html")
-    _check_place("--report", file)
-
-
-def check_heatmaps(folder: Path, detector: Detector) -> None:
-    """Refuses, before anything is scored, heatmaps that there are none of, or a folder that they cannot be written to.
-
-    Raises:
-        InputError: the detector was saved without a scale of heatmaps, or no folder can be made there.
-    """
-    if detector.heat is None:
-        raise InputError(f"--heatmaps: '{detector.name}' keeps no scale of heatmaps", "run again")
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise InputError(f"--heatmaps: cannot write to '{folder}'", "choose another place")
-
-
-def _check_place(option: str, path: Path) -> None:
-    if not path.parent.is_dir():
-        raise InputError(f"{option}: no folder '{path.parent}'", "make it first")
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InputError(f"{option}: cannot write '{path}'", "choose another place")
-
-
-def _flat(table: pa.Table) -> pa.Table:
-    """The table with lists and the like of a table's own columns as JSON, for CSV."""
-    for i, column in enumerate(table.schema):
-        if pa.types.is_nested(column.type):
-            texts = [None if value is None else json.dumps(value, default=str) for value in table[i].to_pylist()]
-            table = table.set_column(i, column.name, pa.array(texts, pa.string()))
-    return table
-
-
 def _without_nan(value: Any) -> Any:
     """Plain values with None for what JSON has no word for."""
     if isinstance(value, dict):
@@ -137,21 +91,34 @@ def _without_nan(value: Any) -> Any:
 
 def write_result(table: pa.Table, out: str) -> None:
     """Writes the table, whole or not at all, as its suffix says; `-` is CSV on standard output. Raises InputError."""
-    if out == STDOUT:
-        from pyarrow import csv
-
-        buffer = pa.BufferOutputStream()
-        csv.write_csv(csv_safe(_flat(table)), buffer)
-        sys.stdout.write(buffer.getvalue().to_pybytes().decode())
-        return
     path = Path(out)
     try:
+        if out == STDOUT:
+            _print(table)
+            return
         match path.suffix.lower():
             case ".csv":
-                write_csv(path, _flat(table))
+                write_csv(path, table)
             case ".parquet":
                 write_table(path, table)
             case _:
-                write_text(path, json.dumps(_without_nan(table.to_pylist()), indent=2, default=str, allow_nan=False))
+                plain = _without_nan(table.to_pylist())
+                write_text(path, json.dumps(plain, indent=2, default=words_of, allow_nan=False))
     except OSError as error:
         raise InputError(f"--out: cannot write '{out}' ({reason_of(error)})", remedy_of(error)) from error
+
+
+def _print(table: pa.Table) -> None:
+    """Writes CSV to standard output. A reader that went away (`| head`) has what it wanted. Raises OSError."""
+    from pyarrow import csv
+
+    buffer = pa.BufferOutputStream()
+    csv.write_csv(csv_safe(table), buffer)
+    try:
+        sys.stdout.write(buffer.getvalue().to_pybytes().decode())
+        sys.stdout.flush()
+    except OSError as error:
+        # What is left in the stream would fail once more when it is closed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from swag_ray.errors import InputError
-from swag_ray.score.inputs import find_inputs, refuse_own_inputs
+from swag_ray.score.inputs import find_inputs
 from tests.support.command_line import Command
 from tests.support.s3 import Bucket
 
@@ -87,18 +87,6 @@ def test_a_tables_columns_come_out_again_behind_ours(
     by_path = {row["path"]: (row["ward"], row["manifest_score"]) for row in found}
     assert by_path == dict(zip(listed, [("w1", "3"), ("w2", "2"), (None, "1"), ("w4", "0")], strict=True))
     assert found[-1]["path"] == listed[-1] and found[-1]["status"] == "No such file or directory"
-
-
-def test_what_is_to_be_scored_is_not_written_over(tmp_path: Path) -> None:
-    folder = few(tmp_path, "a.png")
-    (folder / "list.csv").write_text("path\na.png\n")
-    given = [str(folder / "list.csv"), str(folder)]
-    with pytest.raises(InputError, match=r"list\.csv' is to be scored, and would be written over; choose another file"):
-        refuse_own_inputs([str(folder / ".." / "films" / "list.csv")], None, given)
-    for inside in (folder, folder / "maps"):
-        with pytest.raises(InputError, match=r"^--heatmaps: .* lies in '.*films', of which all is scored"):
-            refuse_own_inputs(["-"], inside, given)
-    refuse_own_inputs([str(tmp_path / "scores.csv")], tmp_path / "maps", [*given, "s3://bucket/films"])
 
 
 @pytest.mark.ray

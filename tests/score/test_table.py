@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from datetime import date, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from swag_ray.errors import InputError
+from swag_ray.score.inputs import find_inputs
+from swag_ray.score.outputs import check_out
 from swag_ray.score.rows import ScoredRows, rows_of
 from swag_ray.score.scorer import SCORED, ScoredImage
-from swag_ray.score.table import check_out, ordered, result_table, write_result
+from swag_ray.score.table import ordered, result_table, write_result
 
 
 def image(path: str, p: float | None, score: float = 1.0, status: str = SCORED) -> ScoredImage:
@@ -81,10 +86,33 @@ def test_what_cannot_be_written_to_is_refused_and_what_was_there_stays(tmp_path:
 
 
 def test_whatever_a_tables_own_columns_hold_can_be_written(tmp_path: Path) -> None:
-    further = pa.table({"boxes": [[1, 2]] * 5 + [None], "age": [float("nan")] * 6})
+    """As Parquet files hold it; text that a spreadsheet would run is marked, whatever type it has."""
+    views = pa.table({
+        "path": pa.array(["a.png"] * 6, pa.string_view()), "blob": pa.array([b"\xff"] * 6, pa.binary_view()),
+        "tags": pa.array([["=x"]] * 6, pa.list_(pa.string_view())),
+    })  # fmt: skip
+    pq.write_table(views, tmp_path / "views.parquet")
+    further = find_inputs("score", [tmp_path / "views.parquet"]).further
+    assert further is not None
+    own: dict[str, Any] = {
+        "boxes": [[1, 2]] * 5 + [None], "age": [float("nan")] * 6, "bytes": [b"\xff", b"=b", b"", None, b"1", b"2"],
+        "text": [b"=b", b"", None, b"c", b"1", b"2"], "ward": pa.array(["=w"] * 6).dictionary_encode(),
+        "view": pa.array(["=v"] * 5 + [None], pa.string_view()), "held": [{"at": b"\xff", "on": date(2026, 1, 2)}] * 6,
+        "uid": pa.array([b"0" * 16] * 6, pa.binary(16)).cast(pa.uuid()), "for": [timedelta(1)] * 6,
+    }  # fmt: skip
+    span = pa.array([pa.MonthDayNano([1, 2, 3])] * 6)
     table = result_table(SOME, 0.05, None, further)
-    for name in ("s.csv", "s.json", "s.parquet"):
-        write_result(table, str(tmp_path / name))
-    assert "[1, 2]" in (tmp_path / "s.csv").read_text()
+    for name, values in own.items():
+        table = table.append_column(name, values if isinstance(values, pa.Array) else pa.array(values))
+    write_result(table, str(tmp_path / "s.parquet"))
+    for name in ("s.csv", "s.json"):
+        write_result(table.append_column("span", span), str(tmp_path / name))
+    with (tmp_path / "s.csv").open(newline="") as file:
+        first, second, *_ = csv.DictReader(file)
+    assert first["boxes"] == "[1, 2]" and (first["bytes"], second["bytes"]) == ("ff", "3d62")
+    assert first["manifest_path"] == "a.png" and first["blob"] == "ff" and first["tags"] == '["=x"]'
+    assert first["text"] == "'=b" and first["ward"] == "'=w" and first["view"] == "'=v"
+    assert first["held"] == '{"at": "ff", "on": "2026-01-02"}' and first["uid"].startswith("30303030-")
     assert "NaN" not in (tmp_path / "s.json").read_text()
     assert json.loads((tmp_path / "s.json").read_text())[0]["boxes"] == [1, 2]
+    assert json.loads((tmp_path / "s.json").read_text())[1]["bytes"] == "=b"
