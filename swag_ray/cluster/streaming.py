@@ -21,13 +21,11 @@ from swag_ray.cluster.own_gpus import keep_to_own_gpus
 from swag_ray.cluster.session import Session
 from swag_ray.errors import InputError, StorageError
 from swag_ray.system.allocator import keep_freed_memory
-from swag_ray.system.device import is_out_of_gpu_memory
+from swag_ray.system.device import FEWER, shortage
 from swag_ray.system.threads import keep_to_one_thread
 
 LOOP_SECONDS = 5.0  # for Ray Data's loop to notice that it has ended
 LOCATIONS = "ActorLocationTracker"  # namespace of the actor that tells Ray Data's loop on which nodes its others run
-
-FEWER = "end other programs, or use nodes with more memory"
 
 Work: TypeAlias = Callable[[Any], Any]
 Chunk: TypeAlias = tuple[int, str, Any]  # its number, its name for people, what the work is given
@@ -105,12 +103,8 @@ class ChunkActor:
                     result = pickle.dumps(self.work(pickle.loads(chunk)))
             except InputError as found:
                 error = found
-            except MemoryError:
-                error = InputError(f"memory: too little for {name}", FEWER)
-            except RuntimeError as found:
-                if not is_out_of_gpu_memory(found):
-                    raise
-                error = InputError(f"GPU memory: too little for {name}", "free the GPU")
+            except (MemoryError, RuntimeError) as found:
+                error = shortage(found, str(name))
         return {"number": np.array([number]), "result": np.array([result], object), **complaint_columns([error])}
 
 

@@ -35,19 +35,22 @@ class Shared:
         bundle: its files, by name.
         heatmaps: whether to draw them.
         folder: where paths of images begin that are not absolute.
+        digest: of the detector that is asked for: the bundle may have been replaced since.
     """
 
     bundle: dict[str, bytes]
     heatmaps: bool
     folder: str
+    digest: str
 
 
-def on_ray(bundle: Path, heatmaps: bool, frames: str, address: str | None, here: Run) -> Run:
+def on_ray(bundle: Path, digest: str, heatmaps: bool, frames: str, address: str | None, here: Run) -> Run:
     """Returns what scores chunks by Ray actors. Without an address that is a Ray of our own, for many images alone and
     where it starts and has room for more than one process does.
 
     Args:
         bundle: folder of the detector.
+        digest: what names it.
         heatmaps: whether to draw them.
         frames: `dataset.frames` of the detector.
         address: of a Ray cluster.
@@ -60,7 +63,8 @@ def on_ray(bundle: Path, heatmaps: bool, frames: str, address: str | None, here:
             return
         with _session(address) if chunks else nullcontext() as session:
             if session is not None:
-                yield from _stream(Shared(bundle_files(bundle), heatmaps, os.getcwd()), chunks, frames, session)
+                shared = Shared(bundle_files(bundle), heatmaps, os.getcwd(), digest)
+                yield from _stream(shared, chunks, frames, session)
                 return
         yield from here(chunks)
 
@@ -95,7 +99,7 @@ def _stream(shared: Shared, chunks: Sequence[Chunk], frames: str, session: Sessi
     few = {0, len(chunks) // 2, len(chunks) - 1}
     files = [file_and_frame(chunks[i].places[0], frames)[0] for i in sorted(few)]
     check_readable([os.path.abspath(file) if isinstance(file, Path) else str(file) for file in files])
-    items = [(chunk.number, _name(chunk), chunk.places) for chunk in chunks]
+    items = [(chunk.number, chunk.work, chunk.places) for chunk in chunks]
     with closing(stream_chunks(work_of, shared, items, session)) as results:
         for number, (rows, pictures) in results:
             yield number, rows, pictures
@@ -105,9 +109,4 @@ def work_of(shared: Shared) -> Work:
     """Returns the work of an actor."""
     with suppress(OSError):  # where images have absolute paths the folder need not be there
         os.chdir(shared.folder)
-    return chunk_work(ImageScorer.of_files(shared.bundle), shared.heatmaps)
-
-
-def _name(chunk: Chunk) -> str:
-    first, last = chunk.places[0], chunk.places[-1]
-    return f"scoring ({len(chunk.places)} images, '{first}' to '{last}')"
+    return chunk_work(ImageScorer.of_files(shared.bundle, shared.digest), shared.heatmaps)

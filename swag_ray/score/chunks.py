@@ -5,7 +5,7 @@ Chunks are cut by position alone: which process scores one, after how many kills
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -22,8 +22,9 @@ from swag_ray.images.places import Place
 from swag_ray.progress import Progress
 from swag_ray.score.journal import Journal, digest_of_files
 from swag_ray.score.rows import ROWS, rows_of
-from swag_ray.score.scorer import SCORED, ImageScorer, ScoredImage
+from swag_ray.score.scorer import SCORED, ImageBytes, ImageScorer, ScoredImage
 from swag_ray.system.allocator import keep_freed_memory, trim_freed_memory
+from swag_ray.system.device import shortage
 from swag_ray.system.files import make_folders, whole_file
 
 CHUNK = 64  # images that are scored at a time
@@ -46,6 +47,11 @@ class Chunk:
     number: int
     places: Sequence[Place]
 
+    @property
+    def work(self) -> str:
+        """What is done with them, for people."""
+        return f"scoring ({len(self.places)} images, '{self.places[0]}' to '{self.places[-1]}')"
+
 
 Scored: TypeAlias = tuple[int, pa.RecordBatch, Pictures]  # a chunk's number, rows and overlays
 Run = Callable[[Sequence[Chunk]], Generator[Scored]]  # the chunks to score -> what came of each, in any order
@@ -64,16 +70,27 @@ def chunk_work(scorer: ImageScorer, heatmaps: bool) -> Work:
 
 
 def in_process(scorer: ImageScorer, heatmaps: bool) -> Run:
-    """Returns what scores chunks in this process: files are read ahead, and two chunks are under way."""
+    """Returns what scores chunks in this process: files are read ahead, and two chunks are under way. Where memory is
+    too little it raises InputError, as an actor does.
+    """
 
     def run(chunks: Sequence[Chunk]) -> Generator[Scored]:
         keep_freed_memory()
         places = (place for chunk in chunks for place in chunk.places)
+        begun = list(chunks[:1])
+
+        def batches(images: Iterator[ImageBytes]) -> Iterator[Iterator[ImageBytes]]:
+            for chunk in chunks:
+                begun.append(chunk)
+                yield islice(images, len(chunk.places))
+
         with ThreadPoolExecutor(READERS) as threads, closing(ahead(threads, scorer.read, places, AHEAD)) as images:
-            batches = (islice(images, len(chunk.places)) for chunk in chunks)
-            with closing(scorer.score_batches(batches, heat=heatmaps)) as done:
-                for chunk, scored in zip(chunks, done, strict=True):
-                    yield chunk.number, rows_of(scored), _overlays(scorer, chunk.places, scored)
+            try:
+                with closing(scorer.score_batches(batches(images), heat=heatmaps)) as done:
+                    for chunk, scored in zip(chunks, done, strict=True):
+                        yield chunk.number, rows_of(scored), _overlays(scorer, chunk.places, scored)
+            except (MemoryError, RuntimeError) as error:
+                raise shortage(error, begun[-1].work) from error
 
     return run
 

@@ -100,11 +100,11 @@ def score_to_file(
     out, progress = str(out), progress or Progress()
     _check(out, options, images)
     with detector_folder(run_dir) as folder:
-        digest = digest_of(folder)
+        digest = digest_of(folder)  # of which are site and log, the rows that were kept, and the scorer
         site = load_site(options.site, digest) if options.site is not None else None
         if options.drift_log is not None:
             check_log(options.drift_log, digest)
-        scorer = ImageScorer.load(folder)
+        scorer = ImageScorer.load(folder, digest)
         if options.heatmaps is not None:
             check_heatmaps(options.heatmaps, scorer.detector)
         inputs = find_inputs("score", images, scorer.detector.spec.frames)
@@ -186,7 +186,7 @@ def _scored(
     with progress.phase("score", "scoring images"):
         here = in_process(scorer, heatmaps)
         frames = scorer.detector.spec.frames
-        run = on_ray(folder, heatmaps, frames, options.address, here)
+        run = on_ray(folder, scorer.digest, heatmaps, frames, options.address, here)
         table = score_chunks(
             inputs.places, run, journal=journal, frames=frames, heatmaps=options.heatmaps, progress=progress
         )

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from swag_ray.detector.bundle import FILES, digest_of, load_backbone, load_detector
 from swag_ray.detector.detector import Detector
 from swag_ray.detector.trusted import Neighbour
-from swag_ray.errors import reason_of
+from swag_ray.errors import InputError, reason_of
 from swag_ray.features.extract import Pixels, Row, decode, embed
 from swag_ray.images.decode import read_grey
 from swag_ray.images.dicom import HEAD, is_dicom
@@ -135,25 +135,32 @@ class ImageScorer:
         self._reader = ImageReader(detector.spec.frames)
 
     @classmethod
-    def load(cls, folder: Path) -> ImageScorer:
+    def load(cls, folder: Path, digest: str | None = None) -> ImageScorer:
         """Returns the scorer of the bundle in a folder.
 
+        Args:
+            digest: what names the bundle, where it was looked at before.
+
         Raises:
-            InputError: not a bundle, damaged, or of another format.
+            InputError: not a bundle, damaged, or of another format; or a run has put another in its place meanwhile.
         """
         with _one_at_a_time:
+            digest = digest or digest_of(folder)
             detector = load_detector(folder)
-            return cls(detector, load_backbone(folder, detector.spec), digest_of(folder))
+            scorer = cls(detector, load_backbone(folder, detector.spec), digest)
+            if digest_of(folder) != digest:
+                raise InputError("detector: it was replaced while it was read", "start again with the new one")
+            return scorer
 
     @classmethod
-    def of_files(cls, files: Mapping[str, bytes]) -> ImageScorer:
+    def of_files(cls, files: Mapping[str, bytes], digest: str | None = None) -> ImageScorer:
         """Returns the scorer of a bundle's files, by name, as `detector.bundle.bundle_files` gives them: for a process
         that does not see the bundle's folder. Raises InputError as `load`.
         """
         with tempfile.TemporaryDirectory(prefix="swag-ray-") as folder:
             for name, data in files.items():
                 (Path(folder) / name).write_bytes(data)
-            return cls.load(Path(folder))
+            return cls.load(Path(folder), digest)
 
     def read(self, place: Place) -> ImageBytes:
         """Returns the bytes of an image, or why they cannot be read."""

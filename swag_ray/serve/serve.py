@@ -156,8 +156,10 @@ def _prepared(run_dir: str | Path, settings: Settings) -> tuple[tuple[Any, ...],
     from swag_ray.score.scorer import detector_folder
 
     with detector_folder(run_dir) as folder:
-        detector, digest = load_detector(folder), digest_of(folder)
+        digest, detector = digest_of(folder), load_detector(folder)
         files = bundle_files(folder)
+        if digest_of(folder) != digest:
+            raise InputError("detector: it was replaced while it was read", "start again with the new one")
         card = _card(folder / CARD_FILE)
     site = load_site(settings.site, digest) if settings.site is not None else None
     rate = detector.rate if settings.rate is None else settings.rate

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from swag_ray.errors import InputError
+
 if TYPE_CHECKING:
     import torch
 
@@ -22,8 +24,22 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+FEWER = "end other programs, or use nodes with more memory"
+
+
 def is_out_of_gpu_memory(error: BaseException) -> bool:
     """Whether torch raised this because the GPU has too little memory left."""
     import torch
 
     return isinstance(error, torch.OutOfMemoryError)
+
+
+def shortage(error: MemoryError | RuntimeError, work: str) -> InputError:
+    """Returns the line for work that memory was too little for, this machine's or the GPU's; raises any other error
+    again.
+    """
+    if isinstance(error, MemoryError):
+        return InputError(f"memory: too little for {work}", FEWER)
+    if is_out_of_gpu_memory(error):
+        return InputError(f"GPU memory: too little for {work}", "free the GPU")
+    raise error

@@ -19,7 +19,7 @@ from typing import Any
 from swag_ray.cluster.extraction import ShardExtractor
 from swag_ray.cluster.session import Session, ray_session
 from swag_ray.cluster.streaming import stream_chunks
-from swag_ray.detector.bundle import bundle_files
+from swag_ray.detector.bundle import bundle_files, digest_of
 from swag_ray.features.index import SHARD
 from swag_ray.features.recipe import Recipe
 from swag_ray.features.spec import FeatureSpec
@@ -109,7 +109,7 @@ def _on_ray(folder: Path, bundle: Path, paths: Sequence[Path], session: Session)
     """Scores the images; returns of each actor when it was ready and when each of its chunks ended, with its memory."""
     folder.mkdir()
     chunks = [(i, "", paths[i : i + CHUNK]) for i in range(0, len(paths), CHUNK)]
-    make, shared = partial(watched, folder), Shared(bundle_files(bundle), False, str(folder))
+    make, shared = partial(watched, folder), Shared(bundle_files(bundle), False, str(folder), digest_of(bundle))
     _note(driver := folder / "driver.jsonl")
     for _ in stream_chunks(make, shared, chunks, session):
         _note(driver)

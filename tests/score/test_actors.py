@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from swag_ray.cluster import streaming
+from swag_ray.detector.bundle import bundle_files
+from swag_ray.errors import InputError
+from swag_ray.score.actors import Shared, work_of
+from swag_ray.score.scorer import ImageScorer
 from tests.support.command_line import Command
 
 pytestmark = pytest.mark.ray
@@ -68,3 +73,28 @@ def test_on_ray_as_in_one_process(
         assert ended[name].code == 0 and ended[name].err == ended["here"].err
         assert rows(mixed.parent / f"{name}.parquet") == here
         assert {path.name: path.read_bytes() for path in (mixed.parent / name).iterdir()} == pictures
+
+
+def test_too_little_memory_is_one_line_in_one_process_too(
+    command: Command, bundle: Path, mixed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def large(data: bytes, *asked: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr("swag_ray.score.scorer.read_grey", large)
+    complaint = command("score", bundle, mixed, "--out", mixed.parent / "s.csv").complaint
+    assert complaint.startswith(f"memory: too little for scoring (42 images, '{mixed}/")
+    assert complaint.endswith("; end other programs, or use nodes with more memory")
+
+
+def test_a_detector_that_was_replaced_meanwhile_scores_nothing(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither before this process has read it, nor before the actors have."""
+    monkeypatch.chdir(bundle)
+    asked = ImageScorer.load(bundle).digest
+    described = json.loads((bundle / "detector.json").read_text())
+    described["spec"]["white"] = 4095
+    (bundle / "detector.json").write_text(json.dumps(described))
+    with pytest.raises(InputError, match=r"^detector: it was replaced while it was read; start again"):
+        ImageScorer.load(bundle, asked)
+    with pytest.raises(InputError, match=r"^detector: it was replaced while it was read"):
+        work_of(Shared(bundle_files(bundle), False, str(bundle), asked))

@@ -11,7 +11,7 @@ from swag_ray.core.head import HeadSettings, fit_head, sample_weights
 from swag_ray.core.seeding import torch_generator
 from swag_ray.features.backbone import build_backbone
 from swag_ray.features.extract import GPU_BATCH, extract
-from swag_ray.system.device import device, is_out_of_gpu_memory
+from swag_ray.system.device import device, is_out_of_gpu_memory, shortage
 from tests.support.images import blocks, encoded
 
 CPU = torch.device("cpu")
@@ -32,6 +32,10 @@ def test_whoever_asks_for_the_device_computes_in_float32() -> None:
 def test_only_what_the_gpu_lacks_is_out_of_gpu_memory() -> None:
     assert is_out_of_gpu_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
     assert not is_out_of_gpu_memory(RuntimeError("shapes differ")) and not is_out_of_gpu_memory(MemoryError())
+    assert str(shortage(MemoryError(), "scoring")).startswith("memory: too little for scoring; end other programs")
+    assert str(shortage(torch.OutOfMemoryError(), "it")) == "GPU memory: too little for it; free the GPU"
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        shortage(RuntimeError("shapes differ"), "scoring")
 
 
 @on_gpu
