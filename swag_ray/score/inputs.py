@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from swag_ray.errors import InputError, reason_of
 from swag_ray.images import layout
+from swag_ray.images.frames import file_and_frame
 from swag_ray.images.image_reader import images_of
 from swag_ray.images.manifest import place_of
 from swag_ray.images.manifest_file import PATH, read_manifest
@@ -64,21 +65,34 @@ def find_inputs(called: str, given: Sequence[str | Path], frames: str = "refuse"
     """
     found = _Found()
     for one in given:
-        _find(called, locate(one, called), found)
+        _find(called, locate(one, called), frames, found)
     if not found.place_n:
         others = f" ({held})" if (held := layout.left_out(found.left_out)) else ""
         suffixes = ", ".join(layout.IMAGE_SUFFIXES)
         raise InputError(f"{called}: no image ({suffixes}) in {', '.join(map(str, given))}{others}")
-    kept = _once(found) if once else range(len(found.place_n))
-    images = [(image, found.row_n[i]) for i in kept for image in images_of([found.place_n[i]], frames, called)]
+    files = zip(found.place_n, found.row_n, strict=True)
+    images = [(image, row) for place, row in files for image in _images(called, place, frames)]
+    images = _once(images) if once else images
     rows = pa.array([row for _, row in images], pa.int64())
     further = _joined(called, found.tables).take(rows) if found.tables else None
     return Inputs([place for place, _ in images], further, dict(found.left_out))
 
 
-def _find(called: str, place: Place, found: _Found) -> None:
+def _images(called: str, place: Place, frames: str) -> list[Place]:
+    """The frames of a file, where they are images; one that is named already, as a result's `path` does, is itself."""
+    try:
+        named = file_and_frame(place, frames)[1] is not None and not place.is_file()
+    except OSError:  # of s3://: who reads it says why
+        named = True
+    return [place] if named else images_of([place], frames, called)
+
+
+def _find(called: str, place: Place, frames: str, found: _Found) -> None:
     try:
         is_dir, is_file = place.is_dir(), place.is_file()
+        if not (is_dir or is_file) and file_and_frame(place, frames)[0].is_file():
+            found.add([place])  # a frame, named as a result's `path` names it
+            return
     except OSError as error:  # of s3://
         raise InputError(f"{called}: cannot read '{place}' ({reason_of(error)})") from None
     if is_dir:
@@ -107,13 +121,13 @@ def _listed(called: str, table: Place, row: int, path: object) -> Place:
     return place_of(table, str(path).strip())
 
 
-def _once(found: _Found) -> list[int]:
+def _once(images: Sequence[tuple[Place, int | None]]) -> list[tuple[Place, int | None]]:
     """Every row of a table, and the first of any other place that comes twice."""
-    listed = {place for place, row in zip(found.place_n, found.row_n, strict=True) if row is not None}
-    first = {place: i for i, place in reversed(list(enumerate(found.place_n)))}
+    listed = {place for place, row in images if row is not None}
+    first = {place: i for i, (place, _) in reversed(list(enumerate(images)))}
     return [
-        i
-        for i, (place, row) in enumerate(zip(found.place_n, found.row_n, strict=True))
+        (place, row)
+        for i, (place, row) in enumerate(images)
         if row is not None or (place not in listed and first[place] == i)
     ]
 

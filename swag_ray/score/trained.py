@@ -80,14 +80,15 @@ class TrainedDetector:
             site: SITE.json of `swag-ray calibrate`.
 
         Raises:
-            InputError: a path that does not exist, a wrong array, or another detector's site.
+            InputError: a path that does not exist, a wrong array, a table beside arrays, or another detector's site.
         """
         given, detector = _listed(images), self._scorer.detector
         if rate is not None and not 0 < rate < 1:
             raise InputError(f"rate: {rate:g} is no share of normals", "give one between 0 and 1, such as 0.05")
         place = load_site(Path(site), self.digest) if site is not None else None
+        further = None
         if any(isinstance(image, np.ndarray) for image in given):
-            scored, further = self._scored(self._read(given)), None
+            scored = self._scored(self._read(self._beside_arrays(given)))
         else:
             inputs = find_inputs("score", [str(image) for image in given], detector.spec.frames, once=False)
             scored = self._scored(map(self._scorer.read, inputs.places))
@@ -103,7 +104,7 @@ class TrainedDetector:
         Raises:
             InputError: an image cannot be read; which, and why.
         """
-        scored = self._scored(self._read(_listed(X)))
+        scored = self._scored(self._read(enumerate(_listed(X))))
         for image in scored:
             if image.score is None:
                 raise InputError(f"score_samples: '{image.path}' has no score ({image.status})", "leave it out")
@@ -147,17 +148,30 @@ class TrainedDetector:
         return self._one("nearest", image, nearest=count).nearest
 
     def _one(self, called: str, image: str | Path | Array, **asked: Any) -> ScoredImage:
-        (scored,) = self._scorer.score(self._read([image]), **asked)
+        (scored,) = self._scorer.score(self._read(enumerate([image])), **asked)
         if scored.status != SCORED:
             raise InputError(f"{called}: '{scored.path}' cannot be read ({scored.status})")
         return scored
 
-    def _read(self, images: Sequence[Any]) -> Iterable[ImageBytes]:
-        for number, image in enumerate(images):
+    def _beside_arrays(self, given: Sequence[Any]) -> list[tuple[int, Any]]:
+        """The arrays, and the places of the images that the paths among them name, with their numbers in the list."""
+        images: list[tuple[int, Any]] = []
+        for number, one in enumerate(given):
+            if isinstance(one, np.ndarray):
+                images.append((number, one))
+                continue
+            inputs = find_inputs("score", [str(one)], self._scorer.detector.spec.frames, once=False)
+            if inputs.further is not None:
+                raise InputError(f"score: the table '{one}' is given beside arrays", "score it by itself")
+            images += [(number, place) for place in inputs.places]
+        return images
+
+    def _read(self, images: Iterable[tuple[int, Any]]) -> Iterable[ImageBytes]:
+        for number, image in images:
             if isinstance(image, np.ndarray):
                 yield ImageBytes.of(Path(f"array {number}"), _png(image))
             else:
-                yield self._scorer.read(locate(image))
+                yield self._scorer.read(locate(image) if isinstance(image, str | Path) else image)
 
     def _scored(self, images: Iterable[ImageBytes]) -> list[ScoredImage]:
         waiting, found = iter(images), list[ScoredImage]()

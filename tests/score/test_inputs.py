@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -87,6 +88,26 @@ def test_a_tables_columns_come_out_again_behind_ours(
     by_path = {row["path"]: (row["ward"], row["manifest_score"]) for row in found}
     assert by_path == dict(zip(listed, [("w1", "3"), ("w2", "2"), (None, "1"), ("w4", "0")], strict=True))
     assert found[-1]["path"] == listed[-1] and found[-1]["status"] == "No such file or directory"
+
+
+def test_a_frame_goes_in_by_the_name_that_it_came_out_by(tmp_path: Path) -> None:
+    pytest.importorskip("pydicom")
+    from tests.support.dicom import film, saved
+
+    (tmp_path / "scan.dcm").write_bytes(saved(film(np.zeros((3, 40, 60), np.uint16))))
+    named = tmp_path / "scan.dcm#frame=2"
+    (tmp_path / "list.csv").write_text("path,ward\nscan.dcm#frame=3,4\ngone.dcm#frame=1,5\n")
+    found = find_inputs("score", [named, tmp_path / "scan.dcm", tmp_path / "list.csv"], "all")
+    assert [place.name for place in found.places] == [
+        "scan.dcm#frame=2", "scan.dcm#frame=1", "scan.dcm#frame=3", "gone.dcm#frame=1",
+    ]  # fmt: skip
+    assert found.further is not None and found.further["ward"].to_pylist() == [None, None, "4", "5"]
+    for frames, file in (("middle", named), ("all", tmp_path / "gone.dcm#frame=1")):
+        with pytest.raises(InputError, match=r"^score: no file or folder '.*#frame=.'$"):
+            find_inputs("score", [file], frames)
+    named.write_bytes(b"none")
+    with pytest.raises(InputError, match=r"^score: the file name 'scan\.dcm#frame=2' is what dataset\.frames: all"):
+        find_inputs("score", [named], "all")
 
 
 @pytest.mark.ray

@@ -49,6 +49,12 @@ def test_an_array_scores_as_the_png_file_of_it(detector: TrainedDetector, tests:
     frame = detector.score(arrays)
     assert frame["path"].tolist() == ["array 0", "array 1", "array 2", "array 3"]
     assert (-frame["score"]).tolist() == of_files.tolist()
+    mixed = detector.score([arrays[0], tmp_path, arrays[1]])
+    assert [Path(path).name for path in mixed["path"]] == ["array 0", *(path.name for path in paths), "array 2"]
+    assert (-mixed["score"]).tolist() == [of_files[0], *of_files, of_files[1]]
+    (tmp_path / "list.csv").write_text(f"path\n{paths[0].name}\n")
+    with pytest.raises(InputError, match=r"^score: the table '.*list\.csv' is given beside arrays; score it by"):
+        detector.score([arrays[0], tmp_path / "list.csv"])
     for wrong in (np.zeros((8, 8, 3), np.uint8), np.zeros((64, 64))):
         with pytest.raises(InputError, match=r"^array: .*; give grey levels \(H, W\) as uint8"):
             detector.score([wrong])
