@@ -10,7 +10,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from swag_ray.cluster.capacity import actor_options
@@ -25,6 +25,7 @@ MAX_DEATHS = 5  # replicas that a request may lose; one that always ends its pro
 PATIENCE = 120.0  # seconds; a replica on another node is there in twenty
 PAUSE = 0.2  # seconds before a lost request is asked again
 COUNT_SECONDS = 1.0  # for which a count of replicas holds
+LACKING = re.compile(r"^\S*(?:ModuleNotFoundError|ImportError): (.+)$", re.M)  # in a stack of another node
 
 
 class Unanswered(Exception):
@@ -110,7 +111,7 @@ def replicas(
 
         logging.getLogger("ray.serve").setLevel(logging.CRITICAL)
         quiet: dict[str, Any] = {"enable_access_log": False, "log_level": "ERROR"}
-        with _installed_everywhere(name):
+        with _installed_everywhere():
             serve.start(proxy_location="Disabled", logging_config=quiet)
         replica: Any = serve.deployment(_Replica)
         deployment = replica.options(
@@ -120,8 +121,8 @@ def replicas(
         )  # fmt: skip
         kept = ray.put((factory, parts))  # kept here: a replica that is started again asks for it again
         try:
-            with _installed_everywhere(name):
-                handle: Any = serve.run(deployment.bind([kept]), name=name, route_prefix=None)
+            with _installed_everywhere():
+                handle = _run(deployment.bind([kept]), name)
             if (problem := handle.problem.remote().result()) is not None:
                 raise InputError(*problem)
             yield Replicas(handle, name, session.actors)
@@ -130,36 +131,39 @@ def replicas(
                 _leave(name)
 
 
-@contextmanager
-def _installed_everywhere(name: str) -> Iterator[None]:
-    """Has it said in one line where a node lacks what this process has imported, and of any other fault more than that
-    an application failed.
+def _run(application: Any, name: str) -> Any:
+    """Returns the handle of an application, once all its replicas are up.
+
+    Raises:
+        RuntimeError: they cannot start, and why. Where one is up Serve would try the others for ever, and say nothing.
     """
+    from ray import serve
+
+    target = serve.RunTarget(application, name=name, route_prefix=None)
+    (handle,) = serve.run_many([target], wait_for_applications_running=False)
+    while (found := serve.status().applications[name]).status != "RUNNING":
+        told = "\n".join([found.message, *(one.message for one in found.deployments.values())])
+        if found.status == "DEPLOY_FAILED" or LACKING.search(told):
+            raise RuntimeError(f"Ray Serve: {told}")
+        time.sleep(PAUSE)
+    return handle
+
+
+@contextmanager
+def _installed_everywhere() -> Iterator[None]:
+    """Has it said in one line where a node lacks what this process has imported; any other fault stays what it is."""
     from ray.exceptions import RayError
 
     try:
         yield
     except (RuntimeError, RayError) as error:
-        told = f"{error}\n{_last_words(name)}"
-        found = re.findall(r"^\S*(?:ModuleNotFoundError|ImportError): (.+)$", told, re.M)
-        if not found:
-            error.add_note(told)
+        found = LACKING.search(str(error))
+        if found is None:
             raise
         raise InputError(
-            f"--address: a replica could not start on a node of the Ray cluster ({found[-1].strip()})",
+            f"--address: a node of the Ray cluster lacks what runs here ({found[1].strip()})",
             "install 'swag-ray[serve]' on every node, the version that runs here",
         ) from error
-
-
-def _last_words(name: str) -> str:
-    """Returns why an application's replicas do not start, which Serve tells of each deployment alone."""
-    from ray import serve
-    from ray.exceptions import RayError
-
-    with suppress(RayError, RuntimeError):  # there is no Serve either
-        application = serve.status().applications.get(name)
-        return application.deployments[DEPLOYMENT].message if application else ""
-    return ""
 
 
 def _leave(name: str) -> None:
