@@ -163,6 +163,12 @@ def digest_of(folder: Path) -> str:
     return hashlib.sha256(json.dumps(scores_by, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def check_unchanged(folder: Path, digest: str) -> None:
+    """Refuses a bundle that a run has put another in the place of since its digest was asked for. Raises InputError."""
+    if digest_of(folder) != digest:
+        raise InputError("detector: it was replaced while it was read", "start again with the new one")
+
+
 def load_backbone(folder: Path, spec: FeatureSpec) -> Backbone:
     """The bundle's frozen backbone: no network, no package of weights. Raises InputError when it is damaged."""
     from safetensors.numpy import load

@@ -96,7 +96,7 @@ def _without_own_names(warning: str, config: Config) -> str:
     if config.split.group is not None:
         warning = warning.replace(repr(config.split.group), "the pattern")
     for name in sorted((config.dataset.normal, *config.dataset.anomaly), key=len, reverse=True):
-        warning = warning.replace(f"class folder {name}", "class folder of one that is not named")
+        warning = warning.replace(f"class folder {name}", "class folder (not named)")
     return warning
 
 

@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from swag_ray.detector.bundle import FILES, digest_of, load_backbone, load_detector
+from swag_ray.detector.bundle import FILES, check_unchanged, digest_of, load_backbone, load_detector
 from swag_ray.detector.detector import Detector
 from swag_ray.detector.trusted import Neighbour
-from swag_ray.errors import InputError, reason_of
+from swag_ray.errors import reason_of
 from swag_ray.features.extract import Pixels, Row, decode, embed
 from swag_ray.images.decode import read_grey
 from swag_ray.images.dicom import HEAD, is_dicom
@@ -148,8 +148,7 @@ class ImageScorer:
             digest = digest or digest_of(folder)
             detector = load_detector(folder)
             scorer = cls(detector, load_backbone(folder, detector.spec), digest)
-            if digest_of(folder) != digest:
-                raise InputError("detector: it was replaced while it was read", "start again with the new one")
+            check_unchanged(folder, digest)
             return scorer
 
     @classmethod

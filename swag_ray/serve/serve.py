@@ -150,7 +150,7 @@ def _in_words(host: str, port: int) -> Iterator[None]:
 
 def _prepared(run_dir: str | Path, settings: Settings) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, str]]:
     """What replicas are made of, what `GET /` says, and what the bundle is too old for."""
-    from swag_ray.detector.bundle import bundle_files, digest_of, load_detector
+    from swag_ray.detector.bundle import bundle_files, check_unchanged, digest_of, load_detector
     from swag_ray.detector.site import load_site
     from swag_ray.record.files import CARD_FILE
     from swag_ray.score.scorer import detector_folder
@@ -158,8 +158,7 @@ def _prepared(run_dir: str | Path, settings: Settings) -> tuple[tuple[Any, ...],
     with detector_folder(run_dir) as folder:
         digest, detector = digest_of(folder), load_detector(folder)
         files = bundle_files(folder)
-        if digest_of(folder) != digest:
-            raise InputError("detector: it was replaced while it was read", "start again with the new one")
+        check_unchanged(folder, digest)
         card = _card(folder / CARD_FILE)
     site = load_site(settings.site, digest) if settings.site is not None else None
     rate = detector.rate if settings.rate is None else settings.rate

@@ -11,6 +11,8 @@ from swag_ray.errors import InputError
 if TYPE_CHECKING:
     import torch
 
+FEWER = "end other programs, or use nodes with more memory"
+
 
 def device() -> torch.device:
     """The GPU of this process (Ray shows an actor its own), else the CPU; from then on without TF32.
@@ -22,9 +24,6 @@ def device() -> torch.device:
 
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-FEWER = "end other programs, or use nodes with more memory"
 
 
 def is_out_of_gpu_memory(error: BaseException) -> bool:

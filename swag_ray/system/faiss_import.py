@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+_loading = threading.Lock()  # a thread that comes meanwhile gets neither half of faiss nor the variable
 VARIABLE = "OPENBLAS_CORETYPE"
 CPUINFO = Path("/proc/cpuinfo")
 # OpenBLAS' names of kernels, the best first, and what a processor must have for them.
@@ -27,13 +29,11 @@ KERNELS = {
 
 def import_faiss() -> Any:
     """Returns faiss. Where `OPENBLAS_CORETYPE` is set, its user has chosen the kernels."""
-    if "faiss" in sys.modules:
-        return sys.modules["faiss"]
-    import_module("numpy")  # whose own OpenBLAS is not to be told
-    kernels = kernels_of(_features())
-    if kernels is None or VARIABLE in os.environ:
-        return import_module("faiss")
-    with _set(VARIABLE, kernels):
+    with _loading:
+        if "faiss" not in sys.modules and VARIABLE not in os.environ and (kernels := kernels_of(_features())):
+            import_module("numpy")  # whose own OpenBLAS is not to be told
+            with _set(VARIABLE, kernels):
+                import_module("faiss")
         return import_module("faiss")
 
 

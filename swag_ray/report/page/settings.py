@@ -21,9 +21,7 @@ def is_anonymous(config: Mapping[str, Any]) -> bool:
 
 
 def settings_text(settings: Mapping[str, Any], *, anonymous: bool) -> str:
-    """Returns a config as YAML, without secrets and, where it is anonymous, without names of files and
-    folders.
-    """
+    """Returns a config as YAML, without secrets and, where it is anonymous, without names of files and folders."""
     plain = without_secrets(settings)
     return yaml.safe_dump(_without_names(plain) if anonymous else plain, sort_keys=False, allow_unicode=True)
 
